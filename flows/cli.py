@@ -1,0 +1,195 @@
+"""The command line: `adapter-distill run`, `predict` and `config`.
+
+Imports stand inside the commands: prediction must start without torch, help without Prefect.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.errors import InputError
+
+PASSED, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn an adapter-tuned transformer into an adapter-free ONNX student, and prove it.",
+)
+
+
+def main() -> None:
+    """Run the command line; bad input and outside faults end with one message and exit 2."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error))
+    except OSError as error:  # a full disk, a read-only folder
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(
+            f"{error.strerror or error}{where}. Nothing half-written was left in place of a good "
+            "result: free the disk or choose another runs_dir, and run again."
+        )
+    except KeyboardInterrupt:
+        _fail("Stopped. Run the same command again to go on from the last checkpoint.", code=130)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="TOML file that says what to run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override one setting: teacher.adapter.kind=pfeiffer"
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option(help="Show what Prefect and the libraries log.")] = False,
+) -> None:
+    """Run the whole chain; finished stages are not run again when nothing changed.
+
+    Exit code 0: the gate passed. 3: the gate refused, with every reason. 2: bad input.
+    """
+    from pipeline.config import load_config
+
+    settings = load_config(config, overrides or [])
+    _check_writable(settings.runs_dir)
+    _prepare_terminal(verbose=verbose)
+    from flows.chain import adapter_to_student
+    from flows.summary import print_summary
+    from pipeline.report import Report
+
+    folder = adapter_to_student(settings)
+    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    print_summary(report, folder, Console())
+    raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts; a sentence pair is one text with a tab between. - reads stdin."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Text file, one text a line; - reads standard input.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Print the label and its score for each text, with onnxruntime alone."""
+    from pipeline.predict import predict as predict_labels
+
+    wanted = _read_texts(texts or [], file)
+    for text, prediction in zip(wanted, predict_labels(bundle, wanted), strict=True):
+        if as_json:
+            typer.echo(json.dumps({"text": text, **prediction}, ensure_ascii=False))
+        else:
+            typer.echo(f"{prediction['label']}\t{prediction['score']:.4f}\t{text}")
+
+
+@app.command("config")
+def show_config(
+    config: Annotated[
+        Path | None, typer.Argument(help="Print this config with every default filled in.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+) -> None:
+    """Print the JSON schema of a config, or check one and print it in full."""
+    from pipeline.config import RunConfig, load_config
+
+    if schema == (config is not None):
+        raise InputError("Give either --schema or the path of a config.")
+    if config is not None:
+        typer.echo(load_config(config).model_dump_json(indent=2))
+    else:
+        typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+
+
+def _fail(message: str, *, code: int = BAD_INPUT) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(message)}")
+    sys.exit(code)
+
+
+def _escape(text: str) -> str:
+    """Keep rich from reading the message's own square brackets as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _read_texts(texts: list[str], file: Path | None) -> list[str]:
+    """Return the texts of the arguments and of the file, of standard input for ``-``."""
+    lines: list[str] = []
+    for text in texts:
+        lines += _lines(sys.stdin.buffer.read(), "standard input") if text == "-" else [text]
+    if file is not None:
+        stdin = str(file) == "-"
+        data = sys.stdin.buffer.read() if stdin else file.read_bytes()
+        lines += _lines(data, "standard input" if stdin else str(file))
+    if not lines:
+        raise InputError("No texts. Give them as arguments, with --file, or - for standard input.")
+    return lines
+
+
+def _lines(data: bytes, origin: str) -> list[str]:
+    try:
+        return [line for line in data.decode("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{origin} is not UTF-8 text: {error}. Convert it.") from error
+
+
+def _check_writable(folder: Path) -> None:
+    """Create the runs folder, and fail before any work where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to runs_dir {folder}: {error.strerror}. Give a folder that can be "
+            "written to, with --set runs_dir=PATH."
+        ) from error
+
+
+def _prepare_terminal(*, verbose: bool) -> None:
+    """Set up logging before Prefect and transformers are imported, which read it then."""
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from rich.logging import RichHandler
+
+    handler = RichHandler(
+        console=Console(stderr=True), show_path=False, show_level=verbose, rich_tracebacks=False
+    )
+    handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
+    logger = logging.getLogger("pipeline")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    if not verbose:
+        import datasets
+        from transformers.utils import logging as transformers_logging
+
+        datasets.disable_progress_bars()
+        transformers_logging.disable_progress_bar()
+        # What goes wrong in a task is told once, by `main`.
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The stages as Prefect tasks: which settings and inputs each depends on, and its retries.
+
+A task asks the store for its stage, and the store builds it only where nothing equal is finished.
+Prefect's own result cache stays out of it: it would not notice a changed file.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.absorb import absorb
+from pipeline.artifacts import Stage, Store
+from pipeline.benchmark import benchmark, describe_machine
+from pipeline.checkpoints import Checkpoint, find_checkpoint
+from pipeline.config import ModelConfig, RunConfig
+from pipeline.data import prepare_data
+from pipeline.distill import distill
+from pipeline.errors import UnreachableError
+from pipeline.evaluate import evaluate
+from pipeline.export import export
+from pipeline.finetune import finetune
+from pipeline.records import (
+    AbsorbFacts,
+    BenchmarkFacts,
+    DataFacts,
+    EvaluateFacts,
+    ExportFacts,
+    SoftTargetFacts,
+    StudentFacts,
+    TeacherFacts,
+)
+from pipeline.soft_targets import compute_soft_targets
+from pipeline.sources import fingerprint
+from pipeline.task import SINGLE_LABEL as TASK
+
+
+def _is_passing(_task: Any, _run: Any, state: Any) -> bool:
+    """Tell whether a failure may pass by itself: only what is outside this machine."""
+    return isinstance(state.result(raise_on_failure=False), UnreachableError)
+
+
+_stage: Callable[..., Any] = partial(task, cache_policy=NO_CACHE, persist_result=False)
+_fetching: Callable[..., Any] = partial(
+    _stage, retries=2, retry_delay_seconds=[5, 20], retry_condition_fn=_is_passing
+)
+
+
+@_fetching(name="find-model")
+def find_model(config: ModelConfig) -> Checkpoint:
+    """Return the local folder of a pretrained model."""
+    return find_checkpoint(config)
+
+
+@_fetching(name="data")
+def data_stage(store: Store, config: RunConfig) -> Stage[DataFacts]:
+    """Texts, labels and splits."""
+    sources = (config.data.train, config.data.validation, config.data.test)
+    return store.ensure(
+        "data",
+        partial(prepare_data, config.data, seed=config.seed),
+        DataFacts,
+        settings={
+            "data": config.data.model_dump(exclude={"max_length"}),
+            "sources": [fingerprint(source) for source in sources if source is not None],
+            "seed": config.seed,
+        },
+    )
+
+
+@_stage(name="head-only")
+def head_only_stage(
+    store: Store, config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
+) -> Stage[TeacherFacts]:
+    """The baseline: the frozen backbone with only its head."""
+    build = partial(
+        finetune,
+        data,
+        backbone,
+        config.head_only,
+        task=TASK,
+        objective=OBJECTIVE,
+        adapter=None,
+        head_from=None,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = {"training": config.head_only, **_common(config, backbone)}
+    return store.ensure("head-only", build, TeacherFacts, settings=settings, inputs=[data])
+
+
+@_stage(name="finetune")
+def finetune_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    head_only: Stage[TeacherFacts],
+    backbone: Checkpoint,
+) -> Stage[TeacherFacts]:
+    """The teacher: adapters and head on the frozen backbone."""
+    build = partial(
+        finetune,
+        data,
+        backbone,
+        config.finetune,
+        task=TASK,
+        objective=OBJECTIVE,
+        adapter=config.teacher.adapter,
+        head_from=head_only,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = {
+        "training": config.finetune,
+        "adapter": config.teacher.adapter,
+        **_common(config, backbone),
+    }
+    return store.ensure(
+        "finetune", build, TeacherFacts, settings=settings, inputs=[data, head_only]
+    )
+
+
+@_stage(name="absorb")
+def absorb_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
+    backbone: Checkpoint,
+) -> Stage[AbsorbFacts]:
+    """The student's closed-form start."""
+    build = partial(
+        absorb,
+        data,
+        teacher,
+        backbone,
+        config.absorb,
+        objective=OBJECTIVE,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = {"absorb": config.absorb, **_common(config, backbone)}
+    return store.ensure("absorb", build, AbsorbFacts, settings=settings, inputs=[data, teacher])
+
+
+@_stage(name="soft-targets")
+def soft_targets_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
+    backbone: Checkpoint,
+) -> Stage[SoftTargetFacts]:
+    """What the teacher says of the training and validation texts."""
+    build = partial(
+        compute_soft_targets,
+        data,
+        teacher,
+        backbone,
+        objective=OBJECTIVE,
+        texts=config.distill.texts,
+        max_length=config.data.max_length,
+    )
+    settings = {"texts": config.distill.texts, **_common(config, backbone)}
+    return store.ensure(
+        "soft-targets", build, SoftTargetFacts, settings=settings, inputs=[data, teacher]
+    )
+
+
+@_stage(name="distill")
+def distill_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
+    targets: Stage[SoftTargetFacts],
+    absorbed: Stage[AbsorbFacts] | None,
+    pretrained: Checkpoint,
+) -> Stage[StudentFacts]:
+    """The student."""
+    build = partial(
+        distill,
+        data,
+        teacher,
+        targets,
+        absorbed,
+        pretrained,
+        config.distill,
+        task=TASK,
+        objective=OBJECTIVE,
+        layers=config.student.layers,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = {
+        "distill": config.distill,
+        "layers": config.student.layers,
+        **_common(config, pretrained),
+    }
+    inputs = [data, teacher, targets, *([absorbed] if absorbed else [])]
+    return store.ensure("distill", build, StudentFacts, settings=settings, inputs=inputs)
+
+
+@_stage(name="export")
+def export_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    head_only: Stage[TeacherFacts],
+    teacher: Stage[TeacherFacts],
+    student: Stage[StudentFacts],
+    backbone: Checkpoint,
+) -> Stage[ExportFacts]:
+    """Backbone, teacher and student as ONNX, proven equal to torch."""
+    build = partial(
+        export,
+        data,
+        head_only,
+        teacher,
+        student,
+        backbone,
+        config.export,
+        objective=OBJECTIVE,
+        max_length=config.data.max_length,
+    )
+    settings = {"export": config.export, **_common(config, backbone)}
+    inputs = [data, head_only, teacher, student]
+    return store.ensure("export", build, ExportFacts, settings=settings, inputs=inputs)
+
+
+@_stage(name="evaluate")
+def evaluate_stage(
+    store: Store, config: RunConfig, data: Stage[DataFacts], exported: Stage[ExportFacts]
+) -> Stage[EvaluateFacts]:
+    """Quality and fidelity of the ONNX files."""
+    build = partial(evaluate, data, exported, config.evaluate, task=TASK, seed=config.seed)
+    settings = {"evaluate": config.evaluate, "seed": config.seed}
+    return store.ensure(
+        "evaluate", build, EvaluateFacts, settings=settings, inputs=[data, exported]
+    )
+
+
+@_stage(name="benchmark")
+def benchmark_stage(
+    store: Store, config: RunConfig, exported: Stage[ExportFacts]
+) -> Stage[BenchmarkFacts]:
+    """Latency of the ONNX files on this machine."""
+    length = config.data.max_length
+    build = partial(benchmark, exported, config.benchmark, max_length=length, seed=config.seed)
+    settings = {
+        "benchmark": config.benchmark,
+        "max_length": length,
+        "seed": config.seed,
+        "machine": describe_machine(),
+    }
+    return store.ensure("benchmark", build, BenchmarkFacts, settings=settings, inputs=[exported])
+
+
+def _common(config: RunConfig, checkpoint: Checkpoint) -> dict[str, object]:
+    """Return what every stage with a model depends on."""
+    return {
+        "model": checkpoint.digest,
+        "max_length": config.data.max_length,
+        "seed": config.seed,
+    }

@@ -1,0 +1,51 @@
+"""The last lines of a run on the terminal: a table, the verdict and where the report is."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.report import ModelPart, Report
+
+MIB = 1024**2
+
+
+def print_summary(report: Report, folder: Path, console: Console) -> None:
+    """Print what the run found."""
+    table = Table(title=f"{report.run_id}: adapter teacher and adapter-free student (ONNX)")
+    table.add_column("")
+    for column in ("head only", "adapter teacher", "student"):
+        table.add_column(column, justify="right")
+    models: tuple[ModelPart, ...] = (report.head_only, report.teacher, report.student)
+    for name in models[0].metrics:
+        table.add_row(name.replace("_", " "), *(_with_interval(m, name) for m in models))
+    agreement_low, agreement_high = report.fidelity.intervals["agreement"]
+    agreement = f"{report.fidelity.agreement:.4f} [{agreement_low:.3f}, {agreement_high:.3f}]"
+    table.add_row("agreement with teacher", "", "", agreement)
+    table.add_row("mean KL to teacher", "", "", f"{report.fidelity.mean_kl:.5f}")
+    table.add_row("parameters", *(f"{m.total_parameters:,}" for m in models))
+    table.add_row("ONNX size, MiB", *(f"{m.onnx_bytes / MIB:.1f}" for m in models))
+    for batch, length in sorted({(entry.batch, entry.length) for entry in report.latency}):
+        cell = {e.arm: e for e in report.latency if (e.batch, e.length) == (batch, length)}
+        table.add_row(
+            f"ms a call, batch {batch}, {length} tokens",
+            f"{cell['plain'].median_ms:.2f}",
+            *(
+                f"{cell[arm].median_ms:.2f} "
+                f"(×{cell[arm].ratio_to_plain:.3f} [{cell[arm].ci_low:.3f}, {cell[arm].ci_high:.3f}])"
+                for arm in ("teacher", "student")
+            ),
+        )
+    console.print(table, markup=False)
+    for note in report.latency_notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(f"verdict: {report.verdict}", markup=False, style="bold")
+    for reason in report.reasons:
+        console.print(f"  - {reason}", markup=False)
+    console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(f"student: {folder / 'student'}", markup=False, soft_wrap=True)
+
+
+def _with_interval(model: ModelPart, name: str) -> str:
+    low, high = model.intervals[name]
+    return f"{model.metrics[name]:.4f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,1 @@
+"""What an adapter is, where it sits in each architecture, and what a student is."""

@@ -1,0 +1,102 @@
+"""Where adapters sit in each architecture: a table, so that transformers stays unedited.
+
+A new architecture is one entry: where its layers are, and inside a layer the dense module that
+ends attention, the one that ends the FFN, the LayerNorm after each, and the module a parallel
+adapter hangs on. What is
+needed of it: both dense modules are followed by dropout, residual sum and LayerNorm (post-LN).
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import nn
+
+
+class ParallelSite(Enum):
+    """How the module that a parallel adapter hangs on gets the FFN's input."""
+
+    RESIDUAL_ARGUMENT = "it is called with (FFN units, FFN input)"
+    FFN_ARGUMENT = "it is the FFN, called with its input"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """Paths of the modules that matter, in a backbone and in one of its layers."""
+
+    layer_list: str
+    attention_output: str
+    attention_norm: str
+    ffn_output: str
+    ffn_norm: str
+    parallel_module: str
+    parallel_site: ParallelSite
+
+    def layers(self, backbone: nn.Module) -> nn.ModuleList:
+        """Return the list of transformer layers."""
+        layers = backbone.get_submodule(self.layer_list)
+        if not isinstance(layers, nn.ModuleList):
+            raise TypeError(f"{self.layer_list} is a {type(layers).__name__}, not a list of layers")
+        return layers
+
+    def hidden_size(self, backbone: nn.Module) -> int:
+        """Return D, read from the first layer's FFN output."""
+        dense = self.layers(backbone)[0].get_submodule(self.ffn_output)
+        if not isinstance(dense, nn.Linear):
+            raise TypeError(f"{self.ffn_output} is a {type(dense).__name__}, not a linear layer")
+        return dense.out_features
+
+
+_BERT = Architecture(
+    layer_list="encoder.layer",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    ffn_output="output.dense",
+    ffn_norm="output.LayerNorm",
+    parallel_module="output",
+    parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
+)
+
+ARCHITECTURES = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "electra": _BERT,
+    "mpnet": Architecture(
+        layer_list="encoder.layer",
+        attention_output="attention.attn.o",
+        attention_norm="attention.LayerNorm",
+        ffn_output="output.dense",
+        ffn_norm="output.LayerNorm",
+        parallel_module="output",
+        parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
+    ),
+    "distilbert": Architecture(
+        layer_list="transformer.layer",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        ffn_output="ffn.lin2",
+        ffn_norm="output_layer_norm",
+        parallel_module="ffn",
+        parallel_site=ParallelSite.FFN_ARGUMENT,
+    ),
+}
+"""Known architectures by transformers' ``model_type``."""
+
+
+class UnknownArchitectureError(ValueError):
+    """The backbone's architecture has no entry in the table."""
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """Return the table's entry for a ``model_type``.
+
+    Raises:
+        UnknownArchitectureError: naming the architectures that are known.
+    """
+    if model_type not in ARCHITECTURES:
+        raise UnknownArchitectureError(
+            f"No adapter sites are known for the architecture {model_type!r}. Known are "
+            f"{', '.join(sorted(ARCHITECTURES))}: choose such a model, or add an entry to "
+            "models/architectures.py."
+        )
+    return ARCHITECTURES[model_type]

@@ -1,0 +1,208 @@
+"""Files with digests, written atomically, and the store of finished stages.
+
+A stage's folder is named by what made it: the digest of its config, its inputs' digests and the
+versions of the libraries that compute. It is built under ``<key>.partial`` and renamed when its
+record is written, so a folder under its final name is whole; a killed build leaves its partial
+folder, from whose checkpoints the next run goes on. Before a finished folder is used again, the
+sha256 of every file in it is checked.
+
+Records hold paths relative to their folder: a store can be moved as a whole.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from filelock import FileLock
+from pydantic import BaseModel, TypeAdapter
+
+logger = logging.getLogger(__name__)
+
+Facts = TypeVar("Facts")
+
+RECORD = "record.json"
+# What a stage may leave in its partial folder for itself; never part of the result.
+SCRATCH = "scratch"
+# A new minor version of these may compute other numbers.
+_COMPUTING = ("adapter-distill", "torch", "transformers", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One file: its path relative to the folder of its record, its digest and its size."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage(Generic[Facts]):
+    """A finished stage: where its files are and the facts it found."""
+
+    name: str
+    folder: Path
+    digest: str
+    """sha256 over the facts and the files' digests: what a later stage depends on."""
+    facts: Facts
+    artifacts: tuple[Artifact, ...]
+    seconds: float
+    """Wall time of the build, in seconds, over all its attempts' last one."""
+    reused: bool
+    """Whether it was finished before this run."""
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """Return the hex sha256 of the canonical JSON of a value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101  mkstemp makes it readable to its owner alone
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def describe_files(folder: Path) -> tuple[Artifact, ...]:
+    """Return every file below a folder with its digest, sorted by path, the record excepted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(
+        Artifact(
+            path=path.relative_to(folder).as_posix(),
+            sha256=sha256_file(path),
+            size_bytes=path.stat().st_size,
+        )
+        for path in files
+        if path != folder / RECORD
+    )
+
+
+def stage_key(
+    name: str, *, settings: Mapping[str, object], inputs: Sequence[Stage[object]]
+) -> str:
+    """Return the key of a stage: equal exactly when nothing that shapes its result changed."""
+    plain = {
+        key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        for key, value in settings.items()
+    }
+    versions = {package: version(package) for package in _COMPUTING}
+    made_of = [name, plain, [stage.digest for stage in inputs], versions]
+    return sha256_json(made_of)[:24]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """The folder of finished stages, shared by all runs below one root."""
+
+    root: Path
+
+    def ensure(
+        self,
+        name: str,
+        build: Callable[[Path], Facts],
+        facts_type: type[Facts],
+        *,
+        settings: Mapping[str, object],
+        inputs: Sequence[Stage[object]] = (),
+    ) -> Stage[Facts]:
+        """Return the finished stage, building it only where no sound one exists.
+
+        Args:
+            name: Name of the stage, the first part of its folder's name.
+            build: Fills the folder that it is given and returns the stage's facts.
+            facts_type: The frozen record that ``build`` returns.
+            settings: Whatever shapes the result beside the inputs: config sections, seeds.
+            inputs: The stages whose results are read.
+        """
+        folder = self.root / f"{name}-{stage_key(name, settings=settings, inputs=inputs)}"
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            finished = _load(name, folder, facts_type)
+            if finished is not None:
+                logger.info("%s: nothing changed, using %s", name, folder.name)
+                return finished
+            return _build(name, folder, build, facts_type)
+
+
+def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | None:
+    """Return the finished stage, or None when it is missing or its files were changed."""
+    if not (folder / RECORD).is_file():
+        return None
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    artifacts = tuple(Artifact(**entry) for entry in record["artifacts"])
+    if describe_files(folder) != artifacts:
+        logger.warning("%s: the files of %s do not match its record; building again", name, folder)
+        shutil.rmtree(folder)
+        return None
+    return Stage(
+        name=name,
+        folder=folder,
+        digest=_digest(record["facts"], artifacts),
+        facts=TypeAdapter(facts_type).validate_python(record["facts"]),
+        artifacts=artifacts,
+        seconds=record["seconds"],
+        reused=True,
+    )
+
+
+def _build(
+    name: str, folder: Path, build: Callable[[Path], Facts], facts_type: type[Facts]
+) -> Stage[Facts]:
+    """Build in the partial folder, write the record, rename."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(exist_ok=True)
+    logger.info("%s ...", name)
+    started = time.monotonic()
+    facts = build(partial)
+    seconds = time.monotonic() - started
+    shutil.rmtree(partial / SCRATCH, ignore_errors=True)
+    artifacts = describe_files(partial)
+    plain_facts = TypeAdapter(facts_type).dump_python(facts, mode="json")
+    record = {
+        "stage": name,
+        "seconds": round(seconds, 3),
+        "facts": plain_facts,
+        "artifacts": TypeAdapter(tuple[Artifact, ...]).dump_python(artifacts, mode="json"),
+    }
+    write_atomic(partial / RECORD, json.dumps(record, indent=2, ensure_ascii=False))
+    partial.rename(folder)
+    logger.info("%s: done in %.1f s", name, seconds)
+    return Stage(
+        name=name,
+        folder=folder,
+        digest=_digest(plain_facts, artifacts),
+        facts=facts,
+        artifacts=artifacts,
+        seconds=seconds,
+        reused=False,
+    )
+
+
+def _digest(plain_facts: object, artifacts: tuple[Artifact, ...]) -> str:
+    return sha256_json([plain_facts, [(entry.path, entry.sha256) for entry in artifacts]])

@@ -1,0 +1,177 @@
+"""Models on disk: backbones found by reference, teachers as what they add to a backbone.
+
+Weights are safetensors, and ``trust_remote_code`` is never given: nothing that is loaded runs.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from models.adapters import insert_adapters
+from models.architectures import UnknownArchitectureError, architecture_of
+from models.objective import Objective
+from models.teacher import load_trained_tensors, trained_tensors
+from pipeline.artifacts import sha256_file, sha256_json
+from pipeline.config import AdapterConfig, ModelConfig
+from pipeline.errors import InputError, UnreachableError
+from pipeline.sources import locate
+
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+TEACHER_TENSORS = "teacher.safetensors"
+TEACHER_FACTS = "teacher.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A pretrained model in a local folder."""
+
+    folder: Path
+    digest: str
+    """sha256 over its config, its tokenizer and its weights."""
+
+
+def find_checkpoint(config: ModelConfig) -> Checkpoint:
+    """Return the local folder of a model, fetched from the hub where it is an id.
+
+    Raises:
+        InputError: when it cannot be found, has no safetensors weights, or has other weights
+            than the config's sha256 says.
+    """
+    folder = locate(config.model) or _fetch(config.model)
+    weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not weights or not (folder / "config.json").is_file():
+        raise InputError(
+            f"{config.model} is not a readable model: expected a folder with config.json and "
+            f"*.safetensors weights at {folder}. Save the model with save_pretrained."
+        )
+    digests = {path.name: sha256_file(path) for path in weights}
+    found = next(iter(digests.values())) if len(digests) == 1 else sha256_json(digests)
+    if config.sha256 not in (None, found):
+        raise InputError(
+            f"The weights of {config.model} have the sha256 {found}, expected {config.sha256}. "
+            "Get the file that was meant, or correct the sha256 in the config."
+        )
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        if (folder / name).is_file():
+            digests[name] = sha256_file(folder / name)
+    return Checkpoint(folder=folder, digest=sha256_json(digests))
+
+
+def load_classifier(
+    checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...], seed: int
+) -> PreTrainedModel:
+    """Return a classifier in eval mode; the seed draws what its checkpoint does not hold.
+
+    Raises:
+        InputError: when the model cannot be read, or was trained with these labels in another
+            order.
+    """
+    _check_label_order(checkpoint.folder, labels)
+    set_seed(seed)
+    try:
+        model = objective.model_class.from_pretrained(  # type: ignore[attr-defined]
+            checkpoint.folder,
+            id2label=dict(enumerate(labels)),
+            label2id={name: index for index, name in enumerate(labels)},
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"Cannot read the model in {checkpoint.folder}: {error} Give a model saved with "
+            "save_pretrained whose architecture this transformers version knows."
+        ) from error
+    return cast(PreTrainedModel, model.eval())
+
+
+def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedTokenizerBase:
+    """Return the fast tokenizer of a checkpoint, whose own limit is set to ``max_length``.
+
+    Raises:
+        InputError: when there is none, or the model takes fewer than ``max_length`` tokens.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
+    positions = AutoConfig.from_pretrained(checkpoint.folder).max_position_embeddings
+    longest = min(tokenizer.model_max_length, positions)
+    if max_length > longest:
+        raise InputError(
+            f"data.max_length = {max_length}, but the model in {checkpoint.folder} takes at most "
+            f"{longest} tokens. Lower data.max_length."
+        )
+    tokenizer.model_max_length = max_length  # saved with it: who loads it truncates alike
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def add_adapters(model: PreTrainedModel, adapter: AdapterConfig) -> None:
+    """Hang new adapters on a classifier's backbone, in place.
+
+    Raises:
+        InputError: when no adapter sites are known for the architecture.
+    """
+    try:
+        architecture = architecture_of(model.config.model_type)
+    except UnknownArchitectureError as error:
+        raise InputError(f"teacher.model: {error}") from error
+    insert_adapters(model.base_model, architecture, **adapter.model_dump())
+
+
+def save_teacher(
+    model: PreTrainedModel, out: Path, *, labels: tuple[str, ...], adapter: AdapterConfig | None
+) -> None:
+    """Write what the teacher adds to its backbone, and how to build it."""
+    save_file(trained_tensors(model), out / TEACHER_TENSORS)
+    facts = {"labels": labels, "adapter": adapter.model_dump() if adapter else None}
+    (out / TEACHER_FACTS).write_text(json.dumps(facts, indent=2))
+
+
+def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> PreTrainedModel:
+    """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone."""
+    facts = json.loads((folder / TEACHER_FACTS).read_text())
+    model = load_classifier(checkpoint, objective, labels=tuple(facts["labels"]), seed=0)
+    if facts["adapter"] is not None:
+        add_adapters(model, AdapterConfig(**facts["adapter"]))
+    load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
+    return model.eval()
+
+
+def _fetch(model_id: str) -> Path:
+    """Return the local snapshot of a hub model: safetensors and text files, never code."""
+    try:
+        return Path(snapshot_download(model_id, allow_patterns=_WANTED))
+    # The hub client raises HTTP, network, cache and validation errors of several families.
+    except Exception as error:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise UnreachableError(
+            f"Cannot fetch the model {model_id!r} from the Hugging Face hub{offline}: "
+            f"{str(error).splitlines()[0]} Check the id and the network, or give a local folder."
+        ) from error
+
+
+def _check_label_order(folder: Path, labels: tuple[str, ...]) -> None:
+    own = json.loads((folder / "config.json").read_text()).get("id2label") or {}
+    own_labels = [own[key] for key in sorted(own, key=int)]
+    if own_labels != list(labels) and sorted(own_labels) == sorted(labels):
+        raise InputError(
+            f"The model in {folder} was trained with the labels in the order {own_labels}, but "
+            f"data.labels is {list(labels)}. Put data.labels in the model's order."
+        )

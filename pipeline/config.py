@@ -1,0 +1,388 @@
+"""What a run is asked to do: one frozen class per TOML table.
+
+The same classes are the TOML file, the JSON schema and the Prefect flow's parameters, so that a
+field is described once. Config is data: nothing here reads a model or a data set.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import InputError
+
+SplitSize = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A table of the config: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
+
+
+class DataConfig(Section):
+    """Texts, labels and splits."""
+
+    train: str
+    """A CSV, TSV, JSONL or Parquet file, a file inside an installed package
+    (``package://name/path.csv``) or a Hugging Face data set (``owner/name@split``)."""
+
+    validation: str | None = None
+    """The same for the validation split; without it, a part of ``train`` is held out."""
+
+    test: str | None = None
+    """The same for the test split; without it, a part of ``train`` is held out."""
+
+    subset: str | None = None
+    """Configuration name of a Hugging Face data set, such as ``sst2`` of ``nyu-mll/glue``."""
+
+    text: tuple[str, ...] | str = "text"
+    """Name of the text column, or of the two columns of a sentence pair."""
+
+    label: str = "label"
+    """Name of the label column."""
+
+    labels: tuple[str, ...] = Field(min_length=2)
+    """Label names in class order. Values in the data are names, or indices into this list."""
+
+    filter: dict[str, str] = Field(default_factory=dict)
+    """Keep only the rows whose columns have these values."""
+
+    train_size: int | None = Field(default=None, ge=1)
+    """At most this many training texts; all of them by default."""
+
+    validation_size: SplitSize = 0.1
+    """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
+
+    test_size: SplitSize = 0.1
+    """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
+
+    max_length: int = Field(default=128, ge=4)
+    """Longest input in tokens; what is longer is truncated."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.text_columns) not in (1, 2):
+            raise ValueError(f"text: expected one or two column names, found {self.text!r}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels: expected distinct names, found {list(self.labels)}")
+        return self
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The text columns: one, or two for sentence pairs."""
+        return (self.text,) if isinstance(self.text, str) else self.text
+
+
+class AdapterConfig(Section):
+    """The bottleneck adapters that are trained inside the frozen backbone."""
+
+    kind: Literal["houlsby", "pfeiffer", "parallel"] = "houlsby"
+    """``houlsby``: after attention and after the FFN; ``pfeiffer``: after the FFN;
+    ``parallel``: beside the FFN."""
+
+    bottleneck_size: int = Field(default=64, ge=1)
+    """Width of the bottleneck, in units."""
+
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+    """Non-linearity between the projections."""
+
+    initialisation: Literal["zero_up", "small"] = "zero_up"
+    """``zero_up``: a new adapter is exactly the identity; ``small``: normal with std 0.01."""
+
+    scaling: float = Field(default=1.0, gt=0)
+    """Factor on the adapter's output before the residual sum."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout probability on the bottleneck's units while training."""
+
+    residual: bool = True
+    """Add the adapter's input to its output. Off only for experiments: it trains badly."""
+
+
+class ModelConfig(Section):
+    """A pretrained transformer."""
+
+    model: str
+    """Hugging Face id, path of a folder, or ``package://name/folder``."""
+
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Expected sha256 of the weights; checked when given."""
+
+
+class TeacherConfig(ModelConfig):
+    """The backbone and its adapters."""
+
+    adapter: AdapterConfig = AdapterConfig()
+    """The adapters."""
+
+
+class StudentConfig(Section):
+    """The adapter-free model that ships."""
+
+    layers: tuple[int, ...] | None = None
+    """Backbone layers to keep, from 0; all by default."""
+
+    model: ModelConfig | None = None
+    """Another pretrained model instead of the teacher's backbone."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.layers is not None and self.model is not None:
+            raise ValueError("layers and model exclude each other: give one of them")
+        if self.layers is not None and list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(f"layers: expected increasing indices, found {list(self.layers)}")
+        return self
+
+
+class TrainingConfig(Section):
+    """One training by gradient descent (AdamW, linear warm-up and decay)."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training split."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Texts per step and device."""
+
+    gradient_accumulation: int = Field(default=1, ge=1)
+    """Batches per optimizer step."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak learning rate."""
+
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Part of the steps over which the learning rate rises."""
+
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled weight decay."""
+
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this L2 norm."""
+
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the transformer while training; the checkpoint's own by default."""
+
+    evaluations_per_epoch: int = Field(default=2, ge=1)
+    """Validations, and checkpoints, per epoch."""
+
+    patience: int = Field(default=4, ge=1)
+    """Stop after this many validations without improvement."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto`` takes bf16 where the hardware has it and a trial step is faster with it."""
+
+
+class AbsorbConfig(Section):
+    """Moving the adapters into the student's own weights in closed form."""
+
+    enabled: bool = True
+    """Start the student from the absorbed adapters rather than from the plain backbone."""
+
+    texts: int = Field(default=4000, ge=8)
+    """Training texts (without their labels) to fit on."""
+
+    held_out: float = Field(default=0.1, gt=0, lt=0.5)
+    """Part of those texts on which the ridge strength is chosen."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Texts per forward pass."""
+
+
+class DistillConfig(TrainingConfig):
+    """KL distillation of the student from the teacher's soft targets."""
+
+    learning_rate: float = Field(default=3e-5, gt=0)
+    """Peak learning rate."""
+
+    dropout: float | None = Field(default=0.0, ge=0, lt=1)
+    """Dropout of the student while training; off by default, as its targets are exact."""
+
+    temperature: float = Field(default=2.0, gt=0)
+    """Both distributions are softened by it."""
+
+    alpha: float = Field(default=1.0, ge=0, le=1)
+    """Weight of the soft term; 1 - alpha is the weight of the labels' cross-entropy."""
+
+    texts: int | None = Field(default=None, ge=1)
+    """At most this many training texts; all of them by default."""
+
+
+class ExportConfig(Section):
+    """ONNX export, the same recipe for backbone, teacher and student."""
+
+    opset: int = Field(default=20, ge=17, le=23)
+    """ONNX operator set."""
+
+    parity_tolerance: float = Field(default=1e-4, gt=0)
+    """Largest accepted logit difference to torch, times max(1, largest logit)."""
+
+
+class EvaluateConfig(Section):
+    """Quality and fidelity of the ONNX files on the test split."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Texts per onnxruntime call."""
+
+    bootstrap_samples: int = Field(default=1000, ge=100)
+    """Resamples of the test split behind each interval."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence level of the intervals."""
+
+
+class BenchmarkConfig(Section):
+    """Paired latency of backbone, teacher and student in onnxruntime."""
+
+    batch_sizes: tuple[int, ...] = Field(default=(1, 8), min_length=1)
+    """Texts per call."""
+
+    lengths: tuple[int, ...] = Field(default=(16, 64), min_length=1)
+    """Tokens per text."""
+
+    blocks: int = Field(default=8, ge=3)
+    """Blocks per cell; each has a fresh session per arm, and is one sample of the statistics."""
+
+    rounds: int = Field(default=8, ge=2)
+    """Interleaved timed calls per arm and block."""
+
+    warmup_runs: int = Field(default=3, ge=1)
+    """Calls of a fresh session before the first timed one."""
+
+    seconds_per_cell: float = Field(default=60.0, gt=0)
+    """No new block is begun after this many seconds, once three are done."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence level of the intervals."""
+
+
+class GateConfig(Section):
+    """What a student must reach."""
+
+    max_accuracy_drop: float = Field(default=0.01, ge=0, le=1)
+    """Largest accepted loss of accuracy against the teacher (0.01 is one point)."""
+
+    min_agreement: float = Field(default=0.95, ge=0, le=1)
+    """Least part of the test texts on which student and teacher give the same label."""
+
+    max_latency_ratio: float = Field(default=1.05, gt=0)
+    """Refused when the student is surely slower than this many times the plain backbone."""
+
+
+class RunConfig(Section):
+    """A whole run: from texts to a gated ONNX student."""
+
+    name: str = Field(default="student", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of the student: lower-case letters, digits and dashes."""
+
+    runs_dir: Path = Path("runs")
+    """Folder for runs and finished stages."""
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the splits, the initialisation and the order of the batches."""
+
+    data: DataConfig
+    """Texts, labels and splits."""
+
+    teacher: TeacherConfig
+    """Backbone and adapters."""
+
+    head_only: TrainingConfig = TrainingConfig(learning_rate=1e-3)
+    """Training of the baseline: the frozen backbone with only its head."""
+
+    finetune: TrainingConfig = TrainingConfig()
+    """Training of the teacher's adapters and head."""
+
+    student: StudentConfig = StudentConfig()
+    """Shape of the student."""
+
+    absorb: AbsorbConfig = AbsorbConfig()
+    """Closed-form start of the student."""
+
+    distill: DistillConfig = DistillConfig()
+    """KL distillation of the student."""
+
+    export: ExportConfig = ExportConfig()
+    """ONNX export."""
+
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """Quality and fidelity."""
+
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    """Latency."""
+
+    gate: GateConfig = GateConfig()
+    """Acceptance."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the config of a TOML file with ``key.path=value`` overrides applied.
+
+    Raises:
+        InputError: naming every unknown key, wrong type and broken bound at once.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the config {path}: {error}. Give a TOML file.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_explain(error, origin=str(path))) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=value`` in the parsed TOML; a value that is not TOML is a string."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--set expects key.path=value, found {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, leaf = key.strip().split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"--set {override}: {table!r} is a value, not a table.")
+    tree[leaf] = value
+
+
+def _explain(error: ValidationError, *, origin: str) -> str:
+    """Return one line per problem, with the key, what was found and a near miss."""
+    problems = error.errors(include_url=False)
+    lines = [f"{origin} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
+    for problem in problems:
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole config)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  {key}: unknown key{_near_miss(problem['loc'])}")
+        elif problem["type"] == "missing":
+            lines.append(f"  {key}: missing, and it has no default")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
+            lines.append(f"  {key}: {message}{found}")
+    return "\n".join(lines)
+
+
+def _near_miss(location: tuple[int | str, ...]) -> str:
+    """Return a hint naming the closest known key of the same table, or the known ones."""
+    section: type[BaseModel] = RunConfig
+    for part in location[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        section = annotation
+    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"

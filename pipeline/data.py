@@ -1,0 +1,216 @@
+"""Stage data: texts, labels, three disjoint splits and the digest of it all.
+
+The readers are those of ``datasets``. Splits depend on the seed and on the texts alone, not on the
+order of the rows; a text that occurs twice is kept once, and one that the test split (or then the
+validation split) holds is taken out of the others, so no text stands in two splits.
+"""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from pipeline.artifacts import sha256_json
+from pipeline.config import DataConfig
+from pipeline.errors import InputError, UnreachableError
+from pipeline.sources import DATA_SUFFIXES, locate
+from pipeline.records import DataFacts
+from pipeline.tables import Split, Text, write_split
+
+Row = tuple[Text, int]
+
+
+def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
+    """Read the data, split it and write ``train``, ``validation`` and ``test`` to ``out``.
+
+    Raises:
+        InputError: for a source that cannot be read, a missing column, a label that is not in
+            the list, an empty split, or a training split of one class only.
+    """
+    given = {"test": config.test, "validation": config.validation, "train": config.train}
+    tally: Counter[str] = Counter()
+    seen: dict[Text, int] = {}
+    rows: dict[str, list[Row]] = {}
+    for name, reference in given.items():  # test first: what it holds leaves the other splits
+        if reference is not None:
+            labelled = _read_rows(reference, config, tally)
+            rows[name] = _drop_duplicates(labelled, seen, tally)
+    splits = {name: _as_split(part) for name, part in _hold_out(rows, config, seed).items()}
+    for name, split in splits.items():
+        write_split(split, out / f"{name}.parquet")
+    return _describe(splits, config, tally)
+
+
+def _read_rows(reference: str, config: DataConfig, tally: Counter[str]) -> list[Row]:
+    """Return the filtered rows of one source with their class indices."""
+    table = _load(reference, config)
+    _check_columns(reference, table.column_names, config)
+    columns = {name: table[name][:] for name in table.column_names}
+    kept = [
+        row
+        for row in range(len(table))
+        if all(str(columns[name][row]) == value for name, value in config.filter.items())
+    ]
+    names = _class_names(table, config)
+    encoded = {value: names.get(str(value)) for value in {columns[config.label][row] for row in kept}}
+    unknown = sorted({str(value) for value, index in encoded.items() if index is None and value is not None})
+    if unknown:
+        raise InputError(
+            f"{reference}: the column {config.label!r} holds {', '.join(map(repr, unknown[:10]))}, "
+            f"which is not in data.labels {list(config.labels)}. Add the label, or filter its rows out."
+        )
+    rows: list[Row] = []
+    for row in kept:
+        text = tuple(str(columns[name][row] or "").strip() for name in config.text_columns)
+        index = encoded[columns[config.label][row]]
+        if index is not None and all(text):
+            rows.append((text, index))
+    tally["empty"] += len(kept) - len(rows)
+    if not rows:
+        raise InputError(
+            f"{reference} has no usable row: {len(table)} rows read, {len(kept)} left by "
+            f"data.filter {config.filter}. Check the names and values of the filter."
+        )
+    return rows
+
+
+def _check_columns(reference: str, found: list[str], config: DataConfig) -> None:
+    expected = (*config.text_columns, config.label, *config.filter)
+    missing = [column for column in expected if column not in found]
+    if missing:
+        raise InputError(
+            f"{reference} has no column {', '.join(map(repr, missing))}. Its columns are "
+            f"{', '.join(map(repr, found))}: set data.text, data.label and data.filter to these."
+        )
+
+
+def _class_names(table: datasets.Dataset, config: DataConfig) -> dict[str, int]:
+    """Return the class index of every accepted spelling of a label: its name, or its index.
+
+    A hub data set with its own label names is matched by name, never by position: its index i
+    means its own i-th name.
+    """
+    by_name = {name: index for index, name in enumerate(config.labels)}
+    feature = table.features[config.label]
+    own_names = feature.names if isinstance(feature, datasets.ClassLabel) else config.labels
+    by_index = {str(i): by_name[name] for i, name in enumerate(own_names) if name in by_name}
+    return by_index | by_name
+
+
+def _load(reference: str, config: DataConfig) -> datasets.Dataset:
+    """Return the table behind a reference."""
+    path = locate(reference)
+    try:
+        if path is None:
+            name, _, split = reference.partition("@")
+            return datasets.load_dataset(name, config.subset, split=split or "train")
+        if path.suffix not in DATA_SUFFIXES:
+            raise InputError(
+                f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found {path.name!r}."
+            )
+        options = {"sep": "\t"} if path.suffix == ".tsv" else {}
+        # A cache of its own: the user's would be asked for by name and date, not by content.
+        with tempfile.TemporaryDirectory() as cache:
+            return datasets.load_dataset(
+                DATA_SUFFIXES[path.suffix], data_files=str(path), split="train", cache_dir=cache,
+                keep_in_memory=True, **options,
+            )
+    except InputError:
+        raise
+    # The readers raise whatever their backend does: Arrow, pandas, HTTP and hub errors alike.
+    except Exception as error:
+        said = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
+        if path is not None:
+            raise InputError(
+                f"Cannot read the file {path}: {said} Give a readable {', '.join(DATA_SUFFIXES)} file."
+            ) from error
+        raise UnreachableError(
+            f"Cannot read the data set {reference!r} from the Hugging Face hub: {said} Check the id, "
+            "data.subset, the split after @ and the network, or give a local file."
+        ) from error
+
+
+def _drop_duplicates(rows: list[Row], seen: dict[Text, int], tally: Counter[str]) -> list[Row]:
+    """Return the rows whose text has not been seen, and remember them."""
+    fresh: list[Row] = []
+    for text, label in rows:
+        if text in seen:
+            tally["duplicates"] += 1
+            tally["conflicts"] += seen[text] != label
+        else:
+            seen[text] = label
+            fresh.append((text, label))
+    return fresh
+
+
+def _hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[str, list[Row]]:
+    """Return all three splits: the missing ones are held out of ``train``, by class."""
+    splits = dict(rows)
+    splits["train"] = sorted(rows["train"])  # the order of the rows must not matter
+    for name, size in (("test", config.test_size), ("validation", config.validation_size)):
+        if name not in splits:
+            splits["train"], splits[name] = _take(splits["train"], name, size, seed)
+    shuffled = np.random.default_rng(seed).permutation(len(splits["train"]))[: config.train_size]
+    splits["train"] = [splits["train"][i] for i in shuffled]
+    for name, part in splits.items():
+        if not part:
+            raise InputError(
+                f"The {name} split is empty: every text of it stands in another split. Give a "
+                "source with other texts, or let it be held out of data.train."
+            )
+    if len({label for _, label in splits["train"]}) < 2:
+        raise InputError(
+            f"The training split holds one class only ({config.labels[splits['train'][0][1]]!r}). "
+            "At least two are needed: check data.label, data.filter and the source."
+        )
+    return splits
+
+
+def _take(rows: list[Row], name: str, size: int | float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Split rows in two, each class in proportion where its size allows."""
+    count = size if isinstance(size, int) else round(size * len(rows))
+    if not 0 < count < len(rows):
+        raise InputError(
+            f"data.{name}_size = {size} takes {count} of {len(rows)} texts, which leaves an empty "
+            f"split. Give a size between 1 and {len(rows) - 1}, or more texts."
+        )
+    labels = [label for _, label in rows]
+    classes = Counter(labels)
+    can_stratify = min(classes.values()) >= 2 and len(classes) <= min(count, len(rows) - count)
+    kept, taken = train_test_split(
+        rows, test_size=count, random_state=seed, stratify=labels if can_stratify else None
+    )
+    return kept, taken
+
+
+def _as_split(rows: list[Row]) -> Split:
+    return Split(
+        texts=tuple(text for text, _ in rows),
+        labels=np.array([label for _, label in rows], dtype=np.int64),
+    )
+
+
+def _describe(splits: dict[str, Split], config: DataConfig, tally: Counter[str]) -> DataFacts:
+    content = {
+        name: [[text, int(label)] for text, label in zip(split.texts, split.labels, strict=True)]
+        for name, split in splits.items()
+    }
+    counts = {
+        name: {
+            label: int((split.labels == index).sum()) for index, label in enumerate(config.labels)
+        }
+        for name, split in splits.items()
+    }
+    return DataFacts(
+        digest=sha256_json([config.labels, content]),
+        labels=config.labels,
+        text_columns=config.text_columns,
+        sizes={name: len(split) for name, split in splits.items()},
+        label_counts=counts,
+        dropped_duplicates=tally["duplicates"],
+        conflicting_labels=tally["conflicts"],
+        dropped_empty=tally["empty"],
+    )

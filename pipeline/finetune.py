@@ -1,0 +1,161 @@
+"""Stage finetune: a frozen backbone with new adapters and a head becomes a teacher.
+
+Without adapters the same stage trains the baseline, the frozen backbone with only its head; its
+head is where the teacher's starts (Kumar et al., 2022, https://arxiv.org/abs/2202.10054: probe
+first, then fine-tune).
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from models.objective import Objective
+from models.student import set_dropout, take_head
+from models.teacher import backbone_digest, count_parameters, freeze_backbone
+from pipeline.artifacts import SCRATCH, Stage
+from pipeline.checkpoints import (
+    TEACHER_TENSORS,
+    Checkpoint,
+    add_adapters,
+    load_classifier,
+    load_tokenizer,
+    save_teacher,
+)
+from pipeline.config import AdapterConfig, TrainingConfig
+from pipeline.encoding import Example, encode, predict_logits
+from pipeline.records import DataFacts, TeacherFacts, TrainingOutcome
+from pipeline.tables import Split, read_split
+from pipeline.task import Task
+from pipeline.training import train
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(
+    data: Stage[DataFacts],
+    checkpoint: Checkpoint,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    task: Task,
+    objective: Objective,
+    adapter: AdapterConfig | None,
+    head_from: Stage[TeacherFacts] | None,
+    max_length: int,
+    seed: int,
+) -> TeacherFacts:
+    """Train adapters (or none) and head on a frozen backbone; write them to ``out``.
+
+    Args:
+        data: The splits.
+        checkpoint: The backbone.
+        adapter: None trains the head alone.
+        head_from: A finished stage whose head is the start of this one's.
+        max_length: Longest input, in tokens.
+
+    Raises:
+        InputError: for an unreadable model, an unknown architecture, or a loss that is not finite.
+        RuntimeError: when the backbone's weights changed, which would be a bug.
+    """
+    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
+    training, validation = (
+        _labelled(tokenizer, read_split(data.folder, name), max_length)
+        for name in ("train", "validation")
+    )
+    model = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
+    if head_from is not None:
+        take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
+    if config.dropout is not None:
+        set_dropout(model, config.dropout)
+    notes = _insert(model, adapter, partial(predict_logits, model, tokenizer, validation[:32]))
+    freeze_backbone(model)
+    digest = backbone_digest(model)
+    outcome = train(
+        model,
+        tokenizer,
+        training=training,
+        validation=validation,
+        loss=objective.hard,
+        metrics=task.metrics,
+        best=task.main_metric,
+        greater_is_better=True,
+        config=config,
+        scratch=out / SCRATCH,
+        seed=seed,
+        title="fine-tuning" if adapter else "head only",
+    )
+    if backbone_digest(model) != digest:
+        raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
+    save_teacher(model, out, labels=data.facts.labels, adapter=adapter)
+    return _describe(model, adapter, digest, notes, outcome)
+
+
+def _labelled(
+    tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int
+) -> list[Example]:
+    examples = encode(tokenizer, split.texts, max_length=max_length)
+    return [{**e, "labels": int(y)} for e, y in zip(examples, split.labels, strict=True)]
+
+
+def _insert(
+    model: PreTrainedModel, adapter: AdapterConfig | None, probe: Callable[[], np.ndarray]
+) -> tuple[str, ...]:
+    """Add the adapters; return warnings of the mistakes that are common with them."""
+    if adapter is None:
+        return ()
+    before = probe()
+    add_adapters(model, adapter)
+    moved = float(np.abs(probe() - before).max() / max(1e-6, np.abs(before).max()))
+    hidden_size = model.config.hidden_size
+    size = adapter.bottleneck_size
+    notes = []
+    if size * 64 < hidden_size:
+        notes.append(
+            f"bottleneck_size {size} is under 1/64 of the hidden size {hidden_size}: the adapters "
+            "may be too small to learn the task; 1/16 to 1/4 is usual"
+        )
+    if size * 2 > hidden_size:
+        notes.append(
+            f"bottleneck_size {size} is over half of the hidden size {hidden_size}: the adapters "
+            "are no bottleneck, and cost as much as training the layers; 1/16 to 1/4 is usual"
+        )
+    if not adapter.residual and adapter.kind != "parallel":
+        notes.append(
+            "residual is off: each adapter replaces its input instead of adding to it, and what "
+            f"the backbone knows is lost at the start (its logits move by {moved:.0%})"
+        )
+    elif moved > 0.1:
+        notes.append(
+            f"initialisation {adapter.initialisation!r} moves the backbone's logits by {moved:.0%} "
+            "before any training; zero_up starts at exactly the backbone's own"
+        )
+    for note in notes:
+        logger.warning("adapters: %s", note)
+    return tuple(notes)
+
+
+def _describe(
+    model: PreTrainedModel,
+    adapter: AdapterConfig | None,
+    digest: str,
+    notes: tuple[str, ...],
+    outcome: TrainingOutcome,
+) -> TeacherFacts:
+    count = count_parameters(model)
+    return TeacherFacts(
+        adapter=adapter,
+        total_parameters=count.total,
+        trainable_parameters=count.trainable,
+        adapter_parameters=count.adapter,
+        head_parameters=count.head,
+        trainable_percent=round(count.trainable_percent, 3),
+        trainable_names=count.trainable_names,
+        backbone_sha256=digest,
+        warnings=notes,
+        outcome=outcome,
+    )

@@ -1,0 +1,85 @@
+"""Stage gate: whether a student may ship. A pure decision, with every reason and number."""
+
+from dataclasses import dataclass
+
+from pipeline.config import GateConfig
+from pipeline.records import BenchmarkFacts, EvaluateFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One number against its limit."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    explanation: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Every check; a student passes when all of them do."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the student may ship."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why not: one sentence for every check that failed."""
+        return tuple(check.explanation for check in self.checks if not check.passed)
+
+
+def decide(
+    evaluation: EvaluateFacts, benchmark: BenchmarkFacts, config: GateConfig, *, main_metric: str
+) -> Decision:
+    """Hold the measurements against the thresholds.
+
+    Latency refuses only on evidence: when the whole interval lies above the limit.
+    """
+    drop = -evaluation.change.values[main_metric]
+    agreement = evaluation.fidelity.values["agreement"]
+    slowest = max(
+        (entry for entry in benchmark.latency if entry.arm == "student"),
+        key=lambda entry: entry.ci_low,
+    )
+    return Decision(
+        checks=(
+            Check(
+                name=f"{main_metric} lost against the teacher",
+                value=drop,
+                limit=config.max_accuracy_drop,
+                # The drop is a difference of two counts over the texts: 8/800 is not over 0.01.
+                passed=drop <= config.max_accuracy_drop + 1e-9,
+                explanation=(
+                    f"The student's {main_metric} is {drop:.2%} below the teacher's; "
+                    f"gate.max_accuracy_drop accepts {config.max_accuracy_drop:.2%}."
+                ),
+            ),
+            Check(
+                name="agreement with the teacher",
+                value=agreement,
+                limit=config.min_agreement,
+                passed=agreement >= config.min_agreement,
+                explanation=(
+                    f"The student agrees with the teacher on {agreement:.2%} of the test texts; "
+                    f"gate.min_agreement asks for {config.min_agreement:.2%}."
+                ),
+            ),
+            Check(
+                name="latency against the plain backbone (low end of the interval)",
+                value=slowest.ci_low,
+                limit=config.max_latency_ratio,
+                passed=slowest.ci_low <= config.max_latency_ratio,
+                explanation=(
+                    f"At batch {slowest.batch}, {slowest.length} tokens, the student takes at "
+                    f"least {slowest.ci_low:.3f} times as long as the plain backbone; "
+                    f"gate.max_latency_ratio accepts {config.max_latency_ratio:.3f}."
+                ),
+            ),
+        )
+    )

@@ -1,0 +1,241 @@
+"""The last stage: a run's folder with its config, report, page and the student's bundle.
+
+The folder is built beside its place and renamed when it is whole; then ``latest`` points to it.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.artifacts import Artifact, Stage, sha256_file, write_atomic
+from pipeline.config import RunConfig
+from pipeline.gate import Decision
+from pipeline.inference import MODEL
+from pipeline.page import render_card, render_page
+from pipeline.records import (
+    AbsorbFacts,
+    BenchmarkFacts,
+    DataFacts,
+    EvaluateFacts,
+    ExportFacts,
+    Measured,
+    StudentFacts,
+    TeacherFacts,
+)
+from pipeline.report import (
+    DataPart,
+    FidelityPart,
+    ParityPart,
+    Report,
+    StudentPart,
+    TeacherPart,
+    TrainedPart,
+)
+
+_VERSIONED = ("adapter-distill", "torch", "transformers", "onnx", "onnxruntime", "prefect")
+Part = TypeVar("Part", bound=TrainedPart)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """Every finished stage of a run."""
+
+    data: Stage[DataFacts]
+    head_only: Stage[TeacherFacts]
+    teacher: Stage[TeacherFacts]
+    absorbed: Stage[AbsorbFacts] | None
+    student: Stage[StudentFacts]
+    exported: Stage[ExportFacts]
+    evaluation: Stage[EvaluateFacts]
+    benchmark: Stage[BenchmarkFacts]
+    others: Sequence[Stage[Any]]
+    """Stages whose facts the report does not show."""
+
+    @property
+    def all(self) -> tuple[Stage[Any], ...]:
+        """All of them, in the order of the chain."""
+        stages = (
+            self.data, self.head_only, self.teacher, self.absorbed, *self.others,
+            self.student, self.exported, self.evaluation, self.benchmark,
+        )
+        return tuple(stage for stage in stages if stage is not None)
+
+
+def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
+    """Write ``runs_dir/<run_id>`` and point ``runs_dir/latest`` to it; return the folder."""
+    root = config.runs_dir
+    run_id = _new_run_id(root, config.name)
+    partial = root / f".{run_id}.partial"
+    partial.mkdir(parents=True)
+    try:
+        for stage in finished.all:
+            (partial / stage.name).symlink_to(os.path.relpath(stage.folder, partial))
+        bundle = partial / "student"
+        shutil.copytree(finished.exported.folder / "student", bundle, copy_function=_link_or_copy)
+        report = build_report(config, finished, decision, run_id=run_id)
+        write_atomic(bundle / "README.md", render_card(report))
+        card = _describe(bundle / "README.md", partial)
+        report = report.model_copy(update={"artifacts": (*report.artifacts, card)})
+        write_atomic(partial / "config.json", config.model_dump_json(indent=2))
+        write_atomic(partial / "report.html", render_page(report))
+        write_atomic(partial / "report.json", report.model_dump_json(indent=2))
+        folder = root / run_id
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _point_latest(root, run_id)
+    return folder
+
+
+def build_report(
+    config: RunConfig, finished: Finished, decision: Decision, *, run_id: str
+) -> Report:
+    """Return the report of a run."""
+    evaluation, exported = finished.evaluation.facts, finished.exported.facts
+    bench = finished.benchmark.facts
+    return Report(
+        run_id=run_id,
+        name=config.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        verdict="passed" if decision.passed else "refused",
+        reasons=decision.reasons,
+        checks=decision.checks,
+        data=_data(config, finished.data.facts),
+        head_only=_trained(TrainedPart, finished, finished.head_only, "plain"),
+        teacher=_trained(
+            TeacherPart,
+            finished,
+            finished.teacher,
+            "teacher",
+            model=config.teacher.model,
+            adapter=config.teacher.adapter.model_dump(),
+            warnings=finished.teacher.facts.warnings,
+        ),
+        student=_student(finished),
+        fidelity=_fidelity(evaluation),
+        parity=ParityPart(
+            max_abs_difference=max(check.max_abs_difference for check in exported.parity),
+            checks=exported.parity,
+        ),
+        latency=bench.latency,
+        latency_notes=bench.notes,
+        confidence=evaluation.confidence,
+        machine=bench.machine,
+        versions={package: version(package) for package in _VERSIONED},
+        artifacts=tuple(_artifacts(finished)),
+        timing_s={stage.name: round(stage.seconds, 2) for stage in finished.all},
+        reused=tuple(stage.name for stage in finished.all if stage.reused),
+    )
+
+
+def _data(config: RunConfig, facts: DataFacts) -> DataPart:
+    return DataPart(
+        digest=facts.digest,
+        source=config.data.train,
+        labels=facts.labels,
+        sizes=facts.sizes,
+        label_counts=facts.label_counts,
+        dropped_duplicates=facts.dropped_duplicates,
+        conflicting_labels=facts.conflicting_labels,
+    )
+
+
+def _trained(
+    part: type[Part], finished: Finished, stage: Stage[TeacherFacts], arm: str, **more: Any
+) -> Part:
+    """Return a part with the facts of a training on a frozen backbone, and its ONNX file's."""
+    facts = stage.facts
+    return part(
+        **_measured(finished, arm),
+        total_parameters=facts.total_parameters,
+        curve=facts.outcome.curve,
+        trainable_parameters=facts.trainable_parameters,
+        trainable_percent=facts.trainable_percent,
+        trainable_names=facts.trainable_names,
+        backbone_sha256=facts.backbone_sha256,
+        **more,
+    )
+
+
+def _student(finished: Finished) -> StudentPart:
+    facts = finished.student.facts
+    return StudentPart(
+        **_measured(finished, "student"),
+        total_parameters=facts.total_parameters,
+        curve=facts.outcome.curve,
+        start=facts.start,
+        kept=facts.kept,
+        start_validation=facts.start_validation,
+        validation=facts.validation,
+        absorbed_sites=finished.absorbed.facts.sites if finished.absorbed else (),
+    )
+
+
+def _measured(finished: Finished, arm: str) -> Mapping[str, Any]:
+    measured: Measured = getattr(finished.evaluation.facts, arm)
+    return {
+        "metrics": measured.values,
+        "intervals": measured.intervals,
+        "onnx_bytes": (finished.exported.folder / arm / MODEL).stat().st_size,
+    }
+
+
+def _fidelity(evaluation: EvaluateFacts) -> FidelityPart:
+    return FidelityPart(
+        **evaluation.fidelity.values,
+        intervals=evaluation.fidelity.intervals,
+        change=evaluation.change.values,
+        change_intervals=evaluation.change.intervals,
+    )
+
+
+def _artifacts(finished: Finished) -> list[Artifact]:
+    """Return every file of the run: the bundle's, and those of the stages under their links."""
+    files = [
+        Artifact(path=f"{stage.name}/{file.path}", sha256=file.sha256, size_bytes=file.size_bytes)
+        for stage in finished.all
+        for file in stage.artifacts
+    ]
+    # The bundle is the exported student under a shorter name.
+    bundle = [file for file in finished.exported.artifacts if file.path.startswith("student/")]
+    return bundle + files
+
+
+def _describe(path: Path, root: Path) -> Artifact:
+    return Artifact(
+        path=path.relative_to(root).as_posix(),
+        sha256=sha256_file(path),
+        size_bytes=path.stat().st_size,
+    )
+
+
+def _new_run_id(root: Path, name: str) -> str:
+    """Return the time and the name, with a number where another run took that."""
+    stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    taken = {path.name.removeprefix(".").removesuffix(".partial") for path in root.glob("*")}
+    number = 1
+    run_id = stem
+    while run_id in taken:
+        number += 1
+        run_id = f"{stem}-{number}"
+    return run_id
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name where the file system can, and copy it where it cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _point_latest(root: Path, run_id: str) -> None:
+    temporary = root / f".latest.{run_id}"
+    temporary.symlink_to(run_id)
+    temporary.replace(root / "latest")

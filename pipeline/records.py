@@ -1,0 +1,196 @@
+"""The facts that stages find and pass on: frozen, and plain enough to be JSON.
+
+Beside its facts a stage has files; `pipeline.artifacts.Stage` holds both.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.config import AdapterConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataFacts:
+    """What the splits hold."""
+
+    digest: str
+    """sha256 over texts, labels and label names of all three splits."""
+    labels: tuple[str, ...]
+    """Label names in class order."""
+    text_columns: tuple[str, ...]
+    sizes: dict[str, int]
+    """Number of texts by split."""
+    label_counts: dict[str, dict[str, int]]
+    """Number of texts by split and label name."""
+    dropped_duplicates: int
+    """Rows left out because their text had been seen before."""
+    conflicting_labels: int
+    """Those of them whose label differed from the first one's."""
+    dropped_empty: int
+    """Rows left out because their text or label was empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One logged step of a training curve; a value that was not measured there is None."""
+
+    step: int
+    train_loss: float | None = None
+    learning_rate: float | None = None
+    validation: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingOutcome:
+    """How a training went. The model itself holds the weights of the best step."""
+
+    steps: int
+    best_step: int
+    best_metric: float
+    precision: str
+    curve: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherFacts:
+    """What trained, and how it went."""
+
+    adapter: AdapterConfig | None
+    total_parameters: int
+    trainable_parameters: int
+    adapter_parameters: int
+    head_parameters: int
+    trainable_percent: float
+    trainable_names: tuple[str, ...]
+    backbone_sha256: str
+    """Of the frozen parameters, equal before and after."""
+    warnings: tuple[str, ...]
+    outcome: TrainingOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoftTargetFacts:
+    """How many targets there are, of which width."""
+
+    texts: int
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteFit:
+    """How well one dense layer of the student absorbed what its adapter does."""
+
+    layer: int
+    site: str
+    """``attention`` or ``ffn``."""
+    r2: float
+    """Part of the difference to the teacher that is gone, on held-out tokens; 0 where the
+    backbone's weights were kept."""
+    ridge: float
+    """Chosen strength, relative to the mean of the Gram matrix's diagonal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AbsorbFacts:
+    """The closed-form start of the student."""
+
+    texts: int
+    sites: tuple[SiteFit, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentFacts:
+    """Where the student started, what training made of it, and which of the two was kept."""
+
+    start: str
+    """``absorbed``, or ``pretrained``: the checkpoint's own weights (or some of its layers)."""
+    kept: str
+    """``trained``, or ``start`` where training did not lower the validation KL."""
+    total_parameters: int
+    start_validation: dict[str, float]
+    validation: dict[str, float]
+    """Agreement, KL and task metrics of the kept weights on the validation split."""
+    outcome: TrainingOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """One comparison of an ONNX file with torch."""
+
+    model: str
+    """``plain``, ``teacher`` or ``student``."""
+    batch: int
+    length: int
+    """Tokens per text."""
+    mask: str
+    """``full``, ``right``, ``left`` or ``hole``: where the padding stands."""
+    max_abs_difference: float
+    """Largest difference of a logit."""
+    tolerance: float
+    """Accepted difference: the config's, times max(1, largest logit)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportFacts:
+    """The ONNX files' operator set, and every comparison with torch."""
+
+    opset: int
+    parity: tuple[Parity, ...]
+
+
+Interval = tuple[float, float]
+"""Low and high end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Named values with their confidence intervals."""
+
+    values: dict[str, float]
+    intervals: dict[str, Interval]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateFacts:
+    """Quality of the three ONNX files on the test split, and closeness of two of them."""
+
+    texts: int
+    confidence: float
+    plain: Measured
+    teacher: Measured
+    student: Measured
+    fidelity: Measured
+    """Student against teacher: agreement, mean KL in nats, largest logit difference."""
+    change: Measured
+    """Student minus teacher, metric by metric, on the same resamples."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """One arm in one cell of the benchmark."""
+
+    arm: str
+    """``plain``, ``plain again`` (the same file, to show the noise), ``teacher``, ``student``."""
+    batch: int
+    length: int
+    """Tokens per text."""
+    median_ms: float
+    """Median wall time of a call, in milliseconds."""
+    ratio_to_plain: float
+    """Thread CPU time as a multiple of the plain backbone's: geometric mean over blocks."""
+    ci_low: float
+    ci_high: float
+    """Confidence interval of the ratio over blocks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkFacts:
+    """Latency of the three ONNX files in onnxruntime, one thread."""
+
+    blocks: int
+    """Blocks of the cell that had fewest."""
+    confidence: float
+    latency: tuple[Latency, ...]
+    notes: tuple[str, ...]
+    """Where the noise is too large to see the effect, and what to do."""
+    machine: dict[str, str]
+    """Processor, cores and versions."""

@@ -1,0 +1,229 @@
+import copy
+
+import pytest
+import torch
+from transformers import BatchEncoding
+
+from models.absorption import RIDGES, absorb
+from models.adapters import insert_adapters, is_adapter_parameter
+from models.architectures import ARCHITECTURES, architecture_of
+from models.student import adapter_traces
+
+MODEL_TYPES = sorted(ARCHITECTURES)
+HELD_OUT = [False, False, False, True]
+
+
+@pytest.fixture
+def four_batches(token_batch):
+    """Batches of 2080 tokens in all, far more than the 65 unknowns of a regression."""
+
+    def make(model, width=None):
+        lengths = (20, 12, *[16] * 30)
+        return [token_batch(model, lengths, seed=seed, width=width) for seed in range(4)]
+
+    return make
+
+
+def perturb(model, path, *, seed=0):
+    """Add noise to a dense layer's weight and bias: a change that absorption can undo exactly."""
+    dense = model.base_model.get_submodule(path)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in dense.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+def with_adapters(model, kind="houlsby", *, std=0.1, seed=0):
+    teacher = copy.deepcopy(model)
+    architecture = architecture_of(model.config.model_type)
+    insert_adapters(teacher.base_model, architecture, kind=kind, bottleneck_size=4)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in teacher.named_parameters():
+            if is_adapter_parameter(name):
+                parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
+    return teacher
+
+
+def run(teacher, student, batches, held_out=HELD_OUT):
+    architecture = architecture_of(student.config.model_type)
+    return absorb(teacher, student, architecture, batches, held_out=held_out)
+
+
+@torch.no_grad()
+def gap(teacher, student, batch):
+    """Return the root mean squared difference of the logits."""
+    return (teacher(**batch).logits - student(**batch).logits).square().mean().sqrt().item()
+
+
+def weights_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("site", ["attention_output", "ffn_output"])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_change_of_a_dense_layer_is_absorbed_exactly(
+    tiny_classifier, four_batches, token_batch, model_type, site
+):
+    student = tiny_classifier(model_type)
+    architecture = architecture_of(model_type)
+    teacher = copy.deepcopy(student)
+    perturb(teacher, f"{architecture.layer_list}.0.{getattr(architecture, site)}")
+    unseen = token_batch(student, (11, 17), seed=9)
+    before = gap(teacher, student, unseen)
+
+    run(teacher, student, four_batches(student))
+
+    assert before > 1e-2
+    assert gap(teacher, student, unseen) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["houlsby", "pfeiffer", "parallel"])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_random_adapters_are_mostly_absorbed(
+    tiny_classifier, four_batches, token_batch, model_type, kind
+):
+    student = tiny_classifier(model_type)
+    teacher = with_adapters(student, kind)
+    unseen = token_batch(student, (11, 17, 14, 20), seed=9)
+    before = gap(teacher, student, unseen)
+
+    fits = run(teacher, student, four_batches(student))
+
+    assert gap(teacher, student, unseen) < before / 2
+    assert all(fit.r2 > 0.8 for fit in fits if fit.site == "ffn")
+    assert adapter_traces(student) == []
+
+
+def test_only_the_dense_layers_of_the_student_change(tiny_classifier, four_batches):
+    student = tiny_classifier("bert")
+    teacher = with_adapters(student)
+    student_before, teacher_before = weights_of(student), weights_of(teacher)
+
+    run(teacher, student, four_batches(student))
+
+    changed = {n for n, t in weights_of(student).items() if not torch.equal(t, student_before[n])}
+    assert changed == {
+        f"bert.encoder.layer.{layer}.{dense}.{kind}"
+        for layer in (0, 1)
+        for dense in ("attention.output.dense", "output.dense")
+        for kind in ("weight", "bias")
+    }
+    assert all(torch.equal(t, teacher_before[n]) for n, t in weights_of(teacher).items())
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_student_that_equals_its_teacher_keeps_every_bit(tiny_classifier, four_batches, model_type):
+    student = tiny_classifier(model_type)
+    teacher = with_adapters(student, std=0.0)
+    before = weights_of(student)
+
+    fits = run(teacher, student, four_batches(student))
+
+    assert [(fit.r2, fit.ridge) for fit in fits] == [(0.0, 0.0)] * 4
+    assert all(torch.equal(t, before[name]) for name, t in weights_of(student).items())
+
+
+def test_site_before_the_first_adapter_keeps_every_bit(tiny_classifier, four_batches):
+    student = tiny_classifier("bert")
+    dense = student.bert.encoder.layer[0].attention.output.dense
+    before = weights_of(dense)
+
+    fits = run(with_adapters(student, "pfeiffer"), student, four_batches(student))
+
+    assert (fits[0].site, fits[0].r2) == ("attention", 0.0)
+    assert all(torch.equal(t, before[name]) for name, t in weights_of(dense).items())
+
+
+def test_fits_are_reported_in_forward_order(tiny_classifier, four_batches):
+    student = tiny_classifier("bert")
+    finished = []
+
+    fits = absorb(
+        with_adapters(student),
+        student,
+        architecture_of("bert"),
+        four_batches(student),
+        held_out=HELD_OUT,
+        on_layer=finished.append,
+    )
+
+    sites = [(fit.layer, fit.site) for fit in fits]
+    assert sites == [(0, "attention"), (0, "ffn"), (1, "attention"), (1, "ffn")]
+    assert all(0.9 < fit.r2 <= 1 and fit.ridge in RIDGES for fit in fits)
+    assert finished == [0, 1]
+
+
+def test_held_out_r2_is_the_part_of_the_gap_that_is_gone(tiny_classifier, four_batches):
+    student = tiny_classifier("bert")
+    teacher = copy.deepcopy(student)
+    perturb(teacher, "encoder.layer.1.output.dense")
+
+    fits = run(teacher, student, four_batches(student))
+
+    assert [fit.r2 for fit in fits[:3]] == [0.0, 0.0, 0.0]
+    assert fits[3].r2 == pytest.approx(1.0, abs=1e-4)
+    assert fits[3].ridge == min(RIDGES)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_length_of_the_padding_does_not_matter(
+    tiny_classifier, four_batches, token_batch, model_type
+):
+    student = tiny_classifier(model_type)
+    teacher, other = with_adapters(student), copy.deepcopy(student)
+
+    run(teacher, student, four_batches(student))
+    run(teacher, other, four_batches(other, width=40))
+
+    assert gap(student, other, token_batch(student, (11, 17), seed=9)) < 1e-4
+
+
+def test_ids_of_the_padding_do_not_matter(tiny_classifier, four_batches, token_batch):
+    student = tiny_classifier("bert")
+    teacher, other = with_adapters(student), copy.deepcopy(student)
+    batches = four_batches(student)
+    odd = [
+        BatchEncoding(
+            {**batch, "input_ids": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 77)}
+        )
+        for batch in batches
+    ]
+
+    run(teacher, student, batches)
+    run(teacher, other, odd)
+
+    assert gap(student, other, token_batch(student, (11, 17), seed=9)) < 1e-4
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("of_teacher", [True, False])
+def test_activations_that_are_not_finite_are_refused(
+    tiny_classifier, four_batches, of_teacher, broken
+):
+    student = tiny_classifier("bert")
+    teacher = copy.deepcopy(student)
+    model = teacher if of_teacher else student
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.bias[3] = broken
+
+    with pytest.raises(ValueError, match="layer 1, ffn, are not finite"):
+        run(teacher, student, four_batches(student))
+
+
+@pytest.mark.parametrize("held_out", [[False] * 4, [True] * 4])
+def test_batches_of_one_kind_only_are_refused(tiny_classifier, four_batches, held_out):
+    student = tiny_classifier("bert")
+
+    with pytest.raises(ValueError, match="one kind only"):
+        run(with_adapters(student), student, four_batches(student), held_out)
+
+
+def test_no_hook_is_left_behind_in_the_teacher(tiny_classifier, four_batches):
+    student = tiny_classifier("bert")
+    teacher = with_adapters(student)
+    before = adapter_traces(teacher)
+
+    run(teacher, student, four_batches(student))
+
+    assert adapter_traces(teacher) == before

@@ -1,0 +1,34 @@
+import pytest
+
+from models.architectures import ARCHITECTURES, UnknownArchitectureError, architecture_of
+
+
+def test_unknown_architecture_error_names_the_known_ones():
+    with pytest.raises(UnknownArchitectureError, match="'gpt2'") as caught:
+        architecture_of("gpt2")
+
+    assert all(name in str(caught.value) for name in ARCHITECTURES)
+
+
+@pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+def test_every_site_of_the_table_exists_in_every_layer(tiny_classifier, model_type):
+    backbone = tiny_classifier(model_type).base_model
+    architecture = architecture_of(model_type)
+
+    layers = architecture.layers(backbone)
+
+    assert len(layers) == 2
+    assert architecture.hidden_size(backbone) == 32
+    for layer in layers:
+        assert layer.get_submodule(architecture.attention_output).out_features == 32
+        assert layer.get_submodule(architecture.ffn_output).in_features == 64
+        assert layer.get_submodule(architecture.attention_norm).normalized_shape == (32,)
+        assert layer.get_submodule(architecture.ffn_norm).normalized_shape == (32,)
+
+
+def test_layer_list_of_another_model_is_refused(tiny_classifier):
+    backbone = tiny_classifier("bert").base_model
+    distilbert = architecture_of("distilbert")
+
+    with pytest.raises(AttributeError, match="transformer"):
+        distilbert.layers(backbone)

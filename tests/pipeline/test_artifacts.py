@@ -1,0 +1,320 @@
+import json
+import logging
+import resource
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.artifacts import (
+    RECORD,
+    SCRATCH,
+    Stage,
+    Store,
+    describe_files,
+    sha256_file,
+    sha256_json,
+    stage_key,
+    write_atomic,
+)
+from pipeline.config import AdapterConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    size: int
+    names: tuple[str, ...] = ("a", "b")
+    adapter: AdapterConfig = AdapterConfig()
+    loss: float | None = None
+
+
+class Builder:
+    """Fills a folder; remembers what was in it before each build."""
+
+    def __init__(self):
+        self.found = []
+
+    def __call__(self, folder):
+        self.found.append(sorted(path.name for path in folder.iterdir()))
+        (folder / "weights").mkdir(exist_ok=True)
+        (folder / "weights" / "model.bin").write_bytes(b"12345")
+        (folder / "labels.txt").write_text("one")
+        return Facts(size=5)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(root=tmp_path / "stages")
+
+
+@pytest.fixture
+def builder():
+    return Builder()
+
+
+def ensure(store, builder, **arguments):
+    return store.ensure("demo", builder, Facts, **{"settings": {"seed": 0}} | arguments)
+
+
+def stage(digest):
+    return Stage(
+        name="data", folder=None, digest=digest, facts=None, artifacts=(), seconds=0, reused=False
+    )
+
+
+def test_sha256_of_a_file_is_the_standard_one(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+
+    # FIPS 180-2, appendix B.1.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_file(tmp_path / "abc") == expected
+
+
+def test_sha256_of_json_does_not_depend_on_the_order_of_keys():
+    assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1})
+    assert sha256_json([1, 2]) != sha256_json([2, 1])
+    assert sha256_json("ä") != sha256_json("a")
+
+
+@pytest.mark.parametrize("content", ["new ä", b"\x00\xff"])
+def test_atomic_write_replaces_the_content(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_text("old and longer than the new content")
+
+    write_atomic(path, content)
+
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_atomic_write_keeps_the_old_content_when_writing_fails(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # no file above 1 MiB
+
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_atomic(path, bytes(2**21))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_atomic_write_leaves_nothing_when_the_target_cannot_be_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(OSError, match="folder"):
+        write_atomic(tmp_path / "folder", "text")
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_files_are_described_by_relative_path_without_the_record(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x").write_bytes(b"abc")
+    (tmp_path / "b" / RECORD).write_bytes(b"of something else")
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / RECORD).write_bytes(b"{}")
+
+    artifacts = describe_files(tmp_path)
+
+    assert [entry.path for entry in artifacts] == ["a", f"b/{RECORD}", "b/x"]
+    assert artifacts[2].sha256 == sha256_file(tmp_path / "b" / "x")
+    assert artifacts[2].size_bytes == 3
+
+
+def test_stage_is_built_once(store, builder):
+    first = ensure(store, builder)
+    second = ensure(store, builder)
+
+    assert builder.found == [[]]
+    assert (first.reused, second.reused) == (False, True)
+
+
+def test_reused_stage_equals_the_built_one(store, builder):
+    first = ensure(store, builder)
+    second = ensure(store, builder)
+
+    assert second.facts == first.facts == Facts(size=5)
+    assert second.digest == first.digest
+    assert second.folder == first.folder
+    assert second.artifacts == first.artifacts
+
+
+def test_record_holds_facts_and_digests_under_relative_paths(store, builder):
+    built = ensure(store, builder)
+
+    record = json.loads((built.folder / RECORD).read_text())
+
+    assert record["stage"] == "demo"
+    assert record["facts"]["size"] == 5
+    assert [entry["path"] for entry in record["artifacts"]] == ["labels.txt", "weights/model.bin"]
+    assert str(store.root) not in json.dumps(record)
+
+
+def test_moved_store_is_used_again(store, builder, tmp_path):
+    ensure(store, builder)
+    store.root.rename(tmp_path / "moved")
+
+    found = ensure(Store(root=tmp_path / "moved"), builder)
+
+    assert found.reused
+    assert len(builder.found) == 1
+
+
+def change_byte(folder):
+    (folder / "weights" / "model.bin").write_bytes(b"12346")
+
+
+def remove_file(folder):
+    (folder / "labels.txt").unlink()
+
+
+def add_file(folder):
+    (folder / "extra.txt").touch()
+
+
+def rename_file(folder):
+    (folder / "labels.txt").rename(folder / "names.txt")
+
+
+@pytest.mark.parametrize("damage", [change_byte, remove_file, add_file, rename_file])
+def test_changed_files_are_built_again(store, builder, caplog, damage):
+    built = ensure(store, builder)
+    damage(built.folder)
+
+    with caplog.at_level(logging.WARNING):
+        again = ensure(store, builder)
+
+    assert not again.reused
+    assert again.artifacts == built.artifacts
+    assert again.digest == built.digest
+    assert builder.found == [[], []]
+    assert "do not match its record" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", '{"stage": "de', "{}"])
+def test_broken_record_is_built_again(store, builder, content):
+    built = ensure(store, builder)
+    (built.folder / RECORD).write_text(content)
+
+    again = ensure(store, builder)
+
+    assert not again.reused
+    assert again.digest == built.digest
+
+
+def test_killed_build_leaves_its_partial_folder_to_the_next(store, builder):
+    def killed(folder):
+        (folder / "checkpoint").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure(store, killed)
+    (partial,) = [path for path in store.root.iterdir() if path.is_dir()]
+    ensure(store, builder)
+
+    assert partial.name.endswith(".partial")
+    assert builder.found == [["checkpoint"]]
+    assert not partial.exists()
+
+
+def test_failed_build_is_not_a_finished_stage(store, builder):
+    def failing(folder):
+        (folder / "weights").mkdir()
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        ensure(store, failing)
+
+    assert not ensure(store, builder).reused
+
+
+def test_scratch_is_for_the_build_alone(store):
+    found = []
+
+    def build(folder):
+        found.append((folder / SCRATCH / "checkpoint").exists())
+        (folder / SCRATCH).mkdir(exist_ok=True)
+        (folder / SCRATCH / "checkpoint").touch()
+        if len(found) == 1:
+            raise KeyboardInterrupt
+        (folder / "model.bin").touch()
+        return Facts(size=0)
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure(store, build)
+    built = ensure(store, build)
+
+    assert found == [False, True]
+    assert [entry.path for entry in built.artifacts] == ["model.bin"]
+    assert sorted(path.name for path in built.folder.iterdir()) == ["model.bin", RECORD]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"seed": 1}},
+        {"settings": {"seed": 0, "adapter": AdapterConfig()}},
+        {"inputs": [stage("d" * 64)]},
+    ],
+    ids=["setting", "new setting", "input"],
+)
+def test_changed_setting_or_input_is_another_stage(store, builder, change):
+    first = ensure(store, builder)
+
+    second = ensure(store, builder, **change)
+
+    assert len(builder.found) == 2
+    assert second.folder != first.folder
+    assert first.folder.is_dir()
+
+
+def test_key_depends_on_name_settings_and_inputs():
+    keys = [
+        stage_key("a", settings={"s": AdapterConfig()}, inputs=[]),
+        stage_key("b", settings={"s": AdapterConfig()}, inputs=[]),
+        stage_key("a", settings={"s": AdapterConfig(scaling=2.0)}, inputs=[]),
+        stage_key("a", settings={"t": AdapterConfig()}, inputs=[]),
+        stage_key("a", settings={"s": AdapterConfig()}, inputs=[stage("1"), stage("2")]),
+        stage_key("a", settings={"s": AdapterConfig()}, inputs=[stage("2"), stage("1")]),
+    ]
+
+    assert len(set(keys)) == len(keys)
+
+
+def test_key_is_equal_for_equal_settings():
+    one = stage_key("a", settings={"s": AdapterConfig(), "seed": 0}, inputs=[stage("1")])
+    other = stage_key("a", settings={"seed": 0, "s": AdapterConfig()}, inputs=[stage("1")])
+
+    assert one == other
+
+
+def test_digest_depends_on_facts_and_files(store):
+    def build(size, content):
+        def fill(folder):
+            (folder / "file").write_text(content)
+            return Facts(size=size)
+
+        return fill
+
+    digests = {
+        ensure(store, build(size, content), settings={"case": [size, content]}).digest
+        for size, content in ((1, "a"), (1, "b"), (2, "a"))
+    }
+
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1 / 3])
+def test_facts_with_odd_numbers_are_reused(store, loss):
+    built = ensure(store, lambda _: Facts(size=0, loss=loss))
+
+    again = ensure(store, lambda _: Facts(size=1))
+
+    assert again.reused
+    assert again.facts.loss == pytest.approx(loss, rel=0, nan_ok=True)
+    assert again.digest == built.digest

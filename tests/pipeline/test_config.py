@@ -1,0 +1,239 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config import DataConfig, ModelConfig, RunConfig, StudentConfig, load_config
+from pipeline.errors import InputError
+
+MINIMAL = """
+[data]
+train = "texts.csv"
+labels = ["negative", "positive"]
+
+[teacher]
+model = "some/model"
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text=MINIMAL, overrides=()):
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return load_config(path, overrides)
+
+    return load
+
+
+def problems_of(load, text=MINIMAL, overrides=()):
+    """Return the lines of the error, without the first."""
+    with pytest.raises(InputError) as caught:
+        load(text, overrides)
+    return str(caught.value).splitlines()[1:]
+
+
+def test_minimal_config_is_complete_by_defaults(load):
+    config = load()
+
+    assert config.data.labels == ("negative", "positive")
+    assert config.data.text_columns == ("text",)
+    assert config.distill.learning_rate < config.finetune.learning_rate
+    assert config.runs_dir == Path("runs")
+
+
+def test_every_shipped_config_is_valid():
+    folder = Path(__file__).parents[2] / "configs"
+
+    configs = [load_config(path) for path in sorted(folder.glob("*.toml"))]
+
+    assert configs
+
+
+def test_sections_are_frozen(load):
+    config = load()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        config.data.train = "other.csv"
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1
+
+
+def test_all_problems_are_reported_at_once(load):
+    text = 'nam = "x"\n' + MINIMAL + '[finetune]\nlearnin_rate = 1\nbatch_size = 0\nepochs = "many"'
+
+    with pytest.raises(InputError, match="4 problems") as caught:
+        load(text)
+
+    message = str(caught.value)
+    assert "run.toml" in message
+    assert "nam: unknown key; did you mean 'name'?" in message
+    assert "finetune.learnin_rate: unknown key; did you mean 'learning_rate'?" in message
+    assert "finetune.batch_size: Input should be greater than or equal to 1, found 0" in message
+    assert "finetune.epochs" in message
+    assert "found 'many'" in message
+
+
+def test_missing_tables_are_named(load):
+    assert problems_of(load, "") == [
+        "  data: missing, and it has no default",
+        "  teacher: missing, and it has no default",
+    ]
+
+
+def test_single_problem_is_announced_as_one(load):
+    with pytest.raises(InputError, match="has 1 problem:"):
+        load(MINIMAL, ["seed=-1"])
+
+
+def test_key_without_a_near_miss_lists_the_known_ones(load):
+    (line,) = problems_of(load, MINIMAL + "[gate]\nzzz = 1")
+
+    assert line == (
+        "  gate.zzz: unknown key; known: max_accuracy_drop, min_agreement, max_latency_ratio"
+    )
+
+
+def test_near_miss_in_a_nested_table(load):
+    (line,) = problems_of(load, MINIMAL + "[teacher.adapter]\nbottleneck = 8")
+
+    assert line == "  teacher.adapter.bottleneck: unknown key; did you mean 'bottleneck_size'?"
+
+
+def test_near_miss_in_an_optional_table(load):
+    (line,) = problems_of(load, MINIMAL + '[student.model]\nmodel = "m"\nsha25 = "0"')
+
+    assert line == "  student.model.sha25: unknown key; did you mean 'sha256'?"
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("data.validation_size=2.5", "data.validation_size"), ("data.text=5", "data.text")],
+)
+def test_value_of_several_types_is_one_problem_under_its_own_key(load, override, key):
+    lines = problems_of(load, MINIMAL, [override])
+
+    assert [line.strip().split(":")[0] for line in lines] == [key]
+
+
+def test_broken_rules_of_one_table_are_reported_together(load):
+    lines = problems_of(
+        load, MINIMAL, ['data.text=["a", "b", "c"]', 'data.labels=["x", "x"]', "data.max_length=1"]
+    )
+
+    text = "\n".join(lines)
+    assert "one or two column names" in text
+    assert "distinct names" in text
+    assert "data.max_length" in text
+
+
+def test_override_sets_a_nested_value(load):
+    config = load(MINIMAL, ["teacher.adapter.bottleneck_size=8", "finetune.epochs = 0.5"])
+
+    assert config.teacher.adapter.bottleneck_size == 8
+    assert config.finetune.epochs == 0.5
+
+
+def test_override_of_a_missing_table_makes_it(load):
+    config = load(MINIMAL, ["student.model.model=other/model"])
+
+    assert config.student.model == ModelConfig(model="other/model")
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.train=package://movies/a.csv", "package://movies/a.csv"),
+        ("data.train=owner/name@train", "owner/name@train"),
+        ('data.train="quoted.csv"', "quoted.csv"),
+        ("data.train=a=b.csv", "a=b.csv"),
+        ("data.train= spaced.csv ", "spaced.csv"),
+    ],
+)
+def test_override_that_is_not_toml_is_a_string(load, override, value):
+    assert load(MINIMAL, [override]).data.train == value
+
+
+def test_overrides_may_be_lists_and_tables(load):
+    config = load(MINIMAL, ["student.layers=[0, 2]", 'data.filter={source = "press"}'])
+
+    assert config.student.layers == (0, 2)
+    assert config.data.filter == {"source": "press"}
+
+
+def test_later_override_wins(load):
+    assert load(MINIMAL, ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", ""])
+def test_override_without_key_or_value_is_refused(load, override):
+    with pytest.raises(InputError, match=r"--set expects key.path=value"):
+        load(MINIMAL, [override])
+
+
+def test_override_below_a_value_is_refused(load):
+    with pytest.raises(InputError, match="'train' is a value, not a table"):
+        load(MINIMAL, ["data.train.x=1"])
+
+
+def test_unknown_override_is_reported_like_an_unknown_key(load):
+    (line,) = problems_of(load, MINIMAL, ["finetune.batchsize=4"])
+
+    assert line == "  finetune.batchsize: unknown key; did you mean 'batch_size'?"
+
+
+def test_broken_toml_is_refused_with_its_place(load):
+    with pytest.raises(InputError, match=r"run.toml is not valid TOML: .*line 2"):
+        load("seed = 1\nname = =")
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot read the config .*absent.toml"):
+        load_config(tmp_path / "absent.toml")
+
+
+def test_file_that_is_not_text_is_refused(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(InputError, match="Cannot read the config"):
+        load_config(path)
+
+
+def test_layers_and_another_model_exclude_each_other():
+    with pytest.raises(ValidationError, match="exclude each other"):
+        StudentConfig(layers=(0,), model=ModelConfig(model="m"))
+
+
+@pytest.mark.parametrize("layers", [(2, 1), (1, 1), (), (-1, 0)])
+def test_layers_are_increasing_indices_and_at_least_one(layers):
+    with pytest.raises(ValidationError, match="layers"):
+        StudentConfig(layers=layers)
+
+
+def test_sentence_pairs_have_two_text_columns():
+    config = DataConfig(train="t.csv", labels=("a", "b"), text=("premise", "hypothesis"))
+
+    assert config.text_columns == ("premise", "hypothesis")
+
+
+@pytest.mark.parametrize(("size", "kind"), [(1, int), (100, int), (0.25, float)])
+def test_split_size_is_a_number_of_texts_or_a_part(size, kind):
+    config = DataConfig(train="t.csv", labels=("a", "b"), test_size=size)
+
+    assert config.test_size == size
+    assert type(config.test_size) is kind
+
+
+@pytest.mark.parametrize("size", [0, -1, 0.0, 1.5])
+def test_split_size_out_of_range_is_refused(size):
+    with pytest.raises(ValidationError, match="test_size"):
+        DataConfig(train="t.csv", labels=("a", "b"), test_size=size)
+
+
+def test_schema_describes_every_field():
+    schema = RunConfig.model_json_schema()
+
+    for section in (schema, *schema["$defs"].values()):
+        for name, field in section["properties"].items():
+            assert field.get("description") or "$ref" in field, name
