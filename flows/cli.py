@@ -3,19 +3,23 @@
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from safetensors import SafetensorError
 
 from pipeline.errors import InputError
 
-PASSED, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
+PASSED, BAD_INPUT, REFUSED = 0, 2, 3
+_FULL_DISK_BYTES = 16 * 1024**2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +70,13 @@ def run(
     from flows.summary import print_summary
     from pipeline.report import Report
 
-    folder = adapter_to_student(settings)
+    try:
+        folder = adapter_to_student(settings)
+    # torch and safetensors report a full disk as errors of their own.
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(settings.runs_dir).free < _FULL_DISK_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), settings.runs_dir) from error
+        raise
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     print_summary(report, folder, Console())
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
@@ -77,7 +87,9 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts; a sentence pair is one text with a tab between. - reads stdin."),
+        typer.Argument(
+            help="Texts; a sentence pair is one text with a tab between. - reads stdin."
+        ),
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="Text file, one text a line; - reads standard input.")

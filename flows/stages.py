@@ -4,7 +4,6 @@ A task asks the store for its stage, and the store builds it only where nothing 
 Prefect's own result cache stays out of it: it would not notice a changed file.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,19 +42,27 @@ def _is_passing(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
-_stage: Callable[..., Any] = partial(task, cache_policy=NO_CACHE, persist_result=False)
-_fetching: Callable[..., Any] = partial(
-    _stage, retries=2, retry_delay_seconds=[5, 20], retry_condition_fn=_is_passing
+@task(
+    name="find-model",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 20],
+    retry_condition_fn=_is_passing,
 )
-
-
-@_fetching(name="find-model")
 def find_model(config: ModelConfig) -> Checkpoint:
     """Return the local folder of a pretrained model."""
     return find_checkpoint(config)
 
 
-@_fetching(name="data")
+@task(
+    name="data",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 20],
+    retry_condition_fn=_is_passing,
+)
 def data_stage(store: Store, config: RunConfig) -> Stage[DataFacts]:
     """Texts, labels and splits."""
     sources = (config.data.train, config.data.validation, config.data.test)
@@ -71,7 +78,7 @@ def data_stage(store: Store, config: RunConfig) -> Stage[DataFacts]:
     )
 
 
-@_stage(name="head-only")
+@task(name="head-only", cache_policy=NO_CACHE, persist_result=False)
 def head_only_stage(
     store: Store, config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
 ) -> Stage[TeacherFacts]:
@@ -92,7 +99,7 @@ def head_only_stage(
     return store.ensure("head-only", build, TeacherFacts, settings=settings, inputs=[data])
 
 
-@_stage(name="finetune")
+@task(name="finetune", cache_policy=NO_CACHE, persist_result=False)
 def finetune_stage(
     store: Store,
     config: RunConfig,
@@ -123,7 +130,7 @@ def finetune_stage(
     )
 
 
-@_stage(name="absorb")
+@task(name="absorb", cache_policy=NO_CACHE, persist_result=False)
 def absorb_stage(
     store: Store,
     config: RunConfig,
@@ -146,7 +153,7 @@ def absorb_stage(
     return store.ensure("absorb", build, AbsorbFacts, settings=settings, inputs=[data, teacher])
 
 
-@_stage(name="soft-targets")
+@task(name="soft-targets", cache_policy=NO_CACHE, persist_result=False)
 def soft_targets_stage(
     store: Store,
     config: RunConfig,
@@ -170,7 +177,7 @@ def soft_targets_stage(
     )
 
 
-@_stage(name="distill")
+@task(name="distill", cache_policy=NO_CACHE, persist_result=False)
 def distill_stage(
     store: Store,
     config: RunConfig,
@@ -204,7 +211,7 @@ def distill_stage(
     return store.ensure("distill", build, StudentFacts, settings=settings, inputs=inputs)
 
 
-@_stage(name="export")
+@task(name="export", cache_policy=NO_CACHE, persist_result=False)
 def export_stage(
     store: Store,
     config: RunConfig,
@@ -231,7 +238,7 @@ def export_stage(
     return store.ensure("export", build, ExportFacts, settings=settings, inputs=inputs)
 
 
-@_stage(name="evaluate")
+@task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
 def evaluate_stage(
     store: Store, config: RunConfig, data: Stage[DataFacts], exported: Stage[ExportFacts]
 ) -> Stage[EvaluateFacts]:
@@ -243,7 +250,7 @@ def evaluate_stage(
     )
 
 
-@_stage(name="benchmark")
+@task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
 def benchmark_stage(
     store: Store, config: RunConfig, exported: Stage[ExportFacts]
 ) -> Stage[BenchmarkFacts]:

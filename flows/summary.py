@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.records import Latency
 from pipeline.report import ModelPart, Report
 
 MIB = 1024**2
@@ -30,11 +31,7 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
         table.add_row(
             f"ms a call, batch {batch}, {length} tokens",
             f"{cell['plain'].median_ms:.2f}",
-            *(
-                f"{cell[arm].median_ms:.2f} "
-                f"(×{cell[arm].ratio_to_plain:.3f} [{cell[arm].ci_low:.3f}, {cell[arm].ci_high:.3f}])"
-                for arm in ("teacher", "student")
-            ),
+            *(_latency(cell[arm]) for arm in ("teacher", "student")),
         )
     console.print(table, markup=False)
     for note in report.latency_notes:
@@ -49,3 +46,8 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
 def _with_interval(model: ModelPart, name: str) -> str:
     low, high = model.intervals[name]
     return f"{model.metrics[name]:.4f} [{low:.3f}, {high:.3f}]"
+
+
+def _latency(entry: Latency) -> str:
+    interval = f"[{entry.ci_low:.3f}, {entry.ci_high:.3f}]"
+    return f"{entry.median_ms:.2f} = {entry.ratio_to_plain:.3f} x {interval}"

@@ -16,7 +16,8 @@ bias.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +26,10 @@ from transformers import BatchEncoding, PreTrainedModel
 
 from models.architectures import Architecture
 
-RIDGES = (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)
-"""Strengths tried at each site, relative to the mean of the Gram matrix's diagonal."""
+_STRENGTHS = 10.0 ** np.arange(-6.0, 0.5, 0.5)
+"""Ridge strengths, relative to the mean of the Gram matrix's diagonal."""
+_FIRST = 6
+"""Where the search begins, at 1e-3: each site goes on from where the one before it ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +50,7 @@ def absorb(
     batches: Sequence[BatchEncoding],
     *,
     held_out: Sequence[bool],
-    on_layer: Callable[[int], None] = lambda _: None,
+    on_layer: Callable[[], object] = lambda: None,
 ) -> list[Fit]:
     """Change the student's dense layers, in place, and return how each fit went.
 
@@ -57,7 +60,7 @@ def absorb(
         architecture: Where the sites are.
         batches: Token ids and masks of unlabelled texts.
         held_out: For each batch, whether it only chooses the ridge strength.
-        on_layer: Called with the number of each finished layer.
+        on_layer: Called after each layer.
 
     Raises:
         ValueError: when no batch is held out or none is left to fit on, or when an activation is
@@ -65,113 +68,163 @@ def absorb(
     """
     if all(held_out) or not any(held_out):
         raise ValueError("expected batches to fit on and held-out ones, found one kind only")
-    masks = [batch["attention_mask"].bool() for batch in batches]
-    teacher_run = [_Run.start(teacher, architecture, batch) for batch in batches]
-    student_run = [_Run.start(student, architecture, batch) for batch in batches]
-    fits = []
-    layers = zip(
-        architecture.layers(teacher.base_model), architecture.layers(student.base_model), strict=True
-    )
-    for number, (teacher_layer, student_layer) in enumerate(layers):
-        sums = [_teacher_sums(run, teacher_layer, architecture, m) for run, m in zip(teacher_run, masks, strict=True)]
-        for name, dense_path, norm_path in (
-            ("attention", architecture.attention_output, architecture.attention_norm),
-            ("ffn", architecture.ffn_output, architecture.ffn_norm),
-        ):
-            dense = student_layer.get_submodule(dense_path)
-            norm = student_layer.get_submodule(norm_path)
-            grams = {True: _Gram(), False: _Gram()}
-            for run, mask, wanted, is_held_out in zip(student_run, masks, sums, held_out, strict=True):
-                x, found = run.inputs_at(student_layer, dense, norm)
-                grams[is_held_out].add(x[mask], wanted[name] - found[mask])
-            fits.append(_fit_site(dense, grams[False], grams[True], layer=number, site=name))
-        for run in student_run:
-            run.advance(student_layer)
-        on_layer(number)
+    teacher_layers = architecture.layers(teacher.base_model)
+    student_layers = architecture.layers(student.base_model)
+    runs = [
+        (_Run.start(teacher, architecture, batch), _Run.start(student, architecture, batch))
+        for batch in batches
+    ]
+    fits: list[Fit] = []
+    for number, layers in enumerate(zip(teacher_layers, student_layers, strict=True)):
+        fits += _absorb_layer(number, *layers, architecture, runs, held_out, before=fits)
+        on_layer()
     return fits
 
 
-class _Stop(Exception):
+def _absorb_layer(
+    number: int,
+    teacher: nn.Module,
+    student: nn.Module,
+    architecture: Architecture,
+    runs: Sequence[tuple["_Run", "_Run"]],
+    held_out: Sequence[bool],
+    *,
+    before: Sequence[Fit],
+) -> list[Fit]:
+    """Fit a layer's two sites, and move all runs to the layer's output."""
+    attention, ffn = (
+        student.get_submodule(path)
+        for path in (architecture.attention_output, architecture.ffn_output)
+    )
+    norm = student.get_submodule(architecture.attention_norm)
+    wanted = [run.teacher_sums(teacher, architecture) for run, _ in runs]
+
+    grams = {True: _Gram(), False: _Gram()}
+    halves = [run.attention_half(student, attention, norm) for _, run in runs]
+    for (_, run), half, sums, part in zip(runs, halves, wanted, held_out, strict=True):
+        grams[part].add(half.inputs[run.mask], sums["attention"] - half.total[run.mask])
+    residuals = [half.total - attention(half.inputs) for half in halves]
+    fits = [_fit_site(attention, grams, number, "attention", before)]
+    for (_, run), half, residual in zip(runs, halves, residuals, strict=True):
+        run.hidden = norm(attention(half.inputs) + residual)
+
+    grams = {True: _Gram(), False: _Gram()}
+    for (_, run), sums, part in zip(runs, wanted, held_out, strict=True):
+        half = run.ffn_half(student, architecture)
+        grams[part].add(half.inputs[run.mask], sums["ffn"] - half.total[run.mask])
+    fits.append(_fit_site(ffn, grams, number, "ffn", [*before, *fits]))
+    for _, run in runs:
+        run.hidden = architecture.ffn_half(student, run.hidden)
+    return fits
+
+
+class _StopForwardError(Exception):
     """Ends a forward pass once what was wanted of it is known."""
+
+
+class _Half(NamedTuple):
+    """What a layer's half shows of a batch."""
+
+    inputs: Tensor
+    """Of the dense layer that ends it, (B, tokens, K - 1)."""
+    total: Tensor
+    """The sum before the LayerNorm after it, (B, tokens, D)."""
 
 
 class _Run:
     """One batch on its way through a model's layers."""
 
-    def __init__(self, hidden: Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(
+        self, hidden: Tensor, mask: Tensor, arguments: Sequence[Any], keywords: dict[str, Any]
+    ) -> None:
         self.hidden = hidden  # (B, tokens, D)
+        self.mask = mask  # (B, tokens), True for real tokens
         self.arguments = arguments
         self.keywords = keywords
 
     @classmethod
-    def start(cls, model: PreTrainedModel, architecture: Architecture, batch: BatchEncoding) -> "_Run":
+    def start(
+        cls, model: PreTrainedModel, architecture: Architecture, batch: BatchEncoding
+    ) -> "_Run":
         """Run the embeddings, and take what the model gives its first layer."""
         given: list[Any] = []
 
         def take(_: nn.Module, arguments: Any, keywords: Any) -> None:
             given.extend((arguments, keywords))
-            raise _Stop
+            raise _StopForwardError
 
         first = architecture.layers(model.base_model)[0]
-        handle = first.register_forward_pre_hook(take, with_kwargs=True)
-        try:
-            model.base_model(**batch)
-        except _Stop:
-            pass
-        finally:
-            handle.remove()
+        _run_to_stop(partial(model.base_model, **batch), {first: take}, with_kwargs=True)
         (hidden, *arguments), keywords = given
-        return cls(hidden, tuple(arguments), keywords)
+        return cls(hidden, batch["attention_mask"].bool(), arguments, keywords)
 
-    def advance(self, layer: nn.Module) -> None:
-        """Replace the hidden states by the layer's output."""
+    def teacher_sums(self, layer: nn.Module, architecture: Architecture) -> dict[str, Tensor]:
+        """Go through a layer; return the real tokens' sums before both LayerNorms, (T, D)."""
+        sums: dict[str, Tensor] = {}
+        norms = {"attention": architecture.attention_norm, "ffn": architecture.ffn_norm}
+        handles = [
+            layer.get_submodule(path).register_forward_pre_hook(
+                lambda _, arguments, name=name: sums.__setitem__(name, arguments[0][self.mask])
+            )
+            for name, path in norms.items()
+        ]
         output = layer(self.hidden, *self.arguments, **self.keywords)
+        for handle in handles:
+            handle.remove()
         self.hidden = output[0] if isinstance(output, tuple) else output
+        return sums
 
-    def inputs_at(self, layer: nn.Module, dense: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return the inputs of a dense layer and of the LayerNorm after it; go no further."""
-        taken: dict[nn.Module, Tensor] = {}
+    def attention_half(self, layer: nn.Module, dense: nn.Module, norm: nn.Module) -> _Half:
+        """Run a layer as far as the LayerNorm after its attention."""
+        return _take(partial(layer, self.hidden, *self.arguments, **self.keywords), dense, norm)
 
-        def take(module: nn.Module, arguments: Any) -> None:
-            taken[module] = arguments[0]
-            if module is norm:
-                raise _Stop
-
-        handles = [module.register_forward_pre_hook(take) for module in (dense, norm)]
-        try:
-            layer(self.hidden, *self.arguments, **self.keywords)
-        except _Stop:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        return taken[dense], taken[norm]
-
-
-def _teacher_sums(
-    run: _Run, layer: nn.Module, architecture: Architecture, mask: Tensor
-) -> dict[str, Tensor]:
-    """Advance the teacher by a layer; return its sums before both LayerNorms, (T, D) each."""
-    sums: dict[str, Tensor] = {}
-    norms = {"attention": architecture.attention_norm, "ffn": architecture.ffn_norm}
-    handles = [
-        layer.get_submodule(path).register_forward_pre_hook(
-            lambda _, arguments, name=name: sums.__setitem__(name, arguments[0][mask])
+    def ffn_half(self, layer: nn.Module, architecture: Architecture) -> _Half:
+        """Run a layer's FFN as far as the LayerNorm after it, from attention's output."""
+        return _take(
+            partial(architecture.ffn_half, layer, self.hidden),
+            layer.get_submodule(architecture.ffn_output),
+            layer.get_submodule(architecture.ffn_norm),
         )
-        for name, path in norms.items()
+
+
+def _take(run: Callable[[], Any], dense: nn.Module, norm: nn.Module) -> _Half:
+    """Return the inputs of a dense layer and of the LayerNorm after it; go no further."""
+    taken: dict[nn.Module, Tensor] = {}
+
+    def take(module: nn.Module, arguments: Any) -> None:
+        taken[module] = arguments[0]
+        if module is norm:
+            raise _StopForwardError
+
+    _run_to_stop(run, {dense: take, norm: take})
+    return _Half(taken[dense], taken[norm])
+
+
+def _run_to_stop(
+    run: Callable[[], Any],
+    hooks: dict[nn.Module, Callable[..., None]],
+    *,
+    with_kwargs: bool = False,
+) -> None:
+    handles = [
+        module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
+        for module, hook in hooks.items()
     ]
-    run.advance(layer)
-    for handle in handles:
-        handle.remove()
-    return sums
+    try:
+        run()
+    except _StopForwardError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class _Gram:
     """Sums over tokens, in float64: ``xᵀx``, ``xᵀe`` and ``|e|²``, x with a column of ones."""
 
     def __init__(self) -> None:
-        self.xx: np.ndarray | float = 0.0  # (K, K)
-        self.xe: np.ndarray | float = 0.0  # (K, D)
+        self.xx = np.zeros(())  # (K, K) from the first tokens on
+        self.xe = np.zeros(())  # (K, D)
         self.ee = 0.0
 
     def add(self, x: Tensor, error: Tensor) -> None:
@@ -183,43 +236,62 @@ class _Gram:
         self.xe = self.xe + (inputs.T @ missing).astype(np.float64)
         self.ee += float(np.square(missing, dtype=np.float64).sum())
 
-    def squared_error(self, change: Tensor) -> float:
-        """Return the summed squared error that is left after a change of the dense layer."""
-        explained = (change * torch.from_numpy(np.asarray(self.xe))).sum()
-        added = (change * (torch.from_numpy(np.asarray(self.xx)) @ change)).sum()
-        return float(self.ee - 2 * explained + added)
+    def r2(self, change: Tensor | None) -> float:
+        """Return the part of ``|e|²`` that a change of the dense layer explains."""
+        if change is None:
+            return -np.inf
+        explained = (change * torch.from_numpy(self.xe)).sum()
+        added = (change * (torch.from_numpy(self.xx) @ change)).sum()
+        return float(2 * explained - added) / self.ee
 
 
-def _fit_site(dense: nn.Module, fit: _Gram, held_out: _Gram, *, layer: int, site: str) -> Fit:
+def _fit_site(
+    dense: nn.Module, grams: dict[bool, _Gram], layer: int, site: str, before: Sequence[Fit]
+) -> Fit:
     """Choose the ridge strength on held-out tokens, fit on all tokens, change the dense layer."""
+    fit, held_out = grams[False], grams[True]
     if not np.isfinite(fit.ee + held_out.ee):
         raise ValueError(
             f"The activations at layer {layer}, {site}, are not finite: the teacher's or the "
             "student's weights are broken, so nothing can be fitted to them."
         )
+    unchanged = Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
     if held_out.ee == 0:
-        return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
-    r2 = {
-        ridge: 1 - held_out.squared_error(change) / held_out.ee
-        for ridge in RIDGES
-        if (change := _solve(fit.xx, fit.xe, ridge)) is not None
-    }
-    best = max(r2, key=r2.__getitem__, default=None)
-    change = None if best is None else _solve(fit.xx + held_out.xx, fit.xe + held_out.xe, best)
-    if best is None or change is None or not r2[best] > 0:
-        return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
-    _add_to(dense, change)
-    return Fit(layer=layer, site=site, r2=r2[best], ridge=best)
+        return unchanged
+    first = next(
+        (int(np.argmin(abs(_STRENGTHS - f.ridge))) for f in reversed(before) if f.ridge), _FIRST
+    )
+    best, r2 = _climb(lambda strength: held_out.r2(_solve(fit.xx, fit.xe, strength)), first)
+    change = _solve(fit.xx + held_out.xx, fit.xe + held_out.xe, best) if r2 > 0 else None
+    if change is None:
+        return unchanged
+    weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
+    weight.add_(change[:-1].T.to(weight))
+    bias.add_(change[-1].to(bias))
+    return Fit(layer=layer, site=site, r2=r2, ridge=best)
 
 
-def _solve(xx: Any, xe: Any, ridge: float) -> Tensor | None:
+def _climb(r2_of: Callable[[float], float], first: int) -> tuple[float, float]:
+    """Return the strength with the largest R², walking from neighbour to neighbour, and its R².
+
+    Where R² is the same on both sides, as where nothing can be solved, the walk stays.
+    """
+    known: dict[int, float] = {}
+    here, previous = first, -1
+    while here != previous:
+        previous = here
+        neighbours = [i for i in (here, here - 1, here + 1) if 0 <= i < len(_STRENGTHS)]
+        for index in neighbours:
+            if index not in known:
+                r2 = r2_of(float(_STRENGTHS[index]))
+                known[index] = r2 if np.isfinite(r2) else -np.inf
+        here = max(neighbours, key=known.__getitem__)  # the first of equals: stay
+    return float(_STRENGTHS[here]), known[here]
+
+
+def _solve(xx: np.ndarray, xe: np.ndarray, ridge: float) -> Tensor | None:
     """Return the ridge solution (K, D), or None where the Gram matrix is singular even so."""
-    gram = torch.from_numpy(xx) + ridge * np.diag(xx).mean() * torch.eye(len(xx), dtype=torch.float64)
+    gram = torch.from_numpy(xx.copy())
+    gram.diagonal().add_(ridge * float(np.diag(xx).mean()))
     factor, failed = torch.linalg.cholesky_ex(gram)
     return None if failed.any() else torch.cholesky_solve(torch.from_numpy(xe), factor)
-
-
-def _add_to(dense: nn.Module, change: Tensor) -> None:
-    weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
-    weight += change[:-1].T.to(weight)
-    bias += change[-1].to(bias)

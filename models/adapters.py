@@ -12,6 +12,7 @@ classes, and the names of its parameters, stay what they were.
 Shapes: B = batch, T = tokens, D = hidden size, A = bottleneck size.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -24,7 +25,11 @@ AdapterKind = Literal["houlsby", "pfeiffer", "parallel"]
 ADAPTER = "adapter"
 """Name under which an adapter hangs on the module whose output it changes."""
 
-_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
 
 
 class BottleneckAdapter(nn.Module):
@@ -65,7 +70,7 @@ class BottleneckAdapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D)."""
         bottleneck = self.dropout(self.activation(self.down(x)))  # (B, T, A)
-        change = self.scaling * self.up(bottleneck)  # (B, T, D)
+        change: Tensor = self.scaling * self.up(bottleneck)  # (B, T, D)
         return x + change if self.residual else change
 
 

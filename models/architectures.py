@@ -1,15 +1,17 @@
 """Where adapters sit in each architecture: a table, so that transformers stays unedited.
 
 A new architecture is one entry: where its layers are, and inside a layer the dense module that
-ends attention, the one that ends the FFN, the LayerNorm after each, and the module a parallel
-adapter hangs on. What is
+ends attention, the one that ends the FFN, the LayerNorm after each, how the FFN half is called,
+and the module a parallel adapter hangs on. What is
 needed of it: both dense modules are followed by dropout, residual sum and LayerNorm (post-LN).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class ParallelSite(Enum):
@@ -28,6 +30,8 @@ class Architecture:
     attention_norm: str
     ffn_output: str
     ffn_norm: str
+    ffn_half: Callable[[nn.Module, Tensor], Tensor]
+    """(layer, attention's normalised output) -> the layer's output."""
     parallel_module: str
     parallel_site: ParallelSite
 
@@ -46,12 +50,24 @@ class Architecture:
         return dense.out_features
 
 
+# Any: torch types every submodule as a tensor or a module.
+def _bert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.output(layer.intermediate(hidden), hidden)
+    return output
+
+
+def _distilbert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.output_layer_norm(layer.ffn(hidden) + hidden)
+    return output
+
+
 _BERT = Architecture(
     layer_list="encoder.layer",
     attention_output="attention.output.dense",
     attention_norm="attention.output.LayerNorm",
     ffn_output="output.dense",
     ffn_norm="output.LayerNorm",
+    ffn_half=_bert_ffn_half,
     parallel_module="output",
     parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
 )
@@ -67,6 +83,7 @@ ARCHITECTURES = {
         attention_norm="attention.LayerNorm",
         ffn_output="output.dense",
         ffn_norm="output.LayerNorm",
+        ffn_half=_bert_ffn_half,
         parallel_module="output",
         parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
     ),
@@ -76,6 +93,7 @@ ARCHITECTURES = {
         attention_norm="sa_layer_norm",
         ffn_output="ffn.lin2",
         ffn_norm="output_layer_norm",
+        ffn_half=_distilbert_ffn_half,
         parallel_module="ffn",
         parallel_site=ParallelSite.FFN_ARGUMENT,
     ),

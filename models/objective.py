@@ -8,6 +8,7 @@ Shapes: B = batch, C = classes.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
@@ -32,7 +33,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits: (B, C).
         labels: (B,), class indices.
     """
-    return F.cross_entropy(logits.float(), labels, reduction="none")  # (B,)
+    return F.cross_entropy(_at_least_float32(logits), labels, reduction="none")  # (B,)
 
 
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -46,10 +47,14 @@ def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: f
         teacher_logits: (B, C), without gradient.
         temperature: T above.
     """
-    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
-    teacher = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
+    student = F.log_softmax(_at_least_float32(student_logits) / temperature, dim=-1)
+    teacher = F.log_softmax(_at_least_float32(teacher_logits) / temperature, dim=-1)
     per_class = F.kl_div(student, teacher, reduction="none", log_target=True)  # (B, C)
     return temperature**2 * per_class.sum(dim=-1)  # (B,)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 SINGLE_LABEL = Objective(

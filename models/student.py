@@ -11,9 +11,7 @@ from models.architectures import Architecture
 from models.teacher import is_head_parameter
 
 
-def keep_layers(
-    model: PreTrainedModel, architecture: Architecture, layers: Sequence[int]
-) -> None:
+def keep_layers(model: PreTrainedModel, architecture: Architecture, layers: Sequence[int]) -> None:
     """Reduce a backbone to some of its layers, in place; its config says the new number.
 
     Raises:

@@ -95,5 +95,5 @@ def backbone_digest(model: PreTrainedModel) -> str:
     for name, parameter in sorted(model.named_parameters()):
         if not is_adapter_parameter(name) and not is_head_parameter(model, name):
             digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

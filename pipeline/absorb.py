@@ -60,8 +60,12 @@ def absorb(
     layers = len(architecture.layers(student.base_model))
     with tqdm(total=layers, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
         fits = absorption.absorb(
-            teacher_model, student, architecture, batches,
-            held_out=held_out, on_layer=lambda _: bar.update(),
+            teacher_model,
+            student,
+            architecture,
+            batches,
+            held_out=held_out,
+            on_layer=bar.update,
         )
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")

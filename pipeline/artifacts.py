@@ -28,6 +28,7 @@ from pydantic import BaseModel, TypeAdapter
 logger = logging.getLogger(__name__)
 
 Facts = TypeVar("Facts")
+Facts_co = TypeVar("Facts_co", covariant=True)
 
 RECORD = "record.json"
 # What a stage may leave in its partial folder for itself; never part of the result.
@@ -46,14 +47,14 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage(Generic[Facts]):
+class Stage(Generic[Facts_co]):
     """A finished stage: where its files are and the facts it found."""
 
     name: str
     folder: Path
     digest: str
     """sha256 over the facts and the files' digests: what a later stage depends on."""
-    facts: Facts
+    facts: Facts_co
     artifacts: tuple[Artifact, ...]
     seconds: float
     """Wall time of the build, in seconds, over all its attempts' last one."""
@@ -103,9 +104,7 @@ def describe_files(folder: Path) -> tuple[Artifact, ...]:
     )
 
 
-def stage_key(
-    name: str, *, settings: Mapping[str, object], inputs: Sequence[Stage[object]]
-) -> str:
+def stage_key(name: str, *, settings: Mapping[str, object], inputs: Sequence[Stage[object]]) -> str:
     """Return the key of a stage: equal exactly when nothing that shapes its result changed."""
     plain = {
         key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
@@ -154,17 +153,24 @@ def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | No
     """Return the finished stage, or None when it is missing or its files were changed."""
     if not (folder / RECORD).is_file():
         return None
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    artifacts = tuple(Artifact(**entry) for entry in record["artifacts"])
-    if describe_files(folder) != artifacts:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        artifacts = tuple(Artifact(**entry) for entry in record["artifacts"])
+        facts = TypeAdapter(facts_type).validate_python(record["facts"])
+        is_sound = describe_files(folder) == artifacts and record["digest"] == _digest(
+            record["facts"], artifacts
+        )
+    except (ValueError, KeyError, TypeError):
+        is_sound = False
+    if not is_sound:
         logger.warning("%s: the files of %s do not match its record; building again", name, folder)
         shutil.rmtree(folder)
         return None
     return Stage(
         name=name,
         folder=folder,
-        digest=_digest(record["facts"], artifacts),
-        facts=TypeAdapter(facts_type).validate_python(record["facts"]),
+        digest=record["digest"],
+        facts=facts,
         artifacts=artifacts,
         seconds=record["seconds"],
         reused=True,
@@ -184,8 +190,10 @@ def _build(
     shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     artifacts = describe_files(partial)
     plain_facts = TypeAdapter(facts_type).dump_python(facts, mode="json")
+    digest = _digest(plain_facts, artifacts)
     record = {
         "stage": name,
+        "digest": digest,
         "seconds": round(seconds, 3),
         "facts": plain_facts,
         "artifacts": TypeAdapter(tuple[Artifact, ...]).dump_python(artifacts, mode="json"),
@@ -196,7 +204,7 @@ def _build(
     return Stage(
         name=name,
         folder=folder,
-        digest=_digest(plain_facts, artifacts),
+        digest=digest,
         facts=facts,
         artifacts=artifacts,
         seconds=seconds,

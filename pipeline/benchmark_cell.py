@@ -14,7 +14,9 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -66,25 +68,24 @@ def measure_cell(spec: CellSpec) -> list[Block]:
     return blocks
 
 
-def _measure_block(
-    spec: CellSpec, feeds: dict[str, np.ndarray], chance: random.Random
-) -> Block:
+def _measure_block(spec: CellSpec, feeds: dict[str, np.ndarray], chance: random.Random) -> Block:
     arms = list(spec.files)
     chance.shuffle(arms)
     padding = []
-    sessions = {}
+    runs: dict[str, Callable[[], object]] = {}
     for arm in arms:
         padding.append(bytearray(chance.randrange(1, 4_000_000)))
-        sessions[arm] = _open(spec.files[arm])
-        inputs = {each.name: feeds[each.name] for each in sessions[arm].get_inputs()}
+        session = _open(spec.files[arm])
+        inputs = {each.name: feeds[each.name] for each in session.get_inputs()}
+        runs[arm] = partial(session.run, None, inputs)
         for _ in range(spec.warmup_runs):
-            sessions[arm].run(None, inputs)
+            runs[arm]()
     block = Block(cpu_ns={arm: [] for arm in arms}, wall_ns={arm: [] for arm in arms})
     for _ in range(spec.rounds):
         chance.shuffle(arms)
         for arm in arms:
             cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
-            sessions[arm].run(None, inputs)
+            runs[arm]()
             block.cpu_ns[arm].append(time.thread_time_ns() - cpu)
             block.wall_ns[arm].append(time.perf_counter_ns() - wall)
     return block

@@ -30,6 +30,8 @@ from pipeline.errors import InputError, UnreachableError
 from pipeline.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+# These number their positions from the one after the padding token's id.
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
 TEACHER_TENSORS = "teacher.safetensors"
 TEACHER_FACTS = "teacher.json"
 
@@ -111,7 +113,10 @@ def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedToke
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
-    positions = AutoConfig.from_pretrained(checkpoint.folder).max_position_embeddings
+    config = AutoConfig.from_pretrained(checkpoint.folder)
+    positions = config.max_position_embeddings
+    if config.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= config.pad_token_id + 1
     longest = min(tokenizer.model_max_length, positions)
     if max_length > longest:
         raise InputError(
@@ -151,7 +156,8 @@ def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> 
     if facts["adapter"] is not None:
         add_adapters(model, AdapterConfig(**facts["adapter"]))
     load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _fetch(model_id: str) -> Path:

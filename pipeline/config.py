@@ -8,9 +8,9 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import InputError
 
@@ -68,13 +68,20 @@ class DataConfig(Section):
     max_length: int = Field(default=128, ge=4)
     """Longest input in tokens; what is longer is truncated."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(self.text_columns) not in (1, 2):
-            raise ValueError(f"text: expected one or two column names, found {self.text!r}")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels: expected distinct names, found {list(self.labels)}")
-        return self
+    @field_validator("text", mode="before")
+    @classmethod
+    def _check_text(cls, value: object) -> object:
+        names = list(value) if isinstance(value, list | tuple) else [value]
+        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
+            raise ValueError("expected one or two column names")
+        return tuple(names) if len(names) == 2 else names[0]
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("expected distinct names")
+        return value
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -128,7 +135,7 @@ class TeacherConfig(ModelConfig):
 class StudentConfig(Section):
     """The adapter-free model that ships."""
 
-    layers: tuple[int, ...] | None = None
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     """Backbone layers to keep, from 0; all by default."""
 
     model: ModelConfig | None = None
@@ -138,9 +145,14 @@ class StudentConfig(Section):
     def _check(self) -> Self:
         if self.layers is not None and self.model is not None:
             raise ValueError("layers and model exclude each other: give one of them")
-        if self.layers is not None and list(self.layers) != sorted(set(self.layers)):
-            raise ValueError(f"layers: expected increasing indices, found {list(self.layers)}")
         return self
+
+    @field_validator("layers")
+    @classmethod
+    def _check_layers(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and list(value) != sorted(set(value)):
+            raise ValueError("expected increasing layer numbers")
+        return value
 
 
 class TrainingConfig(Section):
@@ -361,28 +373,51 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError, *, origin: str) -> str:
     """Return one line per problem, with the key, what was found and a near miss."""
-    problems = error.errors(include_url=False)
-    lines = [f"{origin} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
-    for problem in problems:
-        key = ".".join(str(part) for part in problem["loc"]) or "(whole config)"
+    problems: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        key, section = _locate(problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key{_near_miss(problem['loc'])}")
+            text = f"unknown key{_near_miss(str(problem['loc'][-1]), section)}"
         elif problem["type"] == "missing":
-            lines.append(f"  {key}: missing, and it has no default")
+            text = "missing, and it has no default"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
             found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
-            lines.append(f"  {key}: {message}{found}")
-    return "\n".join(lines)
+            text = problem["msg"].removeprefix("Value error, ") + found
+        problems.setdefault(key, []).append(text)
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = [f"  {key}: {'; or: '.join(texts)}" for key, texts in problems.items()]
+    return "\n".join([f"{origin} has {count}:", *lines])
 
 
-def _near_miss(location: tuple[int | str, ...]) -> str:
-    """Return a hint naming the closest known key of the same table, or the known ones."""
+def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
+    """Return the key that pydantic's location names, and the section it stands in.
+
+    A location also names the members of a union that were tried: they are no part of the key.
+    """
     section: type[BaseModel] = RunConfig
-    for part in location[:-1]:
-        annotation = section.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return ""
-        section = annotation
-    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"
+    parts: list[str] = []
+    for part in map(str, location):
+        parts.append(part)
+        if part not in section.model_fields:
+            break
+        inner = _section_of(section.model_fields[part].annotation)
+        if inner is None:
+            break
+        section = inner
+    return ".".join(parts) or "(whole config)", section
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section behind a field's annotation, an optional one's too."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _near_miss(key: str, section: type[BaseModel]) -> str:
+    """Return a hint naming the closest known key of the same table, or the known ones."""
+    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    return (
+        f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"
+    )

@@ -5,9 +5,11 @@ order of the rows; a text that occurs twice is kept once, and one that the test 
 validation split) holds is taken out of the others, so no text stands in two splits.
 """
 
+import csv
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -16,8 +18,8 @@ from sklearn.model_selection import train_test_split
 from pipeline.artifacts import sha256_json
 from pipeline.config import DataConfig
 from pipeline.errors import InputError, UnreachableError
-from pipeline.sources import DATA_SUFFIXES, locate
 from pipeline.records import DataFacts
+from pipeline.sources import DATA_SUFFIXES, locate
 from pipeline.tables import Split, Text, write_split
 
 Row = tuple[Text, int]
@@ -37,7 +39,8 @@ def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
     for name, reference in given.items():  # test first: what it holds leaves the other splits
         if reference is not None:
             labelled = _read_rows(reference, config, tally)
-            rows[name] = _drop_duplicates(labelled, seen, tally)
+            # Sorted, because the order of the rows must not matter.
+            rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
     splits = {name: _as_split(part) for name, part in _hold_out(rows, config, seed).items()}
     for name, split in splits.items():
         write_split(split, out / f"{name}.parquet")
@@ -55,19 +58,19 @@ def _read_rows(reference: str, config: DataConfig, tally: Counter[str]) -> list[
         if all(str(columns[name][row]) == value for name, value in config.filter.items())
     ]
     names = _class_names(table, config)
-    encoded = {value: names.get(str(value)) for value in {columns[config.label][row] for row in kept}}
-    unknown = sorted({str(value) for value, index in encoded.items() if index is None and value is not None})
+    labels = [_spelled(columns[config.label][row]) for row in kept]
+    unknown = sorted({label for label in labels if label and label not in names})
     if unknown:
         raise InputError(
             f"{reference}: the column {config.label!r} holds {', '.join(map(repr, unknown[:10]))}, "
-            f"which is not in data.labels {list(config.labels)}. Add the label, or filter its rows out."
+            f"which is not in data.labels {list(config.labels)}. Add the label, or filter its rows "
+            "out."
         )
     rows: list[Row] = []
-    for row in kept:
-        text = tuple(str(columns[name][row] or "").strip() for name in config.text_columns)
-        index = encoded[columns[config.label][row]]
-        if index is not None and all(text):
-            rows.append((text, index))
+    for row, label in zip(kept, labels, strict=True):
+        text = tuple(_spelled(columns[name][row]) for name in config.text_columns)
+        if label and all(text):
+            rows.append((text, names[label]))
     tally["empty"] += len(kept) - len(rows)
     if not rows:
         raise InputError(
@@ -75,6 +78,11 @@ def _read_rows(reference: str, config: DataConfig, tally: Counter[str]) -> list[
             f"data.filter {config.filter}. Check the names and values of the filter."
         )
     return rows
+
+
+def _spelled(value: object) -> str:
+    """Return a cell as text; a missing one is empty."""
+    return "" if value is None else str(value).strip()
 
 
 def _check_columns(reference: str, found: list[str], config: DataConfig) -> None:
@@ -109,14 +117,19 @@ def _load(reference: str, config: DataConfig) -> datasets.Dataset:
             return datasets.load_dataset(name, config.subset, split=split or "train")
         if path.suffix not in DATA_SUFFIXES:
             raise InputError(
-                f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found {path.name!r}."
+                f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found "
+                f"{path.name!r}."
             )
-        options = {"sep": "\t"} if path.suffix == ".tsv" else {}
+        options = _csv_options(path) if DATA_SUFFIXES[path.suffix] == "csv" else {}
         # A cache of its own: the user's would be asked for by name and date, not by content.
         with tempfile.TemporaryDirectory() as cache:
             return datasets.load_dataset(
-                DATA_SUFFIXES[path.suffix], data_files=str(path), split="train", cache_dir=cache,
-                keep_in_memory=True, **options,
+                DATA_SUFFIXES[path.suffix],
+                data_files=str(path),
+                split="train",
+                cache_dir=cache,
+                keep_in_memory=True,
+                **options,
             )
     except InputError:
         raise
@@ -125,12 +138,22 @@ def _load(reference: str, config: DataConfig) -> datasets.Dataset:
         said = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
         if path is not None:
             raise InputError(
-                f"Cannot read the file {path}: {said} Give a readable {', '.join(DATA_SUFFIXES)} file."
+                f"Cannot read the file {path}: {said}. Give a readable file of the kind that its "
+                f"name says ({', '.join(DATA_SUFFIXES)})."
             ) from error
         raise UnreachableError(
-            f"Cannot read the data set {reference!r} from the Hugging Face hub: {said} Check the id, "
-            "data.subset, the split after @ and the network, or give a local file."
+            f"Cannot read the data set {reference!r} from the Hugging Face hub: {said} Check the "
+            "id, data.subset, the split after @ and the network, or give a local file."
         ) from error
+
+
+def _csv_options(path: Path) -> dict[str, Any]:
+    """Return what keeps every value of a CSV or TSV file as it is spelled: 01 is not 1."""
+    separator = "\t" if path.suffix == ".tsv" else ","
+    with path.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file, delimiter=separator), [])
+    features = datasets.Features({name: datasets.Value("string") for name in header})
+    return {"sep": separator, "keep_default_na": False, "features": features}
 
 
 def _drop_duplicates(rows: list[Row], seen: dict[Text, int], tally: Counter[str]) -> list[Row]:
@@ -149,7 +172,6 @@ def _drop_duplicates(rows: list[Row], seen: dict[Text, int], tally: Counter[str]
 def _hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[str, list[Row]]:
     """Return all three splits: the missing ones are held out of ``train``, by class."""
     splits = dict(rows)
-    splits["train"] = sorted(rows["train"])  # the order of the rows must not matter
     for name, size in (("test", config.test_size), ("validation", config.validation_size)):
         if name not in splits:
             splits["train"], splits[name] = _take(splits["train"], name, size, seed)

@@ -28,7 +28,7 @@ def new_figure(height_in: float, finding: str) -> Figure:
     """Return an empty figure under a title that says what it shows."""
     layout = ConstrainedLayoutEngine(w_pad=0.07, wspace=0.03)
     figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, layout=layout)
-    title = textwrap.fill(finding, 88)
+    title = textwrap.fill(finding, 92)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, weight="bold", color=INK)
     return figure
 
@@ -73,6 +73,8 @@ def png_bytes(figure: Figure) -> bytes:
     """Return the figure as a PNG file with a palette, a third of the size of one without."""
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png")
-    image = Image.open(full).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    image = Image.open(full).convert("RGB")
+    # Median cut, the default, would blend a rare colour, such as a legend's, with others.
+    image = image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -52,7 +52,7 @@ def predict_logits(
     """
     if model.training:
         raise ValueError("expected a model in eval mode: dropout would make noise of its logits")
-    logits = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
+    logits = np.zeros((len(examples), int(model.config.num_labels or 0)), dtype=np.float32)
     # disable=None leaves the bar out where no terminal looks on.
     with tqdm(
         total=len(examples), desc=title, unit="text", leave=False, disable=None if title else True

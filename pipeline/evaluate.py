@@ -37,7 +37,7 @@ def evaluate(
         )
         for arm in ARMS
     }
-    np.savez_compressed(out / "logits.npz", labels=test.labels, **logits)
+    np.savez_compressed(out / "logits.npz", allow_pickle=False, labels=test.labels, **logits)
     samples = _resamples(len(test), config.bootstrap_samples, seed)
 
     def quality(arm: str) -> Callable[[np.ndarray], Metrics]:

@@ -95,9 +95,7 @@ def finetune(
     return _describe(model, adapter, digest, notes, outcome)
 
 
-def _labelled(
-    tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int
-) -> list[Example]:
+def _labelled(tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int) -> list[Example]:
     examples = encode(tokenizer, split.texts, max_length=max_length)
     return [{**e, "labels": int(y)} for e, y in zip(examples, split.labels, strict=True)]
 

@@ -1,6 +1,7 @@
 """Stage gate: whether a student may ship. A pure decision, with every reason and number."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.config import GateConfig
 from pipeline.records import BenchmarkFacts, EvaluateFacts
@@ -13,6 +14,8 @@ class Check:
     name: str
     value: float
     limit: float
+    bound: Literal["at most", "at least"]
+    """How the value must stand to the limit."""
     passed: bool
     explanation: str
 
@@ -53,17 +56,19 @@ def decide(
                 name=f"{main_metric} lost against the teacher",
                 value=drop,
                 limit=config.max_accuracy_drop,
+                bound="at most",
                 # The drop is a difference of two counts over the texts: 8/800 is not over 0.01.
                 passed=drop <= config.max_accuracy_drop + 1e-9,
                 explanation=(
-                    f"The student's {main_metric} is {drop:.2%} below the teacher's; "
-                    f"gate.max_accuracy_drop accepts {config.max_accuracy_drop:.2%}."
+                    f"The student's {main_metric} is {-100 * drop:+.2f} points from the teacher's; "
+                    f"gate.max_accuracy_drop accepts a loss of {100 * config.max_accuracy_drop:.2f}."
                 ),
             ),
             Check(
                 name="agreement with the teacher",
                 value=agreement,
                 limit=config.min_agreement,
+                bound="at least",
                 passed=agreement >= config.min_agreement,
                 explanation=(
                     f"The student agrees with the teacher on {agreement:.2%} of the test texts; "
@@ -74,6 +79,7 @@ def decide(
                 name="latency against the plain backbone (low end of the interval)",
                 value=slowest.ci_low,
                 limit=config.max_latency_ratio,
+                bound="at most",
                 passed=slowest.ci_low <= config.max_latency_ratio,
                 explanation=(
                     f"At batch {slowest.batch}, {slowest.length} tokens, the student takes at "

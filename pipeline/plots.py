@@ -149,11 +149,11 @@ def plot_absorption(report: Report) -> bytes:
 def _training_finding(report: Report) -> str:
     student = report.student
     accuracies = [value for _, value in _validations(report.teacher.curve, "accuracy", 1)]
-    best = f"The teacher reaches {max(accuracies):.1%} validation accuracy; " if accuracies else ""
+    best = f"The teacher reaches {max(accuracies):.1%} validation accuracy. " if accuracies else ""
     if student.kept == "start":
-        return f"{best}training did not lower the student's KL: its start was kept"
+        return f"{best}Training did not lower the student's KL: its start was kept"
     before, after = student.start_validation["kl"], student.validation["kl"]
-    return f"{best}training takes the student's KL from {before:.4f} to {after:.4f}"
+    return f"{best}Training takes the student's KL from {before:.4f} to {after:.4f}"
 
 
 def _latency_finding(report: Report) -> str:

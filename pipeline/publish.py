@@ -60,8 +60,15 @@ class Finished:
     def all(self) -> tuple[Stage[Any], ...]:
         """All of them, in the order of the chain."""
         stages = (
-            self.data, self.head_only, self.teacher, self.absorbed, *self.others,
-            self.student, self.exported, self.evaluation, self.benchmark,
+            self.data,
+            self.head_only,
+            self.teacher,
+            self.absorbed,
+            *self.others,
+            self.student,
+            self.exported,
+            self.evaluation,
+            self.benchmark,
         )
         return tuple(stage for stage in stages if stage is not None)
 
@@ -138,11 +145,13 @@ def _data(config: RunConfig, facts: DataFacts) -> DataPart:
     return DataPart(
         digest=facts.digest,
         source=config.data.train,
+        text_columns=facts.text_columns,
         labels=facts.labels,
         sizes=facts.sizes,
         label_counts=facts.label_counts,
         dropped_duplicates=facts.dropped_duplicates,
         conflicting_labels=facts.conflicting_labels,
+        dropped_empty=facts.dropped_empty,
     )
 
 

@@ -11,8 +11,6 @@ from pipeline.artifacts import Artifact
 from pipeline.gate import Check
 from pipeline.records import Interval, Latency, Parity, Point, SiteFit
 
-SCHEMA_VERSION = 1
-
 
 class Part(BaseModel):
     """A part of the report: frozen, nothing unknown in it."""
@@ -26,12 +24,15 @@ class DataPart(Part):
     digest: str
     """sha256 over texts, labels and label names of all splits."""
     source: str
+    text_columns: tuple[str, ...]
+    """One, or two for sentence pairs."""
     labels: tuple[str, ...]
     sizes: dict[str, int]
     """Texts by split."""
     label_counts: dict[str, dict[str, int]]
     dropped_duplicates: int
     conflicting_labels: int
+    dropped_empty: int
 
 
 class ModelPart(Part):
@@ -101,7 +102,7 @@ class ParityPart(Part):
 class Report(Part):
     """One run, from its data to its verdict."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     run_id: str
     name: str
     created: str

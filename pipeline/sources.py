@@ -13,7 +13,13 @@ from pipeline.artifacts import sha256_file
 from pipeline.errors import InputError
 
 PACKAGE_SCHEME = "package://"
-DATA_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+DATA_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+}
 
 
 def locate(reference: str) -> Path | None:

@@ -39,7 +39,8 @@ class Split:
 
 def write_split(split: Split, path: Path) -> None:
     """Write a split as Parquet with the columns ``text``, ``text_b`` (pairs) and ``label``."""
-    columns = {name: list(values) for name, values in zip(_names(split), zip(*split.texts, strict=True), strict=True)}
+    names = ["text", "text_b"][: len(split.texts[0])]
+    columns = dict(zip(names, map(list, zip(*split.texts, strict=True)), strict=True))
     pq.write_table(pa.table({**columns, "label": split.labels}), path)
 
 
@@ -70,7 +71,3 @@ def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
 
 def _content_key(text: Text) -> str:
     return sha256_json(text)
-
-
-def _names(split: Split) -> list[str]:
-    return ["text", "text_b"][: len(split.texts[0])]

@@ -85,8 +85,12 @@ def train(
     scratch.mkdir(parents=True, exist_ok=True)
     collate = DataCollatorWithPadding(tokenizer)
     precision = _choose_precision(config, model, collate([training[0]] * config.batch_size), loss)
-    steps_per_epoch = max(1, math.ceil(len(training) / config.batch_size / config.gradient_accumulation))
-    interval = max(1, math.ceil(steps_per_epoch * min(config.epochs, 1) / config.evaluations_per_epoch))
+    steps_per_epoch = max(
+        1, math.ceil(len(training) / config.batch_size / config.gradient_accumulation)
+    )
+    interval = max(
+        1, math.ceil(steps_per_epoch * min(config.epochs, 1) / config.evaluations_per_epoch)
+    )
     arguments = TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=config.epochs,
@@ -169,7 +173,7 @@ def _why_not_finite(logits: Tensor, batch: int) -> str:
     cause = (
         "the loss itself overflowed on finite logits"
         if torch.isfinite(logits).all()
-        else "the model's logits are not finite: its weights have diverged or were not finite before"
+        else "the model's logits are not finite: its weights diverged, or were so before"
     )
     return (
         f"The loss is not finite at batch {batch} of this training: {cause}. Lower the learning "
@@ -195,7 +199,7 @@ def _choose_precision(
     if not capable:
         return "fp32"
     device = torch.device("cuda" if on_gpu else "cpu")
-    model.to(device)
+    torch.nn.Module.to(model, device)
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
     labels = inputs.pop("labels")
     seconds = {"fp32": math.inf, "bf16": math.inf}
@@ -245,7 +249,7 @@ def _outcome(state: TrainerState, precision: str) -> TrainingOutcome:
     )
 
 
-class _MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
+class _MarkWholeCheckpoints(TrainerCallback):
     """Writes the marker into a checkpoint after all else of it is on disk."""
 
     def on_save(
@@ -255,7 +259,7 @@ class _MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
         write_atomic(folder / _WHOLE, "")
 
 
-class _ProgressBar(TrainerCallback):  # type: ignore[misc]
+class _ProgressBar(TrainerCallback):
     """One bar for the whole training, with the last loss and validation metrics."""
 
     def __init__(self, title: str) -> None:
@@ -266,8 +270,13 @@ class _ProgressBar(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self.bar = tqdm(
-            total=state.max_steps, initial=state.global_step, desc=self.title, unit="step",
-            dynamic_ncols=True, leave=False, disable=None,  # None: off where no terminal looks on
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.title,
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            disable=None,  # None: off where no terminal looks on
         )
 
     def on_step_end(
@@ -277,8 +286,12 @@ class _ProgressBar(TrainerCallback):  # type: ignore[misc]
             self.bar.update(state.global_step - self.bar.n)
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
-        logs: dict[str, float] | None = None, **_: Any,
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
     ) -> None:
         shown = {"loss", "eval_accuracy", "eval_agreement", "eval_kl"}
         if self.bar is not None and logs:

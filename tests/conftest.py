@@ -6,7 +6,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub client is imported, so b
 
 import csv
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,34 @@ from transformers import (
     PreTrainedModel,
 )
 
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.absorb import absorb
+from pipeline.artifacts import Stage, Store
+from pipeline.checkpoints import Checkpoint, find_checkpoint
+from pipeline.config import (
+    AbsorbConfig,
+    AdapterConfig,
+    DataConfig,
+    DistillConfig,
+    ExportConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from pipeline.data import prepare_data
+from pipeline.distill import distill
+from pipeline.export import export
+from pipeline.finetune import finetune
+from pipeline.records import (
+    AbsorbFacts,
+    DataFacts,
+    ExportFacts,
+    SoftTargetFacts,
+    StudentFacts,
+    TeacherFacts,
+)
+from pipeline.soft_targets import compute_soft_targets
+from pipeline.task import SINGLE_LABEL as TASK
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD = "good great lovely superb charming brilliant delightful fresh moving fine"
 BAD = "bad awful boring dreadful dull stupid clumsy stale empty poor"
@@ -27,6 +56,10 @@ the a this that film movie story plot scene actor actress script director music 
 was seems looks feels and but with of in about very quite rather really so too it we you i saw found
 thought again today yesterday people family war city night day year part first last half long short
 """
+MAX_LENGTH = 16
+TRAINING = TrainingConfig(
+    epochs=3, batch_size=16, learning_rate=1e-2, evaluations_per_epoch=1, precision="fp32"
+)
 
 
 def make_classifier(model_type: str, *, seed: int = 0, **settings: object) -> PreTrainedModel:
@@ -104,3 +137,217 @@ def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label", "source"), *rows])
     return path
+
+
+@pytest.fixture(scope="session")
+def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Stage]:
+    """``finish(name, build, facts_type)``: a finished stage in a store of its own."""
+
+    def finish(name: str, build: Callable[[Path], object], facts_type: type) -> Stage:
+        store = Store(root=tmp_path_factory.mktemp(name))
+        return store.ensure(name, build, facts_type, settings={})
+
+    return finish
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_checkpoint: Path) -> Checkpoint:
+    """`tiny_checkpoint`, found and digested."""
+    return find_checkpoint(ModelConfig(model=str(tiny_checkpoint)))
+
+
+@pytest.fixture(scope="session")
+def tiny_data(finish: Callable[..., Stage], tiny_csv: Path) -> Stage[DataFacts]:
+    """`tiny_csv` as 72 training, 24 validation and 24 test texts."""
+    labels = ("negative", "positive")
+    config = DataConfig(train=str(tiny_csv), labels=labels, validation_size=24, test_size=24)
+    return finish("data", partial(prepare_data, config, seed=0), DataFacts)
+
+
+@pytest.fixture(scope="session")
+def tiny_finetune(
+    finish: Callable[..., Stage], tiny_data: Stage[DataFacts], tiny_backbone: Checkpoint
+) -> Callable[..., Stage[TeacherFacts]]:
+    """``tiny_finetune(adapter=..., head_from=None, checkpoint=..., **training)``."""
+
+    def tiny_finetune(
+        *,
+        adapter: AdapterConfig | None,
+        head_from: Stage[TeacherFacts] | None = None,
+        checkpoint: Checkpoint = tiny_backbone,
+        **training: object,
+    ) -> Stage[TeacherFacts]:
+        build = partial(
+            finetune,
+            tiny_data,
+            checkpoint,
+            TRAINING.model_copy(update=training),
+            task=TASK,
+            objective=OBJECTIVE,
+            adapter=adapter,
+            head_from=head_from,
+            max_length=MAX_LENGTH,
+            seed=0,
+        )
+        return finish("finetune", build, TeacherFacts)
+
+    return tiny_finetune
+
+
+@pytest.fixture(scope="session")
+def tiny_head_only(tiny_finetune: Callable[..., Stage]) -> Stage[TeacherFacts]:
+    """The baseline on `tiny_data`."""
+    return tiny_finetune(adapter=None)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(
+    tiny_finetune: Callable[..., Stage], tiny_head_only: Stage[TeacherFacts]
+) -> Stage[TeacherFacts]:
+    """A trained teacher with Houlsby adapters."""
+    return tiny_finetune(adapter=AdapterConfig(bottleneck_size=8), head_from=tiny_head_only)
+
+
+@pytest.fixture(scope="session")
+def tiny_targets(
+    finish: Callable[..., Stage],
+    tiny_data: Stage[DataFacts],
+    tiny_teacher: Stage[TeacherFacts],
+    tiny_backbone: Checkpoint,
+) -> Stage[SoftTargetFacts]:
+    """`tiny_teacher`'s logits on `tiny_data`."""
+    build = partial(
+        compute_soft_targets,
+        tiny_data,
+        tiny_teacher,
+        tiny_backbone,
+        objective=OBJECTIVE,
+        texts=None,
+        max_length=MAX_LENGTH,
+    )
+    return finish("soft-targets", build, SoftTargetFacts)
+
+
+@pytest.fixture(scope="session")
+def tiny_absorbed(
+    finish: Callable[..., Stage],
+    tiny_data: Stage[DataFacts],
+    tiny_teacher: Stage[TeacherFacts],
+    tiny_backbone: Checkpoint,
+) -> Stage[AbsorbFacts]:
+    """The student's closed-form start."""
+    build = partial(
+        absorb,
+        tiny_data,
+        tiny_teacher,
+        tiny_backbone,
+        AbsorbConfig(batch_size=8),
+        objective=OBJECTIVE,
+        max_length=MAX_LENGTH,
+        seed=0,
+    )
+    return finish("absorb", build, AbsorbFacts)
+
+
+@pytest.fixture(scope="session")
+def tiny_distill(
+    finish: Callable[..., Stage],
+    tiny_data: Stage[DataFacts],
+    tiny_teacher: Stage[TeacherFacts],
+    tiny_targets: Stage[SoftTargetFacts],
+    tiny_backbone: Checkpoint,
+) -> Callable[..., Stage[StudentFacts]]:
+    """``tiny_distill(absorbed=None, layers=None, **settings)``: a student of `tiny_teacher`."""
+
+    def tiny_distill(
+        *,
+        absorbed: Stage[AbsorbFacts] | None = None,
+        layers: tuple[int, ...] | None = None,
+        **settings: object,
+    ) -> Stage[StudentFacts]:
+        plain = {"epochs": 1, "batch_size": 16, "evaluations_per_epoch": 1, "precision": "fp32"}
+        build = partial(
+            distill,
+            tiny_data,
+            tiny_teacher,
+            tiny_targets,
+            absorbed,
+            tiny_backbone,
+            DistillConfig(**plain | settings),
+            task=TASK,
+            objective=OBJECTIVE,
+            layers=layers,
+            max_length=MAX_LENGTH,
+            seed=0,
+        )
+        return finish("distill", build, StudentFacts)
+
+    return tiny_distill
+
+
+@pytest.fixture(scope="session")
+def tiny_student(
+    tiny_distill: Callable[..., Stage], tiny_absorbed: Stage[AbsorbFacts]
+) -> Stage[StudentFacts]:
+    """The distilled student of `tiny_teacher`."""
+    return tiny_distill(absorbed=tiny_absorbed)
+
+
+@pytest.fixture(scope="session")
+def tiny_export(
+    finish: Callable[..., Stage],
+    tiny_data: Stage[DataFacts],
+    tiny_head_only: Stage[TeacherFacts],
+    tiny_teacher: Stage[TeacherFacts],
+    tiny_student: Stage[StudentFacts],
+    tiny_backbone: Checkpoint,
+) -> Stage[ExportFacts]:
+    """Backbone, teacher and student as ONNX bundles."""
+    build = partial(
+        export,
+        tiny_data,
+        tiny_head_only,
+        tiny_teacher,
+        tiny_student,
+        tiny_backbone,
+        ExportConfig(),
+        objective=OBJECTIVE,
+        max_length=MAX_LENGTH,
+    )
+    return finish("export", build, ExportFacts)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server of this session's own; its tests share the xdist group ``prefect``."""
+    # Imported here, because most workers never need it.
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    settings = {
+        PREFECT_HOME: tmp_path_factory.mktemp("prefect"),
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def smoke_overrides(
+    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, tiny_csv: Path
+) -> list[str]:
+    """What ``--set`` gives configs/smoke.toml: the tiny model, the tiny data, one runs folder."""
+    return [
+        f"teacher.model={tiny_checkpoint}",
+        f"data.train={tiny_csv}",
+        f"runs_dir={tmp_path_factory.mktemp('runs')}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def smoke_run(prefect_server: None, smoke_overrides: list[str]) -> Path:
+    """The folder of the first run of configs/smoke.toml."""
+    from flows.chain import adapter_to_student
+    from pipeline.config import load_config
+
+    return adapter_to_student(load_config(Path("configs/smoke.toml"), smoke_overrides))

@@ -23,8 +23,11 @@ from pipeline.config import AdapterConfig
 class Facts:
     size: int
     names: tuple[str, ...] = ("a", "b")
-    adapter: AdapterConfig = AdapterConfig()
+    adapter: AdapterConfig | None = None
     loss: float | None = None
+
+
+FACTS = Facts(size=5, adapter=AdapterConfig(bottleneck_size=8))
 
 
 class Builder:
@@ -38,7 +41,7 @@ class Builder:
         (folder / "weights").mkdir(exist_ok=True)
         (folder / "weights" / "model.bin").write_bytes(b"12345")
         (folder / "labels.txt").write_text("one")
-        return Facts(size=5)
+        return FACTS
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_reused_stage_equals_the_built_one(store, builder):
     first = ensure(store, builder)
     second = ensure(store, builder)
 
-    assert second.facts == first.facts == Facts(size=5)
+    assert second.facts == first.facts == FACTS
     assert second.digest == first.digest
     assert second.folder == first.folder
     assert second.artifacts == first.artifacts

@@ -128,8 +128,8 @@ def test_every_reason_is_given_with_number_and_limit():
 
     drop, agreement, slow = found.reasons
     assert not found.passed
-    assert "accuracy is 4.00% below" in drop
-    assert "gate.max_accuracy_drop accepts 1.00%" in drop
+    assert "accuracy is -4.00 points from" in drop
+    assert "gate.max_accuracy_drop accepts a loss of 1.00" in drop
     assert "agrees with the teacher on 90.00%" in agreement
     assert "gate.min_agreement asks for 95.00%" in agreement
     assert "at least 1.200 times" in slow
@@ -156,7 +156,11 @@ def test_limits_are_the_configs():
 
     found = decision(evaluation(change=-0.001, agreement=0.999), config=strict)
 
-    assert [check.limit for check in found.checks] == [0.0, 1.0, 0.5]
+    assert [(check.bound, check.limit) for check in found.checks] == [
+        ("at most", 0.0),
+        ("at least", 1.0),
+        ("at most", 0.5),
+    ]
     assert len(found.reasons) == 3
 
 
@@ -164,7 +168,7 @@ def test_the_tasks_main_metric_is_held_against_the_limit():
     found = decision(evaluation(change=0.0), main_metric="macro_f1")
 
     (reason,) = found.reasons
-    assert "macro_f1 is 50.00% below" in reason
+    assert "macro_f1 is -50.00 points from" in reason
 
 
 @pytest.mark.parametrize(

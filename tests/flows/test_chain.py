@@ -1,0 +1,141 @@
+import csv
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from flows.chain import adapter_to_student
+from pipeline.artifacts import sha256_file
+from pipeline.config import load_config
+from pipeline.report import Report
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+SMOKE = Path("configs/smoke.toml")
+STAGES = {
+    "data",
+    "head-only",
+    "finetune",
+    "absorb",
+    "soft-targets",
+    "distill",
+    "export",
+    "evaluate",
+    "benchmark",
+}
+
+
+def read_report(folder: Path) -> Report:
+    return Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run_smoke(smoke_run, smoke_overrides):
+    """``run_smoke(*overrides)``: folder and report of a run in the first run's folder."""
+
+    def run_smoke(*overrides):
+        folder = adapter_to_student(load_config(SMOKE, [*smoke_overrides, *overrides]))
+        return folder, read_report(folder)
+
+    return run_smoke
+
+
+@pytest.fixture(scope="session")
+def report(smoke_run):
+    return read_report(smoke_run)
+
+
+def test_first_run_builds_every_stage_and_passes(report):
+    assert report.verdict == "passed"
+    assert report.reasons == ()
+    assert report.reused == ()
+    assert set(report.timing_s) == STAGES
+
+
+def test_report_holds_every_required_number(report):
+    assert len(report.data.digest) == 64
+    for model in (report.head_only, report.teacher, report.student):
+        assert 0 <= model.metrics["accuracy"] <= 1
+    assert 0 < report.teacher.trainable_parameters < report.teacher.total_parameters
+    assert report.student.total_parameters < report.teacher.total_parameters
+    assert 0 <= report.fidelity.agreement <= 1
+    assert report.fidelity.mean_kl >= 0
+    assert 0 <= report.parity.max_abs_difference < 1e-4
+
+
+def test_report_holds_the_latency_of_every_arm(report):
+    cells = [(entry.arm, entry.batch, entry.length) for entry in report.latency]
+
+    assert cells == [(arm, 1, 8) for arm in ("plain", "plain again", "teacher", "student")]
+    assert all(entry.median_ms > 0 for entry in report.latency)
+    assert all(e.ci_low <= e.ratio_to_plain <= e.ci_high for e in report.latency)
+
+
+def test_every_artifact_of_the_report_is_there_with_its_digest(smoke_run, report):
+    found = {
+        entry.path: (sha256_file(path := smoke_run / entry.path), path.stat().st_size)
+        for entry in report.artifacts
+    }
+
+    assert found == {e.path: (e.sha256, e.size_bytes) for e in report.artifacts}
+    assert {"student/onnx/model.onnx", "student/README.md", "data/train.parquet"} <= set(found)
+
+
+def test_server_shows_the_summary_and_the_latency(report):
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+
+    assert artifacts["distill-summary"].type == "markdown"
+    assert artifacts["onnx-latency"].type == "table"
+    assert f"{report.student.metrics['accuracy']:.4f}" in artifacts["distill-summary"].data
+
+
+def test_second_run_reuses_every_stage_and_becomes_the_latest(run_smoke, report):
+    folder, second = run_smoke()
+
+    assert set(second.reused) == STAGES
+    assert (folder.parent / "latest").resolve() == folder.resolve()
+    assert second.run_id != report.run_id
+    assert second.fidelity == report.fidelity
+
+
+def test_late_setting_reuses_what_stands_before_it(run_smoke):
+    _, report = run_smoke("evaluate.bootstrap_samples=101")
+
+    assert set(report.reused) == STAGES - {"evaluate"}
+
+
+def test_refused_student_is_a_finished_run_with_every_reason(run_smoke):
+    # One untrained layer of a two-layer backbone knows little of what its teacher does.
+    _, report = run_smoke(
+        "student.layers=[0]",
+        "distill.learning_rate=1e-12",
+        "gate.max_accuracy_drop=0",
+        "gate.min_agreement=1",
+        "gate.max_latency_ratio=0.01",
+    )
+
+    assert report.verdict == "refused"
+    assert set(report.reused) == {"data", "head-only", "finetune", "soft-targets"}
+    assert [reason.split(";")[-1].split()[0] for reason in report.reasons] == [
+        "gate.max_accuracy_drop",
+        "gate.min_agreement",
+        "gate.max_latency_ratio",
+    ]
+
+
+def test_sentence_pairs_go_through_the_whole_chain(run_smoke, tiny_csv, tmp_path):
+    with tiny_csv.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    path = tmp_path / "pairs.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        words = [row["text"].split(" ", 2) for row in rows]
+        pairs = [(" ".join(w[:2]), w[2], row["label"]) for w, row in zip(words, rows, strict=True)]
+        csv.writer(file).writerows([("first", "second", "label"), *pairs])
+
+    _, report = run_smoke(
+        f"data.train={path}", 'data.text=["first", "second"]', "finetune.epochs=1"
+    )
+
+    assert report.verdict == "passed"
+    assert report.data.text_columns == ("first", "second")
