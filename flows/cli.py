@@ -78,7 +78,8 @@ def run(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), settings.runs_dir) from error
         raise
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    print_summary(report, folder, Console())
+    terminal = Console()
+    print_summary(report, folder, terminal if terminal.is_terminal else Console(width=110))
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
 
 

@@ -7,6 +7,7 @@ Prefect's own result cache stays out of it: it would not notice a changed file.
 from functools import partial
 from typing import Any
 
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -39,7 +40,8 @@ from pipeline.task import SINGLE_LABEL as TASK
 
 def _is_passing(_task: Any, _run: Any, state: Any) -> bool:
     """Tell whether a failure may pass by itself: only what is outside this machine."""
-    return isinstance(state.result(raise_on_failure=False), UnreachableError)
+    unreachable = isinstance(state.result(raise_on_failure=False), UnreachableError)
+    return unreachable and not HF_HUB_OFFLINE
 
 
 @task(

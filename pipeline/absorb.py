@@ -43,7 +43,8 @@ def absorb(
     """Write the absorbed student to ``out``, as a stock transformers model.
 
     Raises:
-        InputError: when there are too few texts to hold some out.
+        InputError: when there are too few texts to hold some out, or the teacher's activations
+            are not finite.
     """
     texts = read_split(data.folder, "train").head(config.texts).texts
     teacher_model = load_teacher(checkpoint, teacher.folder, objective)
@@ -59,14 +60,17 @@ def absorb(
     architecture = architecture_of(student.config.model_type)
     layers = len(architecture.layers(student.base_model))
     with tqdm(total=layers, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
-        fits = absorption.absorb(
-            teacher_model,
-            student,
-            architecture,
-            batches,
-            held_out=held_out,
-            on_layer=bar.update,
-        )
+        try:
+            fits = absorption.absorb(
+                teacher_model,
+                student,
+                architecture,
+                batches,
+                held_out=held_out,
+                on_layer=bar.update,
+            )
+        except ValueError as error:
+            raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     student.save_pretrained(out)

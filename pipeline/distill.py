@@ -29,6 +29,7 @@ from pipeline.records import (
     SoftTargetFacts,
     StudentFacts,
     TeacherFacts,
+    TrainingOutcome,
 )
 from pipeline.tables import Split, read_soft_targets, read_split
 from pipeline.task import Metrics, Task
@@ -100,7 +101,6 @@ def distill(
     helped = outcome.best_metric < at_start["kl"]
     if not helped:
         student.load_state_dict(start_weights)
-    at_end = measure(predict_logits(student, tokenizer, validation), packed)
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     student.save_pretrained(out)
@@ -110,7 +110,7 @@ def distill(
         kept="trained" if helped else "start",
         total_parameters=student.num_parameters(),
         start_validation=at_start,
-        validation=at_end,
+        validation=_at_best(outcome) if helped else at_start,
         outcome=outcome,
     )
 
@@ -135,6 +135,12 @@ def _start(
             raise InputError(str(error)) from error
     take_head(student, load_file(teacher.folder / TEACHER_TENSORS))
     return student
+
+
+def _at_best(outcome: TrainingOutcome) -> Metrics:
+    """Return what was measured on the validation split at the step whose weights were kept."""
+    best = (point.validation for point in outcome.curve if point.step == outcome.best_step)
+    return next(values for values in best if values is not None)
 
 
 def _with_targets(

@@ -61,7 +61,8 @@ def decide(
                 passed=drop <= config.max_accuracy_drop + 1e-9,
                 explanation=(
                     f"The student's {main_metric} is {-100 * drop:+.2f} points from the teacher's; "
-                    f"gate.max_accuracy_drop accepts a loss of {100 * config.max_accuracy_drop:.2f}."
+                    "gate.max_accuracy_drop accepts a loss of "
+                    f"{100 * config.max_accuracy_drop:.2f}."
                 ),
             ),
             Check(

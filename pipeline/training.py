@@ -114,6 +114,8 @@ def train(
         metric_for_best_model=best,
         greater_is_better=greater_is_better,
         bf16=precision == "bf16",
+        # Without it the Trainer takes bf16 to be a mistake on a machine without a GPU.
+        use_cpu=precision == "bf16" and not torch.cuda.is_available(),
         seed=seed,
         report_to="none",
         disable_tqdm=True,

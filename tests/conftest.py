@@ -189,7 +189,7 @@ def tiny_finetune(
             max_length=MAX_LENGTH,
             seed=0,
         )
-        return finish("finetune", build, TeacherFacts)
+        return finish("finetune" if adapter else "head-only", build, TeacherFacts)
 
     return tiny_finetune
 
@@ -318,10 +318,15 @@ def tiny_export(
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server of this session's own; its tests share the xdist group ``prefect``."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of this session's own Prefect server; its tests share the xdist group ``prefect``."""
     # Imported here, because most workers never need it.
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_HOME,
+        temporary_settings,
+    )
     from prefect.testing.utilities import prefect_test_harness
 
     settings = {
@@ -329,25 +334,24 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
-        yield
+        yield str(PREFECT_API_URL.value())
 
 
 @pytest.fixture(scope="session")
-def smoke_overrides(
-    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, tiny_csv: Path
-) -> list[str]:
-    """What ``--set`` gives configs/smoke.toml: the tiny model, the tiny data, one runs folder."""
-    return [
-        f"teacher.model={tiny_checkpoint}",
-        f"data.train={tiny_csv}",
-        f"runs_dir={tmp_path_factory.mktemp('runs')}",
-    ]
+def smoke_overrides(tiny_checkpoint: Path, tiny_csv: Path) -> list[str]:
+    """What ``--set`` gives configs/smoke.toml, beside ``runs_dir``."""
+    return [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_csv}"]
 
 
 @pytest.fixture(scope="session")
-def smoke_run(prefect_server: None, smoke_overrides: list[str]) -> Path:
-    """The folder of the first run of configs/smoke.toml."""
+def smoke_run(
+    prefect_server: str,  # noqa: ARG001  it must run
+    smoke_overrides: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of the first run of configs/smoke.toml; its parent is the ``runs_dir``."""
     from flows.chain import adapter_to_student
     from pipeline.config import load_config
 
-    return adapter_to_student(load_config(Path("configs/smoke.toml"), smoke_overrides))
+    overrides = [*smoke_overrides, f"runs_dir={tmp_path_factory.mktemp('runs')}"]
+    return adapter_to_student(load_config(Path("configs/smoke.toml"), overrides))

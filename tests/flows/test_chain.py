@@ -34,7 +34,8 @@ def run_smoke(smoke_run, smoke_overrides):
     """``run_smoke(*overrides)``: folder and report of a run in the first run's folder."""
 
     def run_smoke(*overrides):
-        folder = adapter_to_student(load_config(SMOKE, [*smoke_overrides, *overrides]))
+        same = [*smoke_overrides, f"runs_dir={smoke_run.parent}"]
+        folder = adapter_to_student(load_config(SMOKE, [*same, *overrides]))
         return folder, read_report(folder)
 
     return run_smoke
@@ -105,37 +106,38 @@ def test_late_setting_reuses_what_stands_before_it(run_smoke):
     assert set(report.reused) == STAGES - {"evaluate"}
 
 
-def test_refused_student_is_a_finished_run_with_every_reason(run_smoke):
-    # One untrained layer of a two-layer backbone knows little of what its teacher does.
-    _, report = run_smoke(
+@pytest.fixture(scope="session")
+def refused_pairs(smoke_run, smoke_overrides, tiny_csv, tmp_path_factory):
+    """The report of a refused student of sentence pairs."""
+    with tiny_csv.open(encoding="utf-8", newline="") as file:
+        rows = [(*row["text"].split(" ", 1), row["label"]) for row in csv.DictReader(file)]
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("first", "second", "label"), *rows])
+    overrides = [
+        f"runs_dir={smoke_run.parent}",
+        f"data.train={path}",
+        'data.text=["first", "second"]',
+        # One untrained layer of a two-layer backbone knows little of what its teacher does.
         "student.layers=[0]",
         "distill.learning_rate=1e-12",
         "gate.max_accuracy_drop=0",
         "gate.min_agreement=1",
         "gate.max_latency_ratio=0.01",
-    )
+    ]
+    return read_report(adapter_to_student(load_config(SMOKE, [*smoke_overrides, *overrides])))
 
-    assert report.verdict == "refused"
-    assert set(report.reused) == {"data", "head-only", "finetune", "soft-targets"}
-    assert [reason.split(";")[-1].split()[0] for reason in report.reasons] == [
+
+def test_sentence_pairs_go_through_the_whole_chain(refused_pairs):
+    assert refused_pairs.data.text_columns == ("first", "second")
+    assert refused_pairs.data.sizes["test"] == 24
+    assert refused_pairs.fidelity.agreement < 1
+
+
+def test_refused_student_is_a_finished_run_with_every_reason(refused_pairs):
+    assert refused_pairs.verdict == "refused"
+    assert [reason.split(";")[-1].split()[0] for reason in refused_pairs.reasons] == [
         "gate.max_accuracy_drop",
         "gate.min_agreement",
         "gate.max_latency_ratio",
     ]
-
-
-def test_sentence_pairs_go_through_the_whole_chain(run_smoke, tiny_csv, tmp_path):
-    with tiny_csv.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    path = tmp_path / "pairs.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        words = [row["text"].split(" ", 2) for row in rows]
-        pairs = [(" ".join(w[:2]), w[2], row["label"]) for w, row in zip(words, rows, strict=True)]
-        csv.writer(file).writerows([("first", "second", "label"), *pairs])
-
-    _, report = run_smoke(
-        f"data.train={path}", 'data.text=["first", "second"]', "finetune.epochs=1"
-    )
-
-    assert report.verdict == "passed"
-    assert report.data.text_columns == ("first", "second")

@@ -3,7 +3,9 @@ import shutil
 import pytest
 import torch
 
-from pipeline.checkpoints import find_checkpoint, load_tokenizer
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.artifacts import sha256_file
+from pipeline.checkpoints import find_checkpoint, load_classifier, load_tokenizer
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 
@@ -37,3 +39,76 @@ def test_longest_text_is_what_the_position_embeddings_allow(
     assert torch.isfinite(model(**token_batch(model, (longest,))).logits).all()
     with pytest.raises(InputError, match=f"takes at most {longest} tokens"):
         load_tokenizer(checkpoint, max_length=longest + 1)
+
+
+@pytest.fixture
+def broken(tiny_checkpoint, tmp_path):
+    """A copy of `tiny_checkpoint` that a test may break."""
+    return shutil.copytree(tiny_checkpoint, tmp_path / "broken")
+
+
+def test_other_weights_than_expected_are_refused(tiny_checkpoint):
+    with pytest.raises(InputError, match=f"sha256 [0-9a-f]{{64}}, expected {'0' * 64}"):
+        find_checkpoint(ModelConfig(model=str(tiny_checkpoint), sha256="0" * 64))
+
+
+def test_expected_weights_are_accepted(tiny_checkpoint):
+    digest = sha256_file(tiny_checkpoint / "model.safetensors")
+
+    checkpoint = find_checkpoint(ModelConfig(model=str(tiny_checkpoint), sha256=digest))
+
+    assert checkpoint.folder == tiny_checkpoint
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_folder_without_weights_or_config_is_refused(broken, name):
+    (broken / name).unlink()
+
+    with pytest.raises(InputError, match="is not a readable model"):
+        find_checkpoint(ModelConfig(model=str(broken)))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors"])
+def test_digest_depends_on_weights_and_tokenizer(broken, name):
+    before = find_checkpoint(ModelConfig(model=str(broken))).digest
+    with (broken / name).open("ab") as file:
+        file.write(b" ")
+
+    after = find_checkpoint(ModelConfig(model=str(broken))).digest
+
+    assert after != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"not weights"),
+        ("config.json", b'{"model_type": "no such architecture"}'),
+    ],
+)
+def test_unreadable_model_is_refused(broken, name, content):
+    (broken / name).write_bytes(content)
+    checkpoint = find_checkpoint(ModelConfig(model=str(broken)))
+
+    with pytest.raises(InputError, match="Cannot read the model"):
+        load_classifier(checkpoint, OBJECTIVE, labels=("no", "yes"), seed=0)
+
+
+def test_unreadable_tokenizer_is_refused(broken):
+    (broken / "tokenizer.json").write_text("{}")
+    checkpoint = find_checkpoint(ModelConfig(model=str(broken)))
+
+    with pytest.raises(InputError, match="Cannot read the tokenizer"):
+        load_tokenizer(checkpoint, max_length=16)
+
+
+def test_labels_in_another_order_than_the_models_are_refused(tiny_student):
+    checkpoint = find_checkpoint(ModelConfig(model=str(tiny_student.folder)))
+
+    with pytest.raises(InputError, match=r"in the order \['negative', 'positive'\]"):
+        load_classifier(checkpoint, OBJECTIVE, labels=("positive", "negative"), seed=0)
+
+
+def test_unreachable_hub_is_told_with_the_reason():
+    with pytest.raises(InputError, match=r"Cannot fetch the model 'nobody/nothing' .*OFFLINE"):
+        find_checkpoint(ModelConfig(model="nobody/nothing"))

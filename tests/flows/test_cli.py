@@ -1,0 +1,261 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app, main
+from pipeline.config import RunConfig, load_config
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+SMOKE = "configs/smoke.toml"
+RUNNER = CliRunner()
+
+# Fills the disk: no file may grow past 64 KiB, and writing on is an error instead of a signal.
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+from flows.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """``cli(*arguments)``: exit code, standard output and standard error of the command line."""
+    environment = dict(os.environ)
+    names = ("pipeline", "prefect.flow_runs", "prefect.task_runs")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(each.level, each.propagate, list(each.handlers)) for each in loggers]
+
+    def cli(*arguments):
+        monkeypatch.setattr(sys, "argv", ["adapter-distill", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return (stop.value.code, *capfd.readouterr())
+
+    yield cli
+    for each, (level, propagates, handlers) in zip(loggers, before, strict=True):
+        each.setLevel(level)
+        each.propagate = propagates
+        each.handlers[:] = handlers
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+@pytest.fixture
+def run_smoke(cli, smoke_run, smoke_overrides):
+    """``run_smoke(*overrides)``: what `cli` returns for a run in the first run's folder."""
+
+    def run_smoke(*overrides):
+        everything = (*smoke_overrides, f"runs_dir={smoke_run.parent}", *overrides)
+        settings = [part for each in everything for part in ("--set", each)]
+        return cli("run", SMOKE, *settings)
+
+    return run_smoke
+
+
+@pytest.fixture
+def write_csv(tmp_path):
+    """``write_csv(header, *rows)``: the path of a CSV."""
+
+    def write_csv(*rows):
+        path = tmp_path / "data.csv"
+        path.write_text("\n".join([*rows, ""]), encoding="utf-8")
+        return path
+
+    return write_csv
+
+
+def without_line_breaks(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["predict"], ["config"]])
+def test_help_stands_everywhere(command):
+    result = RUNNER.invoke(app, [*command, "--help"])
+
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_schema_describes_the_config():
+    result = RUNNER.invoke(app, ["config", "--schema"])
+
+    schema = json.loads(result.output)
+    assert schema == RunConfig.model_json_schema()
+    assert {"data", "teacher", "distill", "gate"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def test_config_is_printed_with_every_default():
+    result = RUNNER.invoke(app, ["config", SMOKE])
+
+    assert RunConfig.model_validate_json(result.output) == load_config(Path(SMOKE))
+    assert json.loads(result.output)["distill"]["temperature"] == 2.0
+
+
+@pytest.mark.parametrize("arguments", [[], [SMOKE, "--schema"]])
+def test_config_wants_one_of_its_two_uses(cli, arguments):
+    code, _, stderr = cli("config", *arguments)
+
+    assert code == 2
+    assert "Give either --schema or the path of a config" in stderr
+
+
+def test_passed_run_exits_0_and_says_where_the_student_is(run_smoke):
+    code, stdout, stderr = run_smoke()
+
+    assert code == 0
+    assert "verdict: passed" in stdout
+    assert "macro f1" in stdout
+    assert (Path(stdout.split("student: ")[-1].strip()) / "onnx" / "model.onnx").is_file()
+    assert "Traceback" not in stderr
+
+
+def test_refused_run_exits_3_and_says_why(run_smoke):
+    code, stdout, stderr = run_smoke("gate.max_latency_ratio=0.01")
+
+    assert code == 3
+    assert "verdict: refused" in stdout
+    assert "gate.max_latency_ratio accepts 0.010" in without_line_breaks(stdout)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.train=nowhere.csv"], "nowhere.csv does not exist"),
+        (["data.text=words"], "has no column 'words'"),
+        (['data.labels=["negative", "neutral"]'], "holds 'positive', which is not in data.labels"),
+        (["data.filter.label=positive"], "holds one class only ('positive')"),
+        (["teacher.model=./configs"], "is not a readable model"),
+        (["teacher.model=nobody/nothing"], "Cannot fetch the model 'nobody/nothing'"),
+        (["data.max_length=65"], "takes at most 64 tokens"),
+        (["student.layers=[5]"], "found [5]"),
+        (["runs_dir=pyproject.toml/runs"], "Cannot write to runs_dir pyproject.toml/runs"),
+        (["nonsense"], "--set expects key.path=value, found 'nonsense'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_input_exits_2_with_one_message(run_smoke, overrides, message):
+    code, stdout, stderr = run_smoke(*overrides)
+
+    assert code == 2
+    assert message in without_line_breaks(stderr)
+    assert stderr.count("error:") == 1
+    assert "Traceback" not in stdout + stderr
+
+
+def test_every_problem_of_a_config_is_told_at_once(cli):
+    code, _, stderr = cli(
+        "run", SMOKE, "--set", "distill.temprature=2", "--set", "finetune.epochs=many"
+    )
+
+    assert code == 2
+    assert "2 problems" in stderr
+    assert "did you mean 'temperature'?" in stderr
+    assert "finetune.epochs" in stderr
+
+
+@pytest.mark.parametrize("content", [None, b"name = ", b"\xff\xfe"])
+def test_unreadable_config_exits_2(cli, tmp_path, content):
+    path = tmp_path / "config.toml"
+    if content is not None:
+        path.write_bytes(content)
+
+    code, _, stderr = cli("run", path)
+
+    assert code == 2
+    assert str(path) in without_line_breaks(stderr)
+
+
+def test_full_disk_exits_2_and_leaves_the_last_result(
+    prefect_server, smoke_run, smoke_overrides, tmp_path
+):
+    root = smoke_run.parent
+    before = {path.name for path in root.iterdir()} | {(root / "latest").readlink()}
+    overrides = [*smoke_overrides, f"runs_dir={root}", "seed=9"]
+    settings = [part for each in overrides for part in ("--set", each)]
+    server = {"PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, "run", SMOKE, *settings],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | server,
+    )
+
+    assert done.returncode == 2
+    assert "Nothing half-written was left" in without_line_breaks(done.stderr)
+    assert "Traceback" not in done.stderr
+    assert before == {path.name for path in root.iterdir()} | {(root / "latest").readlink()}
+
+
+def test_predict_prints_label_score_and_text(smoke_run):
+    bundle = smoke_run / "student"
+    lines = RUNNER.invoke(
+        app, ["predict", str(bundle), "good film", "bad plot"]
+    ).output.splitlines()
+
+    labels, scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
+    assert set(labels) <= {"negative", "positive"}
+    assert all(0.5 <= float(score) <= 1 for score in scores)
+    assert texts == ("good film", "bad plot")
+
+
+def test_predict_reads_a_file_and_standard_input_alike(smoke_run, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("good film\n\nżółć\n", encoding="utf-8")
+    bundle = str(smoke_run / "student")
+
+    from_file = RUNNER.invoke(app, ["predict", bundle, "--file", str(path)])
+    from_stdin = RUNNER.invoke(app, ["predict", bundle, "-"], input=path.read_bytes())
+    as_file = RUNNER.invoke(app, ["predict", bundle, "--file", "-"], input=path.read_bytes())
+
+    assert from_file.output == from_stdin.output == as_file.output
+    assert [line.split("\t")[2] for line in from_file.output.splitlines()] == ["good film", "żółć"]
+
+
+def test_predict_prints_json_lines(smoke_run):
+    result = RUNNER.invoke(app, ["predict", str(smoke_run / "student"), "--json", "one\ttwo"])
+
+    (line,) = result.output.splitlines()
+    found = json.loads(line)
+    assert set(found) == {"text", "label", "score", "scores"}
+    assert found["text"] == "one\ttwo"
+    assert found["score"] == found["scores"][found["label"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "No texts"), (b"\n \n", "No texts"), (b"\xff", "not UTF-8")]
+)
+def test_unusable_texts_exit_2(cli, smoke_run, tmp_path, content, message):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(content)
+
+    code, _, stderr = cli("predict", smoke_run / "student", "--file", path)
+
+    assert code == 2
+    assert message in stderr
+
+
+def test_missing_file_of_texts_exits_2(cli, smoke_run, tmp_path):
+    code, _, stderr = cli("predict", smoke_run / "student", "--file", tmp_path / "nowhere.txt")
+
+    assert code == 2
+    assert "nowhere.txt" in without_line_breaks(stderr)
+
+
+def test_folder_without_a_bundle_exits_2(cli, tmp_path):
+    code, _, stderr = cli("predict", tmp_path, "good film")
+
+    assert code == 2
+    assert "is not an exported classifier" in without_line_breaks(stderr)
