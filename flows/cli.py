@@ -74,7 +74,10 @@ def run(
         folder = adapter_to_student(settings)
     # torch and safetensors report a full disk as errors of their own.
     except (RuntimeError, SafetensorError) as error:
-        if shutil.disk_usage(settings.runs_dir).free < _FULL_DISK_BYTES:
+        if (
+            "I/O error" in str(error)
+            or shutil.disk_usage(settings.runs_dir).free < _FULL_DISK_BYTES
+        ):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), settings.runs_dir) from error
         raise
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))

@@ -16,9 +16,6 @@ WITHOUT_TORCH = """
 import sys
 from pathlib import Path
 from pipeline.inference import load_bundle
-
-# One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 load_bundle(Path(sys.argv[1])).logits([("good film",)])
 print(*sorted({"torch", "transformers", "datasets"} & set(sys.modules)))
 """
