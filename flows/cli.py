@@ -61,7 +61,7 @@ def run(
 
     Exit code 0: the gate passed. 3: the gate refused, with every reason. 2: bad input.
     """
-    from pipeline.config import load_config
+    from pipeline.config_file import load_config
 
     settings = load_config(config, overrides or [])
     _check_writable(settings.runs_dir)
@@ -119,7 +119,8 @@ def show_config(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
 ) -> None:
     """Print the JSON schema of a config, or check one and print it in full."""
-    from pipeline.config import RunConfig, load_config
+    from pipeline.config import RunConfig
+    from pipeline.config_file import load_config
 
     if schema == (config is not None):
         raise InputError("Give either --schema or the path of a config.")
@@ -148,7 +149,12 @@ def _read_texts(texts: list[str], file: Path | None) -> list[str]:
         lines += _lines(sys.stdin.buffer.read(), "standard input") if text == "-" else [text]
     if file is not None:
         stdin = str(file) == "-"
-        data = sys.stdin.buffer.read() if stdin else file.read_bytes()
+        try:
+            data = sys.stdin.buffer.read() if stdin else file.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"Cannot read {file}: {error.strerror}. Give a text file, one text a line."
+            ) from error
         lines += _lines(data, "standard input" if stdin else str(file))
     if not lines:
         raise InputError("No texts. Give them as arguments, with --file, or - for standard input.")

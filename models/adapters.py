@@ -138,12 +138,14 @@ def _hook(site: nn.Module, architecture: Architecture, kind: AdapterKind) -> Non
 # Any: torch types a hook's module, arguments and output as such.
 def _after(module: Any, _: Any, output: Tensor) -> Tensor:
     """Sequential: the adapter maps the site's output."""
-    return module.adapter(output)  # type: ignore[no-any-return]
+    adapted: Tensor = module.adapter(output)
+    return adapted
 
 
 def _beside(module: Any, arguments: Any, output: Tensor) -> Tensor:
     """Parallel, on a module that is the FFN: the adapter's output is added to the FFN's."""
-    return output + module.adapter(arguments[0])  # type: ignore[no-any-return]
+    change: Tensor = module.adapter(arguments[0])
+    return output + change
 
 
 def _into_residual(module: Any, arguments: Any) -> Any:

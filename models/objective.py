@@ -7,6 +7,7 @@ Shapes: B = batch, C = classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,8 @@ from transformers import AutoModelForSequenceClassification
 class Objective:
     """The torch half of a task. Both losses return one value per example."""
 
-    model_class: type
+    # Any: transformers' auto classes have no public type in common.
+    model_class: Any
     """The transformers class that builds backbone and head."""
     hard: Callable[[Tensor, Tensor], Tensor]
     """(logits, labels) -> (B,)."""

@@ -54,6 +54,7 @@ def benchmark(
     cells = [(batch, length) for batch in config.batch_sizes for length in lengths]
     raw: list[dict[str, object]] = []
     latency: list[Latency] = []
+    fewest = config.blocks
     for batch, length in tqdm(cells, desc="benchmark", unit="cell", leave=False, disable=None):
         spec = CellSpec(
             files={arm: str(path) for arm, path in files.items()},
@@ -68,10 +69,11 @@ def benchmark(
         )
         blocks = _run_cell(spec)
         raw.append({"batch": batch, "length": length, "blocks": [asdict(b) for b in blocks]})
+        fewest = min(fewest, len(blocks))
         latency += _summarise(blocks, batch, length, config.confidence)
     write_atomic(out / "blocks.json", json.dumps(raw))
     return BenchmarkFacts(
-        blocks=min(len(cell["blocks"]) for cell in raw),  # type: ignore[arg-type]
+        blocks=fewest,
         confidence=config.confidence,
         latency=tuple(latency),
         notes=tuple(_notes(latency)),

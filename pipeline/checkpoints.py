@@ -84,7 +84,7 @@ def load_classifier(
     _check_label_order(checkpoint.folder, labels)
     set_seed(seed)
     try:
-        model = objective.model_class.from_pretrained(  # type: ignore[attr-defined]
+        model = objective.model_class.from_pretrained(
             checkpoint.folder,
             id2label=dict(enumerate(labels)),
             label2id={name: index for index, name in enumerate(labels)},

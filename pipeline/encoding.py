@@ -1,6 +1,7 @@
 """Texts to token ids for training: one dictionary an example, padded per batch."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,8 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.tables import Text
 
-Example = dict[str, list[int] | list[float] | int]
+# Any: ids and masks are lists, labels a number or a list of numbers.
+Example = dict[str, Any]
 
 
 def encode(
@@ -26,7 +28,7 @@ def batches_by_length(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, batch_size: int
 ) -> Iterator[tuple[np.ndarray, BatchEncoding]]:
     """Yield (row numbers, padded tensors without labels), texts of similar length together."""
-    lengths = [len(example["input_ids"]) for example in examples]  # type: ignore[arg-type]
+    lengths = [len(example["input_ids"]) for example in examples]
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

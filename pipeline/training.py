@@ -19,7 +19,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
@@ -38,6 +37,7 @@ from pipeline.artifacts import write_atomic
 from pipeline.config import TrainingConfig
 from pipeline.encoding import Example
 from pipeline.errors import InputError
+from pipeline.progress import ProgressBar
 from pipeline.records import Point, TrainingOutcome
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def train(
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=config.patience),
             _MarkWholeCheckpoints(),
-            _ProgressBar(title),
+            ProgressBar(title),
         ],
     )
     trainer.remove_callback(PrinterCallback)
@@ -259,48 +259,3 @@ class _MarkWholeCheckpoints(TrainerCallback):
     ) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         write_atomic(folder / _WHOLE, "")
-
-
-class _ProgressBar(TrainerCallback):
-    """One bar for the whole training, with the last loss and validation metrics."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: tqdm[Any] | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.title,
-            unit="step",
-            dynamic_ncols=True,
-            leave=False,
-            disable=None,  # None: off where no terminal looks on
-        )
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        shown = {"loss", "eval_accuracy", "eval_agreement", "eval_kl"}
-        if self.bar is not None and logs:
-            self.bar.set_postfix({n: f"{v:.3g}" for n, v in logs.items() if n in shown})
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if self.bar is not None:
-            self.bar.close()

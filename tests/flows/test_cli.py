@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app, main
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig
+from pipeline.config_file import load_config
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -209,6 +210,14 @@ def test_predict_prints_label_score_and_text(smoke_run):
     assert set(labels) <= {"negative", "positive"}
     assert all(0.5 <= float(score) <= 1 for score in scores)
     assert texts == ("good film", "bad plot")
+
+
+def test_predict_names_a_file_that_is_missing(cli, smoke_run):
+    code, _, said = cli("predict", str(smoke_run / "student"), "--file", "nowhere.txt")
+
+    assert code == 2
+    assert "Cannot read nowhere.txt" in said
+    assert "disk" not in said
 
 
 def test_predict_reads_a_file_and_standard_input_alike(smoke_run, tmp_path):

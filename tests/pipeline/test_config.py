@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import DataConfig, ModelConfig, RunConfig, StudentConfig, load_config
+from pipeline.config import DataConfig, ModelConfig, RunConfig, StudentConfig
+from pipeline.config_file import load_config
 from pipeline.errors import InputError
 
 MINIMAL = """

@@ -1,0 +1,101 @@
+"""A TOML file and overrides to a `RunConfig`, with every problem told at once."""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the config of a TOML file with ``key.path=value`` overrides applied.
+
+    Raises:
+        InputError: naming every unknown key, wrong type and broken bound at once.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the config {path}: {error}. Give a TOML file.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_explain(error, origin=str(path))) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=value`` in the parsed TOML; a value that is not TOML is a string."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--set expects key.path=value, found {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, leaf = key.strip().split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"--set {override}: {table!r} is a value, not a table.")
+    tree[leaf] = value
+
+
+def _explain(error: ValidationError, *, origin: str) -> str:
+    """Return one line per problem, with the key, what was found and a near miss."""
+    problems: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        key, section = _locate(problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            text = f"unknown key{_near_miss(str(problem['loc'][-1]), section)}"
+        elif problem["type"] == "missing":
+            text = "missing, and it has no default"
+        else:
+            found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
+            text = problem["msg"].removeprefix("Value error, ") + found
+        problems.setdefault(key, []).append(text)
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = [f"  {key}: {'; or: '.join(texts)}" for key, texts in problems.items()]
+    return "\n".join([f"{origin} has {count}:", *lines])
+
+
+def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
+    """Return the key that pydantic's location names, and the section it stands in.
+
+    A location also names the members of a union that were tried: they are no part of the key.
+    """
+    section: type[BaseModel] = RunConfig
+    parts: list[str] = []
+    for part in map(str, location):
+        parts.append(part)
+        if part not in section.model_fields:
+            break
+        inner = _section_of(section.model_fields[part].annotation)
+        if inner is None:
+            break
+        section = inner
+    return ".".join(parts) or "(whole config)", section
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section behind a field's annotation, an optional one's too."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _near_miss(key: str, section: type[BaseModel]) -> str:
+    """Return a hint naming the closest known key of the same table, or the known ones."""
+    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    return (
+        f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"
+    )
