@@ -3,12 +3,14 @@
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
 
+import contextlib
 import errno
 import json
 import logging
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -65,11 +67,14 @@ def run(
 
     settings = load_config(config, overrides or [])
     _check_writable(settings.runs_dir)
+    _prepare_environment(verbose=verbose)
+    starting = _start_server()
     _prepare_terminal(verbose=verbose)
     from flows.chain import adapter_to_student
     from flows.summary import print_summary
     from pipeline.report import Report
 
+    starting.join()
     try:
         folder = adapter_to_student(settings)
     # torch and safetensors report a full disk as errors of their own.
@@ -182,8 +187,8 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _prepare_terminal(*, verbose: bool) -> None:
-    """Set up logging before Prefect and transformers are imported, which read it then."""
+def _prepare_environment(*, verbose: bool) -> None:
+    """Set what Prefect and transformers read when they are imported."""
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -192,6 +197,24 @@ def _prepare_terminal(*, verbose: bool) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _start_server() -> threading.Thread:
+    """Start Prefect's temporary server, where no API URL is set, beside the slow imports."""
+    from prefect.client.orchestration import get_client
+
+    def start() -> None:
+        # The flow tries again, and tells what is wrong.
+        with contextlib.suppress(Exception), get_client(sync_client=True):
+            pass
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    return thread
+
+
+def _prepare_terminal(*, verbose: bool) -> None:
+    """Let the stages speak on the terminal, and the libraries only when asked."""
     from rich.logging import RichHandler
 
     handler = RichHandler(
