@@ -25,10 +25,16 @@ AdapterKind = Literal["houlsby", "pfeiffer", "parallel"]
 ADAPTER = "adapter"
 """Name under which an adapter hangs on the module whose output it changes."""
 
+
+def _linear(x: Tensor) -> Tensor:
+    return x
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "silu": F.silu,
+    "linear": _linear,
 }
 
 
@@ -38,7 +44,8 @@ class BottleneckAdapter(nn.Module):
     Args:
         hidden_size: D.
         bottleneck_size: A.
-        activation: ``relu``, ``gelu`` or ``silu``.
+        activation: ``relu``, ``gelu`` (exact, with erf), ``silu`` or ``linear`` (none: such an
+            adapter folds exactly, see models/dense_folds.py).
         initialisation: ``zero_up`` starts as exactly the identity: the up-projection is zero.
             ``small`` draws both projections from a normal of std 0.01, cut at two std
             (Houlsby et al., 2019, section 3.6).
@@ -62,14 +69,15 @@ class BottleneckAdapter(nn.Module):
         self.down = nn.Linear(hidden_size, bottleneck_size)
         self.up = nn.Linear(bottleneck_size, hidden_size)
         self.dropout = nn.Dropout(dropout)
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = activation
+        self._activate = _ACTIVATIONS[activation]
         self.scaling = scaling
         self.residual = residual
         _initialise(self, initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D)."""
-        bottleneck = self.dropout(self.activation(self.down(x)))  # (B, T, A)
+        bottleneck = self.dropout(self._activate(self.down(x)))  # (B, T, A)
         change: Tensor = self.scaling * self.up(bottleneck)  # (B, T, D)
         return x + change if self.residual else change
 

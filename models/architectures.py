@@ -1,9 +1,10 @@
 """Where adapters sit in each architecture: a table, so that transformers stays unedited.
 
 A new architecture is one entry: where its layers are, and inside a layer the dense module that
-ends attention, the one that ends the FFN, the LayerNorm after each, how the FFN half is called,
-and the module a parallel adapter hangs on. What is
-needed of it: both dense modules are followed by dropout, residual sum and LayerNorm (post-LN).
+ends attention, the two of the FFN, the LayerNorm after each half, how the FFN half is called, the
+module a parallel adapter hangs on, and what the config calls the FFN's size and activation. What is
+needed of it: the dense modules that end attention and the FFN are followed by dropout, residual sum
+and LayerNorm (post-LN).
 """
 
 from collections.abc import Callable
@@ -28,12 +29,17 @@ class Architecture:
     layer_list: str
     attention_output: str
     attention_norm: str
+    ffn_input: str
     ffn_output: str
     ffn_norm: str
     ffn_half: Callable[[nn.Module, Tensor], Tensor]
     """(layer, attention's normalised output) -> the layer's output."""
     parallel_module: str
     parallel_site: ParallelSite
+    ffn_size_setting: str
+    """Name, in the model's config, of the number of FFN units."""
+    activation_setting: str
+    """Name, in the model's config, of the FFN's activation."""
 
     def layers(self, backbone: nn.Module) -> nn.ModuleList:
         """Return the list of transformer layers."""
@@ -65,11 +71,14 @@ _BERT = Architecture(
     layer_list="encoder.layer",
     attention_output="attention.output.dense",
     attention_norm="attention.output.LayerNorm",
+    ffn_input="intermediate.dense",
     ffn_output="output.dense",
     ffn_norm="output.LayerNorm",
     ffn_half=_bert_ffn_half,
     parallel_module="output",
     parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
+    ffn_size_setting="intermediate_size",
+    activation_setting="hidden_act",
 )
 
 ARCHITECTURES = {
@@ -81,21 +90,27 @@ ARCHITECTURES = {
         layer_list="encoder.layer",
         attention_output="attention.attn.o",
         attention_norm="attention.LayerNorm",
+        ffn_input="intermediate.dense",
         ffn_output="output.dense",
         ffn_norm="output.LayerNorm",
         ffn_half=_bert_ffn_half,
         parallel_module="output",
         parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
+        ffn_size_setting="intermediate_size",
+        activation_setting="hidden_act",
     ),
     "distilbert": Architecture(
         layer_list="transformer.layer",
         attention_output="attention.out_lin",
         attention_norm="sa_layer_norm",
+        ffn_input="ffn.lin1",
         ffn_output="ffn.lin2",
         ffn_norm="output_layer_norm",
         ffn_half=_distilbert_ffn_half,
         parallel_module="ffn",
         parallel_site=ParallelSite.FFN_ARGUMENT,
+        ffn_size_setting="hidden_dim",
+        activation_setting="activation",
     ),
 }
 """Known architectures by transformers' ``model_type``."""

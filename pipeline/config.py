@@ -94,8 +94,8 @@ class AdapterConfig(Section):
     bottleneck_size: int = Field(default=64, ge=1)
     """Width of the bottleneck, in units."""
 
-    activation: Literal["relu", "gelu", "silu"] = "relu"
-    """Non-linearity between the projections."""
+    activation: Literal["relu", "gelu", "silu", "linear"] = "relu"
+    """Non-linearity between the projections. ``linear``: none; a linear adapter folds exactly."""
 
     initialisation: Literal["zero_up", "small"] = "zero_up"
     """``zero_up``: a new adapter is exactly the identity; ``small``: normal with std 0.01."""

@@ -150,7 +150,7 @@ def test_adapter_value_by_hand():
 @pytest.mark.parametrize(
     ("activation", "value"),
     # At -2: gelu is -2 * Phi(-2) = -2 * 0.0227501, silu is -2 / (1 + e^2) = -2 * 0.1192029.
-    [("relu", 0.0), ("gelu", -0.0455003), ("silu", -0.2384058)],
+    [("relu", 0.0), ("gelu", -0.0455003), ("silu", -0.2384058), ("linear", -2.0)],
 )
 def test_activation_by_hand(activation, value):
     adapter = tiny_adapter(activation=activation)

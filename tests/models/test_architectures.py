@@ -19,8 +19,11 @@ def test_every_site_of_the_table_exists_in_every_layer(tiny_classifier, model_ty
 
     assert len(layers) == 2
     assert architecture.hidden_size(backbone) == 32
+    assert getattr(backbone.config, architecture.ffn_size_setting) == 64
+    assert getattr(backbone.config, architecture.activation_setting) == "gelu"
     for layer in layers:
         assert layer.get_submodule(architecture.attention_output).out_features == 32
+        assert layer.get_submodule(architecture.ffn_input).out_features == 64
         assert layer.get_submodule(architecture.ffn_output).in_features == 64
         assert layer.get_submodule(architecture.attention_norm).normalized_shape == (32,)
         assert layer.get_submodule(architecture.ffn_norm).normalized_shape == (32,)
