@@ -23,6 +23,7 @@ from pipeline.errors import UnreachableError
 from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.finetune import finetune
+from pipeline.head_only import head_only
 from pipeline.records import (
     AbsorbFacts,
     BenchmarkFacts,
@@ -86,14 +87,12 @@ def head_only_stage(
 ) -> Stage[TeacherFacts]:
     """The baseline: the frozen backbone with only its head."""
     build = partial(
-        finetune,
+        head_only,
         data,
         backbone,
         config.head_only,
         task=TASK,
         objective=OBJECTIVE,
-        adapter=None,
-        head_from=None,
         max_length=config.data.max_length,
         seed=config.seed,
     )

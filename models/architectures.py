@@ -8,10 +8,11 @@ and LayerNorm (post-LN).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -34,6 +35,9 @@ class Architecture:
     ffn_norm: str
     ffn_half: Callable[[nn.Module, Tensor], Tensor]
     """(layer, attention's normalised output) -> the layer's output."""
+    head: Callable[[nn.Module, Tensor], Tensor]
+    """(classifier, the backbone's last hidden states (B, T, D)) -> logits (B, C); it looks at the
+    first token alone."""
     parallel_module: str
     parallel_site: ParallelSite
     ffn_size_setting: str
@@ -67,6 +71,23 @@ def _distilbert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
     return output
 
 
+# Any: as above.
+def _pooled_head(model: Any, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(model.dropout(model.base_model.pooler(hidden)))
+    return logits
+
+
+def _sequence_head(model: Any, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(hidden)
+    return logits
+
+
+def _distilbert_head(model: Any, hidden: Tensor) -> Tensor:
+    units = F.relu(model.pre_classifier(hidden[:, 0]))  # (B, D)
+    logits: Tensor = model.classifier(model.dropout(units))
+    return logits
+
+
 _BERT = Architecture(
     layer_list="encoder.layer",
     attention_output="attention.output.dense",
@@ -75,17 +96,20 @@ _BERT = Architecture(
     ffn_output="output.dense",
     ffn_norm="output.LayerNorm",
     ffn_half=_bert_ffn_half,
+    head=_pooled_head,
     parallel_module="output",
     parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
 )
 
+_ROBERTA = replace(_BERT, head=_sequence_head)
+
 ARCHITECTURES = {
     "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "electra": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "electra": _ROBERTA,
     "mpnet": Architecture(
         layer_list="encoder.layer",
         attention_output="attention.attn.o",
@@ -94,6 +118,7 @@ ARCHITECTURES = {
         ffn_output="output.dense",
         ffn_norm="output.LayerNorm",
         ffn_half=_bert_ffn_half,
+        head=_sequence_head,
         parallel_module="output",
         parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
         ffn_size_setting="intermediate_size",
@@ -107,6 +132,7 @@ ARCHITECTURES = {
         ffn_output="ffn.lin2",
         ffn_norm="output_layer_norm",
         ffn_half=_distilbert_ffn_half,
+        head=_distilbert_head,
         parallel_module="ffn",
         parallel_site=ParallelSite.FFN_ARGUMENT,
         ffn_size_setting="hidden_dim",

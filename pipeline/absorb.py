@@ -4,6 +4,7 @@ No labels and no gradients: the adapters' effect on unlabelled texts is moved in
 dense layers in closed form. Idea and mathematics are in models/absorption.py.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from models import absorption
 from models.architectures import architecture_of
 from models.objective import Objective
 from models.student import adapter_traces, take_head
-from pipeline.artifacts import Stage
+from pipeline.artifacts import SCRATCH, Stage
 from pipeline.checkpoints import (
     TEACHER_TENSORS,
     Checkpoint,
@@ -59,6 +60,8 @@ def absorb(
     held_out = _choose(len(batches), config.held_out, seed)
     architecture = architecture_of(student.config.model_type)
     layers = len(architecture.layers(student.base_model))
+    scratch = out / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     with tqdm(total=layers, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
         try:
             fits = absorption.absorb(
@@ -67,6 +70,7 @@ def absorb(
                 architecture,
                 batches,
                 held_out=held_out,
+                scratch=scratch,
                 on_layer=bar.update,
             )
         except ValueError as error:

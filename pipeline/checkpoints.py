@@ -21,12 +21,13 @@ from transformers import (
 )
 
 from models.adapters import insert_adapters
-from models.architectures import UnknownArchitectureError, architecture_of
+from models.architectures import Architecture, UnknownArchitectureError, architecture_of
 from models.objective import Objective
-from models.teacher import load_trained_tensors, trained_tensors
+from models.teacher import count_parameters, load_trained_tensors, trained_tensors
 from pipeline.artifacts import sha256_file, sha256_json
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError, UnreachableError
+from pipeline.records import TeacherFacts, TrainingOutcome
 from pipeline.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
@@ -133,11 +134,19 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig) -> None:
     Raises:
         InputError: when no adapter sites are known for the architecture.
     """
+    insert_adapters(model.base_model, find_architecture(model), **adapter.model_dump())
+
+
+def find_architecture(model: PreTrainedModel) -> Architecture:
+    """Return the table's entry for a model.
+
+    Raises:
+        InputError: when no adapter sites are known for the architecture.
+    """
     try:
-        architecture = architecture_of(model.config.model_type)
+        return architecture_of(model.config.model_type)
     except UnknownArchitectureError as error:
         raise InputError(f"teacher.model: {error}") from error
-    insert_adapters(model.base_model, architecture, **adapter.model_dump())
 
 
 def save_teacher(
@@ -158,6 +167,30 @@ def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> 
     load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
     model.eval()
     return model
+
+
+def describe_teacher(
+    model: PreTrainedModel,
+    *,
+    adapter: AdapterConfig | None,
+    digest: str,
+    warnings: tuple[str, ...],
+    outcome: TrainingOutcome,
+) -> TeacherFacts:
+    """Return the record of a trained teacher: what trained, how many parameters, how it went."""
+    count = count_parameters(model)
+    return TeacherFacts(
+        adapter=adapter,
+        total_parameters=count.total,
+        trainable_parameters=count.trainable,
+        adapter_parameters=count.adapter,
+        head_parameters=count.head,
+        trainable_percent=round(count.trainable_percent, 3),
+        trainable_names=count.trainable_names,
+        backbone_sha256=digest,
+        warnings=warnings,
+        outcome=outcome,
+    )
 
 
 def _fetch(model_id: str) -> Path:

@@ -150,6 +150,25 @@ class StudentConfig(Section):
         return value
 
 
+class HeadOnlyConfig(Section):
+    """The baseline: a head trained on what the frozen backbone makes of each text, once."""
+
+    texts: int | None = Field(default=None, ge=1)
+    """At most this many training texts; all of them by default."""
+
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the training texts' features."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Texts per step."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate."""
+
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled weight decay."""
+
+
 class TrainingConfig(Section):
     """One training by gradient descent (AdamW, linear warm-up and decay)."""
 
@@ -301,7 +320,7 @@ class RunConfig(Section):
     teacher: TeacherConfig
     """Backbone and adapters."""
 
-    head_only: TrainingConfig = TrainingConfig(learning_rate=1e-3)
+    head_only: HeadOnlyConfig = HeadOnlyConfig()
     """Training of the baseline: the frozen backbone with only its head."""
 
     finetune: TrainingConfig = TrainingConfig()

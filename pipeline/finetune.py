@@ -1,9 +1,4 @@
-"""Stage finetune: a frozen backbone with new adapters and a head becomes a teacher.
-
-Without adapters the same stage trains the baseline, the frozen backbone with only its head; its
-head is where the teacher's starts (Kumar et al., 2022, https://arxiv.org/abs/2202.10054: probe
-first, then fine-tune).
-"""
+"""Stage finetune: a frozen backbone with new adapters and a head becomes a teacher."""
 
 import logging
 from collections.abc import Callable
@@ -16,19 +11,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.objective import Objective
 from models.student import set_dropout, take_head
-from models.teacher import backbone_digest, count_parameters, freeze_backbone
+from models.teacher import backbone_digest, freeze_backbone
 from pipeline.artifacts import SCRATCH, Stage
 from pipeline.checkpoints import (
     TEACHER_TENSORS,
     Checkpoint,
     add_adapters,
+    describe_teacher,
     load_classifier,
     load_tokenizer,
     save_teacher,
 )
 from pipeline.config import AdapterConfig, TrainingConfig
 from pipeline.encoding import Example, encode, predict_logits
-from pipeline.records import DataFacts, TeacherFacts, TrainingOutcome
+from pipeline.records import DataFacts, TeacherFacts
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
 from pipeline.training import train
@@ -44,18 +40,17 @@ def finetune(
     *,
     task: Task,
     objective: Objective,
-    adapter: AdapterConfig | None,
-    head_from: Stage[TeacherFacts] | None,
+    adapter: AdapterConfig,
+    head_from: Stage[TeacherFacts],
     max_length: int,
     seed: int,
 ) -> TeacherFacts:
-    """Train adapters (or none) and head on a frozen backbone; write them to ``out``.
+    """Train adapters and head on a frozen backbone; write them to ``out``.
 
     Args:
         data: The splits.
         checkpoint: The backbone.
-        adapter: None trains the head alone.
-        head_from: A finished stage whose head is the start of this one's.
+        head_from: The baseline, whose head is the start of this one's.
         max_length: Longest input, in tokens.
 
     Raises:
@@ -68,8 +63,7 @@ def finetune(
         for name in ("train", "validation")
     )
     model = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
-    if head_from is not None:
-        take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
+    take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     notes = _insert(model, adapter, partial(predict_logits, model, tokenizer, validation[:32]))
@@ -87,12 +81,12 @@ def finetune(
         config=config,
         scratch=out / SCRATCH,
         seed=seed,
-        title="fine-tuning" if adapter else "head only",
+        title="fine-tuning",
     )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
     save_teacher(model, out, labels=data.facts.labels, adapter=adapter)
-    return _describe(model, adapter, digest, notes, outcome)
+    return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
 
 
 def _labelled(tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int) -> list[Example]:
@@ -101,11 +95,9 @@ def _labelled(tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int)
 
 
 def _insert(
-    model: PreTrainedModel, adapter: AdapterConfig | None, probe: Callable[[], np.ndarray]
+    model: PreTrainedModel, adapter: AdapterConfig, probe: Callable[[], np.ndarray]
 ) -> tuple[str, ...]:
     """Add the adapters; return warnings of the mistakes that are common with them."""
-    if adapter is None:
-        return ()
     before = probe()
     add_adapters(model, adapter)
     moved = float(np.abs(probe() - before).max() / max(1e-6, np.abs(before).max()))
@@ -135,25 +127,3 @@ def _insert(
     for note in notes:
         logger.warning("adapters: %s", note)
     return tuple(notes)
-
-
-def _describe(
-    model: PreTrainedModel,
-    adapter: AdapterConfig | None,
-    digest: str,
-    notes: tuple[str, ...],
-    outcome: TrainingOutcome,
-) -> TeacherFacts:
-    count = count_parameters(model)
-    return TeacherFacts(
-        adapter=adapter,
-        total_parameters=count.total,
-        trainable_parameters=count.trainable,
-        adapter_parameters=count.adapter,
-        head_parameters=count.head,
-        trainable_percent=round(count.trainable_percent, 3),
-        trainable_names=count.trainable_names,
-        backbone_sha256=digest,
-        warnings=notes,
-        outcome=outcome,
-    )

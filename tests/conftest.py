@@ -30,6 +30,7 @@ from pipeline.config import (
     DataConfig,
     DistillConfig,
     ExportConfig,
+    HeadOnlyConfig,
     ModelConfig,
     TrainingConfig,
 )
@@ -37,6 +38,7 @@ from pipeline.data import prepare_data
 from pipeline.distill import distill
 from pipeline.export import export
 from pipeline.finetune import finetune
+from pipeline.head_only import head_only
 from pipeline.records import (
     AbsorbFacts,
     DataFacts,
@@ -165,15 +167,35 @@ def tiny_data(finish: Callable[..., Stage], tiny_csv: Path) -> Stage[DataFacts]:
 
 
 @pytest.fixture(scope="session")
-def tiny_finetune(
+def tiny_head_only(
     finish: Callable[..., Stage], tiny_data: Stage[DataFacts], tiny_backbone: Checkpoint
+) -> Stage[TeacherFacts]:
+    """The baseline on `tiny_data`."""
+    build = partial(
+        head_only,
+        tiny_data,
+        tiny_backbone,
+        HeadOnlyConfig(epochs=5),
+        task=TASK,
+        objective=OBJECTIVE,
+        max_length=MAX_LENGTH,
+        seed=0,
+    )
+    return finish("head-only", build, TeacherFacts)
+
+
+@pytest.fixture(scope="session")
+def tiny_finetune(
+    finish: Callable[..., Stage],
+    tiny_data: Stage[DataFacts],
+    tiny_head_only: Stage[TeacherFacts],
+    tiny_backbone: Checkpoint,
 ) -> Callable[..., Stage[TeacherFacts]]:
-    """``tiny_finetune(adapter=..., head_from=None, checkpoint=..., **training)``."""
+    """``tiny_finetune(adapter=..., checkpoint=..., **training)``."""
 
     def tiny_finetune(
         *,
-        adapter: AdapterConfig | None,
-        head_from: Stage[TeacherFacts] | None = None,
+        adapter: AdapterConfig,
         checkpoint: Checkpoint = tiny_backbone,
         **training: object,
     ) -> Stage[TeacherFacts]:
@@ -185,27 +207,19 @@ def tiny_finetune(
             task=TASK,
             objective=OBJECTIVE,
             adapter=adapter,
-            head_from=head_from,
+            head_from=tiny_head_only,
             max_length=MAX_LENGTH,
             seed=0,
         )
-        return finish("finetune" if adapter else "head-only", build, TeacherFacts)
+        return finish("finetune", build, TeacherFacts)
 
     return tiny_finetune
 
 
 @pytest.fixture(scope="session")
-def tiny_head_only(tiny_finetune: Callable[..., Stage]) -> Stage[TeacherFacts]:
-    """The baseline on `tiny_data`."""
-    return tiny_finetune(adapter=None)
-
-
-@pytest.fixture(scope="session")
-def tiny_teacher(
-    tiny_finetune: Callable[..., Stage], tiny_head_only: Stage[TeacherFacts]
-) -> Stage[TeacherFacts]:
+def tiny_teacher(tiny_finetune: Callable[..., Stage]) -> Stage[TeacherFacts]:
     """A trained teacher with Houlsby adapters."""
-    return tiny_finetune(adapter=AdapterConfig(bottleneck_size=8), head_from=tiny_head_only)
+    return tiny_finetune(adapter=AdapterConfig(bottleneck_size=8))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 import copy
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,9 +48,18 @@ def with_adapters(model, kind="houlsby", *, std=0.1, seed=0):
     return teacher
 
 
-def run(teacher, student, batches, held_out=HELD_OUT):
+def run(teacher, student, batches, held_out=HELD_OUT, **options):
     architecture = architecture_of(student.config.model_type)
-    return absorb(teacher, student, architecture, batches, held_out=held_out)
+    with tempfile.TemporaryDirectory() as scratch:
+        return absorb(
+            teacher,
+            student,
+            architecture,
+            batches,
+            held_out=held_out,
+            scratch=Path(scratch),
+            **options,
+        )
 
 
 @torch.no_grad()
@@ -140,12 +151,10 @@ def test_fits_are_reported_in_forward_order(tiny_classifier, four_batches):
     student = tiny_classifier("bert")
     finished = []
 
-    fits = absorb(
+    fits = run(
         with_adapters(student),
         student,
-        architecture_of("bert"),
         four_batches(student),
-        held_out=HELD_OUT,
         on_layer=lambda: finished.append(len(finished)),
     )
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from models.architectures import ARCHITECTURES, UnknownArchitectureError, architecture_of
 
@@ -35,3 +36,20 @@ def test_layer_list_of_another_model_is_refused(tiny_classifier):
 
     with pytest.raises(AttributeError, match="transformer"):
         distilbert.layers(backbone)
+
+
+@pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+def test_head_makes_the_models_own_logits_of_its_hidden_states(
+    tiny_classifier, token_batch, model_type
+):
+    model = tiny_classifier(model_type)
+    batch = token_batch(model, (5, 9))
+
+    with torch.no_grad():
+        hidden = model.base_model(**batch).last_hidden_state
+        expected = model(**batch).logits
+        found = architecture_of(model_type).head(model, hidden)
+        of_first_tokens = architecture_of(model_type).head(model, hidden[:, :1])
+
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(of_first_tokens, expected)

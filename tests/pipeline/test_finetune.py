@@ -51,16 +51,8 @@ def test_adapters_moved_and_learned(tiny_teacher, tiny_head_only):
     assert tiny_teacher.facts.outcome.best_metric > tiny_head_only.facts.outcome.best_metric
 
 
-def test_baseline_trains_the_head_alone(tiny_head_only):
-    facts = tiny_head_only.facts
-
-    assert facts.adapter is None
-    assert facts.adapter_parameters == 0
-    assert facts.trainable_parameters == facts.head_parameters
-
-
 def test_teacher_starts_at_the_baselines_head(tiny_finetune, tiny_head_only):
-    teacher = tiny_finetune(adapter=AdapterConfig(), head_from=tiny_head_only, **BARELY)
+    teacher = tiny_finetune(adapter=AdapterConfig(), **BARELY)
 
     tensors = load_file(teacher.folder / "teacher.safetensors")
     head = load_file(tiny_head_only.folder / "teacher.safetensors")

@@ -1,0 +1,124 @@
+"""A model run layer by layer, with the hidden states of all batches on disk in between.
+
+Shapes: B = texts of a batch, D = hidden size, K - 1 = inputs of a dense layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel
+
+from models.architectures import Architecture
+
+
+class _StopForwardError(Exception):
+    """Ends a forward pass once what was wanted of it is known."""
+
+
+class Half(NamedTuple):
+    """What a layer's half shows of a batch."""
+
+    inputs: Tensor
+    """Of the dense layer that ends it, (B, tokens, K - 1)."""
+    total: Tensor
+    """The sum before the LayerNorm after it, (B, tokens, D)."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Run:
+    """One batch in front of a layer."""
+
+    hidden: Tensor  # (B, tokens, D)
+    mask: Tensor  # (B, tokens), True for real tokens
+    arguments: Sequence[Any]
+    keywords: dict[str, Any]
+
+    def attention_half(self, layer: nn.Module, dense: nn.Module, norm: nn.Module) -> Half:
+        """Run a layer as far as the LayerNorm after its attention."""
+        return forward_to(
+            partial(layer, self.hidden, *self.arguments, **self.keywords), dense, norm
+        )
+
+
+class Side:
+    """A model whose batches stand between two layers."""
+
+    def __init__(self, model: PreTrainedModel, architecture: Architecture, folder: Path) -> None:
+        self.model = model
+        self.first = architecture.layers(model.base_model)[0]
+        self.hidden = Spill(folder)
+
+    def enter(self, index: int, batch: BatchEncoding) -> Run:
+        """Return what the model gives its next layer: anew at the first one, as left later."""
+        given: list[Any] = []
+
+        def take(_: nn.Module, arguments: Any, keywords: Any) -> None:
+            given.extend((arguments, keywords))
+            raise _StopForwardError
+
+        _run_to_stop(partial(self.model.base_model, **batch), {self.first: take}, with_kwargs=True)
+        (hidden, *arguments), keywords = given
+        return Run(
+            hidden=self.hidden.read(index) if self.hidden.has(index) else hidden,
+            mask=batch["attention_mask"].bool(),
+            arguments=arguments,
+            keywords=keywords,
+        )
+
+
+class Spill:
+    """Tensors of batches on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+
+    def write(self, index: int, tensor: Tensor) -> None:
+        """Keep a batch's tensor, in float32, instead of the one before."""
+        np.save(self.folder / f"{index}.npy", tensor.float().cpu().numpy(), allow_pickle=False)
+
+    def read(self, index: int) -> Tensor:
+        """Return what was last written of a batch."""
+        return torch.from_numpy(np.load(self.folder / f"{index}.npy", allow_pickle=False))
+
+    def has(self, index: int) -> bool:
+        """Tell whether anything was written of a batch."""
+        return (self.folder / f"{index}.npy").is_file()
+
+
+def forward_to(run: Callable[[], Any], dense: nn.Module, norm: nn.Module) -> Half:
+    """Return the inputs of a dense layer and of the LayerNorm after it; go no further."""
+    taken: dict[nn.Module, Tensor] = {}
+
+    def take(module: nn.Module, arguments: Any) -> None:
+        taken[module] = arguments[0]
+        if module is norm:
+            raise _StopForwardError
+
+    _run_to_stop(run, {dense: take, norm: take})
+    return Half(taken[dense], taken[norm])
+
+
+def _run_to_stop(
+    run: Callable[[], Any],
+    hooks: dict[nn.Module, Callable[..., None]],
+    *,
+    with_kwargs: bool = False,
+) -> None:
+    handles = [
+        module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
+        for module, hook in hooks.items()
+    ]
+    try:
+        run()
+    except _StopForwardError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
