@@ -43,11 +43,10 @@ def adapter_to_student(config: RunConfig) -> Path:
     head_only = head_only_stage(store, config, data, backbone)
     teacher = finetune_stage(store, config, data, head_only, backbone)
     pretrained = find_model(config.student.model) if config.student.model else backbone
-    # Only a student of the backbone's own shape has the sites that absorb.
-    same_shape = config.student.model is None and config.student.layers is None
+    # Only a student of the backbone's own layers has the sites that absorb.
     absorbed = (
         absorb_stage(store, config, data, teacher, backbone)
-        if config.absorb.enabled and same_shape
+        if config.absorb.enabled and config.student.model is None
         else None
     )
     targets = soft_targets_stage(store, config, data, teacher, backbone)

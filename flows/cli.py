@@ -1,4 +1,4 @@
-"""The command line: `adapter-distill run`, `predict` and `config`.
+"""The command line: `adapter-distill run`, `absorb`, `predict` and `config`.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -116,6 +116,47 @@ def predict(
             typer.echo(f"{prediction['label']}\t{prediction['score']:.4f}\t{text}")
 
 
+@app.command()
+def absorb(
+    teacher: Annotated[Path, typer.Argument(help="Teacher folder, such as runs/latest/finetune.")],
+    texts: Annotated[
+        Path,
+        typer.Option(
+            help="Unlabelled texts, one a line, a tab in a sentence pair; - reads standard input."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the student.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="The teacher's backbone, where it moved since.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers that the student keeps, from 0: 0,2,4.")
+    ] = None,
+    exact: Annotated[
+        Literal["never", "free", "always"],
+        typer.Option(help="Fold exactly where possible; free: and needs no wider FFN."),
+    ] = "free",
+    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
+) -> None:
+    """Move a teacher's adapters into its backbone's weights: no labels, no training."""
+    wanted = _read_texts([], texts)
+    _prepare_environment(verbose=verbose)
+    _prepare_terminal(verbose=verbose)
+    from flows.summary import print_absorption
+    from pipeline.absorb_alone import absorb_alone
+    from pipeline.config import AbsorbConfig
+
+    facts = absorb_alone(
+        teacher,
+        [tuple(text.split("\t", 1)) for text in wanted],
+        out,
+        AbsorbConfig(texts=max(8, len(wanted)), exact=exact),
+        backbone=backbone,
+        layers=None if layers is None else _read_layers(layers),
+    )
+    print_absorption(facts, out, Console())
+
+
 @app.command("config")
 def show_config(
     config: Annotated[
@@ -171,6 +212,13 @@ def _lines(data: bytes, origin: str) -> list[str]:
         return [line for line in data.decode("utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise InputError(f"{origin} is not UTF-8 text: {error}. Convert it.") from error
+
+
+def _read_layers(layers: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in layers.split(","))
+    except ValueError as error:
+        raise InputError(f"--layers expects numbers such as 0,2,4, found {layers!r}.") from error
 
 
 def _check_writable(folder: Path) -> None:

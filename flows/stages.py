@@ -36,6 +36,7 @@ from pipeline.records import (
 )
 from pipeline.soft_targets import compute_soft_targets
 from pipeline.sources import fingerprint
+from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL as TASK
 
 
@@ -142,15 +143,21 @@ def absorb_stage(
     """The student's closed-form start."""
     build = partial(
         absorb,
-        data,
-        teacher,
+        read_split(data.folder, "train").head(config.absorb.texts).texts,
+        teacher.folder,
         backbone,
         config.absorb,
+        task=TASK,
         objective=OBJECTIVE,
+        layers=config.student.layers,
         max_length=config.data.max_length,
         seed=config.seed,
     )
-    settings = {"absorb": config.absorb, **_common(config, backbone)}
+    settings = {
+        "absorb": config.absorb,
+        "layers": config.student.layers,
+        **_common(config, backbone),
+    }
     return store.ensure("absorb", build, AbsorbFacts, settings=settings, inputs=[data, teacher])
 
 

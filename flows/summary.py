@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.records import Latency
+from pipeline.records import AbsorbFacts, Latency
 from pipeline.report import ModelPart, Report
 
 MIB = 1024**2
@@ -41,6 +41,24 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
         console.print(f"  - {reason}", markup=False)
     console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
     console.print(f"student: {folder / 'student'}", markup=False, soft_wrap=True)
+
+
+def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None:
+    """Print how a student absorbed its teacher's adapters."""
+    if facts.method == "exact":
+        width = f", every FFN {facts.extra_units} units wider" if facts.extra_units else ""
+        console.print(f"folded exactly{width}", markup=False)
+    else:
+        table = Table(title=f"Held-out R² by site, from {facts.texts} texts, {facts.tokens} tokens")
+        for column in ("layer", "attention", "ffn"):
+            table.add_column(column, justify="right")
+        for layer in sorted({fit.layer for fit in facts.sites}):
+            fits = {fit.site: f"{fit.r2:.3f}" for fit in facts.sites if fit.layer == layer}
+            table.add_row(str(layer), fits["attention"], fits["ffn"])
+        console.print(table, markup=False)
+    for name, value in facts.held_out.items():
+        console.print(f"held-out {name.replace('_', ' ')}: {value:.5g}", markup=False)
+    console.print(f"student: {folder}", markup=False, soft_wrap=True)
 
 
 def _with_interval(model: ModelPart, name: str) -> str:

@@ -15,7 +15,7 @@ def keep_layers(model: PreTrainedModel, architecture: Architecture, layers: Sequ
     """Reduce a backbone to some of its layers, in place; its config says the new number.
 
     Raises:
-        ValueError: for a layer that the backbone does not have.
+        ValueError: for a layer that the backbone does not have, or numbers that do not increase.
     """
     everything = architecture.layers(model.base_model)
     unknown = [index for index in layers if not 0 <= index < len(everything)]
@@ -24,6 +24,8 @@ def keep_layers(model: PreTrainedModel, architecture: Architecture, layers: Sequ
             f"student.layers: the backbone has the layers 0 to {len(everything) - 1}, "
             f"found {unknown}. Give some of those."
         )
+    if list(layers) != sorted(set(layers)):
+        raise ValueError(f"student.layers: expected increasing numbers, found {list(layers)}.")
     parent, _, name = architecture.layer_list.rpartition(".")
     kept = nn.ModuleList([everything[index] for index in layers])
     setattr(model.base_model.get_submodule(parent), name, kept)

@@ -1,90 +1,181 @@
-"""Stage absorb: a student of the backbone's own shape that starts next to its teacher.
+"""Stage absorb: a student without adapters that starts next to its teacher.
 
-No labels and no gradients: the adapters' effect on unlabelled texts is moved into the student's
-dense layers in closed form. Idea and mathematics are in models/absorption.py.
+No labels and no gradients. Where the adapters fold exactly into a stock model they are folded
+(models/folding.py); else their effect on unlabelled texts is moved into the student's dense layers
+by ridge regressions (models/absorption.py).
 """
 
+import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
+from transformers import BatchEncoding, PreTrainedModel
 
 from models import absorption
-from models.architectures import architecture_of
+from models.absorption import Fit
+from models.architectures import Architecture
+from models.folding import fold, plan_fold
 from models.objective import Objective
-from models.student import adapter_traces, take_head
-from pipeline.artifacts import SCRATCH, Stage
+from models.student import adapter_traces, keep_layers, take_head
+from pipeline.artifacts import SCRATCH
 from pipeline.checkpoints import (
     TEACHER_TENSORS,
     Checkpoint,
+    find_architecture,
     load_classifier,
     load_teacher,
     load_tokenizer,
+    read_teacher,
 )
 from pipeline.config import AbsorbConfig
 from pipeline.encoding import batches_by_length, encode
 from pipeline.errors import InputError
-from pipeline.records import AbsorbFacts, DataFacts, SiteFit, TeacherFacts
-from pipeline.tables import read_split
+from pipeline.records import AbsorbFacts, SiteFit
+from pipeline.tables import Text
+from pipeline.task import Metrics, Task
+
+logger = logging.getLogger(__name__)
+
+_FEWEST = 8
+"""Of fewer texts none can be held out."""
 
 
 def absorb(
-    data: Stage[DataFacts],
-    teacher: Stage[TeacherFacts],
+    texts: Sequence[Text],
+    teacher: Path,
     checkpoint: Checkpoint,
     config: AbsorbConfig,
     out: Path,
     *,
+    task: Task,
     objective: Objective,
+    layers: tuple[int, ...] | None,
     max_length: int,
     seed: int,
 ) -> AbsorbFacts:
-    """Write the absorbed student to ``out``, as a stock transformers model.
+    """Write the absorbed student to ``out``, as a stock transformers model with its tokenizer.
+
+    Args:
+        texts: Unlabelled texts or pairs.
+        teacher: Folder of the finetune stage.
+        checkpoint: The teacher's backbone.
+        layers: Layers of it that the student keeps; None keeps all.
+        max_length: Longest input, in tokens.
 
     Raises:
-        InputError: when there are too few texts to hold some out, or the teacher's activations
-            are not finite.
+        InputError: when the teacher has no adapters, there are too few texts to hold some out, a
+            layer does not exist, or the teacher's activations are not finite.
     """
-    texts = read_split(data.folder, "train").head(config.texts).texts
-    teacher_model = load_teacher(checkpoint, teacher.folder, objective)
-    student = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
-    take_head(student, load_file(teacher.folder / TEACHER_TENSORS))
+    texts = texts[: config.texts]
+    if len(texts) < _FEWEST:
+        raise InputError(
+            f"absorb needs at least {_FEWEST} texts, found {len(texts)}. Give more texts."
+        )
+    description = read_teacher(teacher)
+    if description.adapter is None:
+        raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to absorb.")
+    teacher_model = load_teacher(checkpoint, teacher, objective)
+    architecture = find_architecture(teacher_model)
     tokenizer = load_tokenizer(checkpoint, max_length=max_length)
     examples = encode(tokenizer, texts, max_length=max_length)
     size = min(config.batch_size, max(1, len(texts) // 4))
     batches = [batch for _, batch in batches_by_length(tokenizer, examples, batch_size=size)]
-    if len(batches) < 2:
-        raise InputError(f"absorb needs at least 8 texts, found {len(texts)}. Give more texts.")
     held_out = _choose(len(batches), config.held_out, seed)
-    architecture = architecture_of(student.config.model_type)
-    layers = len(architecture.layers(student.base_model))
-    scratch = out / SCRATCH
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    with tqdm(total=layers, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
-        try:
-            fits = absorption.absorb(
-                teacher_model,
-                student,
-                architecture,
-                batches,
-                held_out=held_out,
-                scratch=scratch,
-                on_layer=bar.update,
-            )
-        except ValueError as error:
-            raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
+
+    plan = plan_fold(teacher_model, architecture)
+    exact = layers is None and (
+        plan.free if config.exact == "free" else plan.possible and config.exact == "always"
+    )
+    fits: list[Fit] = []
+    if exact:
+        student = fold(teacher_model, architecture)
+    else:
+        student = load_classifier(checkpoint, objective, labels=description.labels, seed=seed)
+        take_head(student, load_file(teacher / TEACHER_TENSORS))
+        if layers is not None:
+            _keep(student, architecture, layers)
+        fits = _fit(teacher_model, student, architecture, batches, held_out, layers, out / SCRATCH)
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
+    unseen = [batch for batch, chosen in zip(batches, held_out, strict=True) if chosen]
     student.save_pretrained(out)
+    tokenizer.save_pretrained(out)
     return AbsorbFacts(
         texts=len(texts),
+        tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
+        method="exact" if exact else "ridge",
+        extra_units=plan.extra_units if exact else 0,
+        why_not_exact=() if exact else plan.obstacles,
+        held_out=_fidelity(teacher_model, student, unseen, task),
         sites=tuple(
             SiteFit(layer=fit.layer, site=fit.site, r2=round(fit.r2, 4), ridge=fit.ridge)
             for fit in fits
         ),
     )
+
+
+def _keep(student: PreTrainedModel, architecture: Architecture, layers: tuple[int, ...]) -> None:
+    try:
+        keep_layers(student, architecture, layers)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _fit(
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    architecture: Architecture,
+    batches: Sequence[BatchEncoding],
+    held_out: Sequence[bool],
+    layers: tuple[int, ...] | None,
+    scratch: Path,
+) -> list[Fit]:
+    """Absorb by regression, in place."""
+    tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+    ffn = architecture.layers(student.base_model)[0].get_submodule(architecture.ffn_output)
+    inputs = ffn.get_parameter("weight").shape[1]
+    if tokens < 2 * inputs:
+        logger.warning(
+            "absorb: %d tokens for regressions on %d inputs are few; more texts bring the student "
+            "closer to its teacher",
+            tokens,
+            inputs,
+        )
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+    total = len(architecture.layers(student.base_model))
+    with tqdm(total=total, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
+        try:
+            return absorption.absorb(
+                teacher,
+                student,
+                architecture,
+                batches,
+                held_out=held_out,
+                scratch=scratch,
+                kept=layers,
+                on_layer=bar.update,
+            )
+        except ValueError as error:
+            raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@torch.inference_mode()
+def _fidelity(
+    teacher: PreTrainedModel, student: PreTrainedModel, batches: Sequence[BatchEncoding], task: Task
+) -> Metrics:
+    """Return how close the student is to its teacher on the held-out texts."""
+    student_logits, teacher_logits = (
+        np.concatenate([model(**batch).logits.float().numpy() for batch in batches])
+        for model in (student, teacher)
+    )
+    return task.fidelity(student_logits, teacher_logits)
 
 
 def _choose(batches: int, part: float, seed: int) -> list[bool]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from huggingface_hub import snapshot_download
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -44,6 +45,24 @@ class Checkpoint:
     folder: Path
     digest: str
     """sha256 over its config, its tokenizer and its weights."""
+    reference: str = ""
+    """What finds it again: a hub id, a package reference or an absolute path."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherDescription:
+    """What a teacher's folder says of it, beside its tensors."""
+
+    labels: tuple[str, ...]
+    adapter: AdapterConfig | None
+    backbone: str
+    """Reference of its backbone."""
+    backbone_digest: str
+    max_length: int
+    """Longest input, in tokens."""
+
+
+_DESCRIPTION = TypeAdapter(TeacherDescription)
 
 
 def find_checkpoint(config: ModelConfig) -> Checkpoint:
@@ -70,7 +89,12 @@ def find_checkpoint(config: ModelConfig) -> Checkpoint:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         if (folder / name).is_file():
             digests[name] = sha256_file(folder / name)
-    return Checkpoint(folder=folder, digest=sha256_json(digests))
+    own_path = locate(config.model) is not None and "://" not in config.model
+    return Checkpoint(
+        folder=folder,
+        digest=sha256_json(digests),
+        reference=str(folder.resolve()) if own_path else config.model,
+    )
 
 
 def load_classifier(
@@ -150,20 +174,53 @@ def find_architecture(model: PreTrainedModel) -> Architecture:
 
 
 def save_teacher(
-    model: PreTrainedModel, out: Path, *, labels: tuple[str, ...], adapter: AdapterConfig | None
+    model: PreTrainedModel,
+    out: Path,
+    *,
+    checkpoint: Checkpoint,
+    labels: tuple[str, ...],
+    adapter: AdapterConfig | None,
+    max_length: int,
 ) -> None:
     """Write what the teacher adds to its backbone, and how to build it."""
     save_file(trained_tensors(model), out / TEACHER_TENSORS)
-    facts = {"labels": labels, "adapter": adapter.model_dump() if adapter else None}
-    (out / TEACHER_FACTS).write_text(json.dumps(facts, indent=2))
+    description = TeacherDescription(
+        labels=labels,
+        adapter=adapter,
+        backbone=checkpoint.reference,
+        backbone_digest=checkpoint.digest,
+        max_length=max_length,
+    )
+    plain = _DESCRIPTION.dump_python(description, mode="json")
+    (out / TEACHER_FACTS).write_text(json.dumps(plain, indent=2))
+
+
+def read_teacher(folder: Path) -> TeacherDescription:
+    """Return what `save_teacher` wrote of a teacher.
+
+    Raises:
+        InputError: when the folder does not hold one.
+    """
+    missing = [name for name in (TEACHER_FACTS, TEACHER_TENSORS) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder} is not a teacher: it has no {' and no '.join(missing)}. Give the folder of "
+            "a finetune stage, such as runs/latest/finetune."
+        )
+    try:
+        return _DESCRIPTION.validate_json((folder / TEACHER_FACTS).read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{folder / TEACHER_FACTS} is not a teacher's description: {error} Fine-tune it again."
+        ) from error
 
 
 def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> PreTrainedModel:
     """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone."""
-    facts = json.loads((folder / TEACHER_FACTS).read_text())
-    model = load_classifier(checkpoint, objective, labels=tuple(facts["labels"]), seed=0)
-    if facts["adapter"] is not None:
-        add_adapters(model, AdapterConfig(**facts["adapter"]))
+    description = read_teacher(folder)
+    model = load_classifier(checkpoint, objective, labels=description.labels, seed=0)
+    if description.adapter is not None:
+        add_adapters(model, description.adapter)
     load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
     model.eval()
     return model

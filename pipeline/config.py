@@ -215,6 +215,11 @@ class AbsorbConfig(Section):
     texts: int = Field(default=4000, ge=8)
     """Training texts (without their labels) to fit on."""
 
+    exact: Literal["never", "free", "always"] = "free"
+    """Fold adapters exactly instead, where an exact fold exists: ``free`` only where it needs no
+    wider FFN (linear adapters), ``always`` also where it does (parallel ones with the FFN's
+    activation)."""
+
     held_out: float = Field(default=0.1, gt=0, lt=0.5)
     """Part of those texts on which the ridge strength is chosen."""
 

@@ -57,7 +57,8 @@ def distill(
         data: The splits.
         teacher: Its head is the student's start where it fits.
         targets: Its logits on the training and validation texts.
-        absorbed: The student's start; None starts from the checkpoint.
+        absorbed: The student's start, head and choice of layers included; None starts from the
+            checkpoint.
         checkpoint: The student's own pretrained model.
         layers: Layers of it to keep; None keeps all.
         max_length: Longest input, in tokens.
@@ -127,6 +128,7 @@ def _start(
     """Return the student before any gradient step."""
     if absorbed is not None:
         checkpoint = Checkpoint(folder=absorbed.folder, digest=absorbed.digest)
+        return load_classifier(checkpoint, objective, labels=labels, seed=seed)
     student = load_classifier(checkpoint, objective, labels=labels, seed=seed)
     if layers is not None:
         try:

@@ -85,7 +85,14 @@ def finetune(
     )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
-    save_teacher(model, out, labels=data.facts.labels, adapter=adapter)
+    save_teacher(
+        model,
+        out,
+        checkpoint=checkpoint,
+        labels=data.facts.labels,
+        adapter=adapter,
+        max_length=max_length,
+    )
     return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
 
 

@@ -85,7 +85,14 @@ def head_only(
         )
     )
     outcome = _train(model, architecture, training, validation, config, task, objective, seed)
-    save_teacher(model, out, labels=data.facts.labels, adapter=None)
+    save_teacher(
+        model,
+        out,
+        checkpoint=checkpoint,
+        labels=data.facts.labels,
+        adapter=None,
+        max_length=max_length,
+    )
     return describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
 
 

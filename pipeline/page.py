@@ -25,7 +25,7 @@ def render_page(report: Report) -> str:
         "sizes": plots.plot_sizes,
         "training": plots.plot_training,
     }
-    if report.student.absorbed_sites:
+    if report.student.absorbed is not None and report.student.absorbed.sites:
         drawings["absorption"] = plots.plot_absorption
     pictures = {name: _data_uri(draw(report)) for name, draw in drawings.items()}
     return _render("report.html", report, pictures=pictures)

@@ -125,9 +125,10 @@ def plot_absorption(report: Report) -> bytes:
     Raises:
         ValueError: when the student has no absorbed sites.
     """
-    sites = report.student.absorbed_sites
-    if not sites:
+    absorbed = report.student.absorbed
+    if absorbed is None or not absorbed.sites:
         raise ValueError(f"The student of {report.run_id} has no absorbed sites to plot.")
+    sites = absorbed.sites
     mean = np.mean([site.r2 for site in sites])
     figure = new_figure(
         2.6, f"The student's own weights absorb {mean:.0%} of what the adapters do (mean R²)"

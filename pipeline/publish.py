@@ -182,7 +182,7 @@ def _student(finished: Finished) -> StudentPart:
         kept=facts.kept,
         start_validation=facts.start_validation,
         validation=facts.validation,
-        absorbed_sites=finished.absorbed.facts.sites if finished.absorbed else (),
+        absorbed=finished.absorbed.facts if finished.absorbed else None,
     )
 
 

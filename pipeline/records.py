@@ -94,7 +94,17 @@ class AbsorbFacts:
     """The closed-form start of the student."""
 
     texts: int
+    tokens: int
+    method: str
+    """``exact``: the adapters were folded, up to rounding; ``ridge``: regressions."""
+    extra_units: int
+    """Units by which each layer's FFN is wider than the backbone's."""
+    why_not_exact: tuple[str, ...]
+    """What stands against an exact fold, in sentences."""
+    held_out: dict[str, float]
+    """Closeness to the teacher on the held-out texts, before any gradient step."""
     sites: tuple[SiteFit, ...]
+    """Empty for an exact fold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

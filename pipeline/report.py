@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.artifacts import Artifact
 from pipeline.gate import Check
-from pipeline.records import Interval, Latency, Parity, Point, SiteFit
+from pipeline.records import AbsorbFacts, Interval, Latency, Parity, Point
 
 
 class Part(BaseModel):
@@ -74,7 +74,7 @@ class StudentPart(ModelPart):
     """``trained``, or ``start`` where training did not lower the validation KL."""
     start_validation: dict[str, float]
     validation: dict[str, float]
-    absorbed_sites: tuple[SiteFit, ...]
+    absorbed: AbsorbFacts | None
 
 
 class FidelityPart(Part):

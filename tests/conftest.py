@@ -48,6 +48,7 @@ from pipeline.records import (
     TeacherFacts,
 )
 from pipeline.soft_targets import compute_soft_targets
+from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL as TASK
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -252,11 +253,13 @@ def tiny_absorbed(
     """The student's closed-form start."""
     build = partial(
         absorb,
-        tiny_data,
-        tiny_teacher,
+        read_split(tiny_data.folder, "train").texts,
+        tiny_teacher.folder,
         tiny_backbone,
         AbsorbConfig(batch_size=8),
+        task=TASK,
         objective=OBJECTIVE,
+        layers=None,
         max_length=MAX_LENGTH,
         seed=0,
     )

@@ -268,3 +268,47 @@ def test_folder_without_a_bundle_exits_2(cli, tmp_path):
 
     assert code == 2
     assert "is not an exported classifier" in without_line_breaks(stderr)
+
+
+@pytest.fixture
+def texts_file(tmp_path):
+    lines = [f"a {word} film, {number}" for number in range(10) for word in ("fine", "dull")]
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_absorb_makes_a_student_of_a_teacher_and_texts(cli, smoke_run, texts_file, tmp_path):
+    out = tmp_path / "student"
+
+    code, printed, errors = cli(
+        "absorb", smoke_run / "finetune", "--texts", texts_file, "--out", out
+    )
+
+    assert code == 0
+    assert "Held-out R² by site, from 20 texts" in printed
+    assert "held-out agreement: " in printed
+    assert "Traceback" not in errors
+    assert (out / "model.safetensors").is_file()
+    assert (out / "tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--layers", "0,first", "--layers expects numbers"),
+        ("--layers", "1,0", "expected increasing numbers"),
+        ("--backbone", "nowhere/at-all", "Cannot fetch the model"),
+        ("--out", ".", "exists already"),
+    ],
+)
+def test_absorb_refuses_bad_input(cli, smoke_run, texts_file, tmp_path, option, value, problem):
+    arguments = {"--texts": texts_file, "--out": tmp_path / "student", option: value}
+
+    code, _, errors = cli(
+        "absorb", smoke_run / "finetune", *(part for pair in arguments.items() for part in pair)
+    )
+
+    assert code == 2
+    assert problem in " ".join(errors.split())
+    assert not (tmp_path / "student").exists()

@@ -166,7 +166,9 @@ def test_linear_parallel_adapter_needs_twice_its_units(ffn_activation):
     assert units_needed(random_adapter(3, "linear"), ffn_activation) == 6
 
 
-@pytest.mark.parametrize("ffn_activation", ["tanh", "mish", "leaky_relu", "gelu_10", *WITH_WEIGHTS])
+@pytest.mark.parametrize(
+    "ffn_activation", ["tanh", "mish", "leaky_relu", "gelu_10", *sorted(WITH_WEIGHTS)]
+)
 def test_linear_parallel_adapter_is_no_sum_of_other_units(ffn_activation):
     assert units_needed(random_adapter(3, "linear"), ffn_activation) == 0
 

@@ -111,7 +111,7 @@ def test_refused_run_is_published_with_its_reasons(publish_run):
 def test_run_without_absorption_reports_no_sites(publish_run):
     report = read_report(publish_run(absorbed=None))
 
-    assert report.student.absorbed_sites == ()
+    assert report.student.absorbed is None
     assert "absorb" not in report.timing_s
 
 

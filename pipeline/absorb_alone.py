@@ -1,0 +1,67 @@
+"""Absorb without the chain: a teacher's folder and a file of texts in, a student's folder out."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.absorb import absorb
+from pipeline.checkpoints import find_checkpoint, read_teacher
+from pipeline.config import AbsorbConfig, ModelConfig
+from pipeline.errors import InputError
+from pipeline.records import AbsorbFacts
+from pipeline.tables import Text
+from pipeline.task import SINGLE_LABEL as TASK
+
+
+def absorb_alone(
+    teacher: Path,
+    texts: Sequence[Text],
+    out: Path,
+    config: AbsorbConfig,
+    *,
+    backbone: str | None = None,
+    layers: tuple[int, ...] | None = None,
+) -> AbsorbFacts:
+    """Write the absorbed student to the new folder ``out``, whole or not at all.
+
+    Args:
+        teacher: Folder of a finetune stage, such as ``runs/latest/finetune``.
+        texts: Unlabelled texts or pairs.
+        backbone: The teacher's backbone; None takes the one that the teacher names.
+        layers: Layers that the student keeps; None keeps all.
+
+    Raises:
+        InputError: when ``out`` exists, the backbone is not the one that the teacher was trained
+            on, or whatever `absorb` refuses.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already. Give the path of a new folder.")
+    description = read_teacher(teacher)
+    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
+    if checkpoint.digest != description.backbone_digest:
+        raise InputError(
+            f"The teacher in {teacher} was trained on another backbone than "
+            f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
+            f"found {checkpoint.digest[:12]}. Give its own with --backbone."
+        )
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        facts = absorb(
+            texts,
+            teacher,
+            checkpoint,
+            config,
+            partial,
+            task=TASK,
+            objective=OBJECTIVE,
+            layers=layers,
+            max_length=description.max_length,
+            seed=0,
+        )
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return facts
