@@ -49,7 +49,11 @@ def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None
         width = f", every FFN {facts.extra_units} units wider" if facts.extra_units else ""
         console.print(f"folded exactly{width}", markup=False)
     else:
-        table = Table(title=f"Held-out R² by site, from {facts.texts} texts, {facts.tokens} tokens")
+        console.print(
+            f"Held-out R² by site, from {facts.texts:,} texts ({facts.tokens:,} tokens)",
+            markup=False,
+        )
+        table = Table()
         for column in ("layer", "attention", "ffn"):
             table.add_column(column, justify="right")
         for layer in sorted({fit.layer for fit in facts.sites}):

@@ -286,7 +286,7 @@ def test_absorb_makes_a_student_of_a_teacher_and_texts(cli, smoke_run, texts_fil
     )
 
     assert code == 0
-    assert "Held-out R² by site, from 20 texts" in printed
+    assert "Held-out R² by site, from 20 texts (140 tokens)" in printed
     assert "held-out agreement: " in printed
     assert "Traceback" not in errors
     assert (out / "model.safetensors").is_file()
