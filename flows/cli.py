@@ -132,6 +132,9 @@ def absorb(
     layers: Annotated[
         str | None, typer.Option(help="Layers that the student keeps, from 0: 0,2,4.")
     ] = None,
+    extra_units: Annotated[
+        int, typer.Option(min=0, help="Units by which every FFN of the student is wider.")
+    ] = 0,
     exact: Annotated[
         Literal["never", "free", "always"],
         typer.Option(help="Fold exactly where possible; free: and needs no wider FFN."),
@@ -150,7 +153,7 @@ def absorb(
         teacher,
         [tuple(text.split("\t", 1)) for text in wanted],
         out,
-        AbsorbConfig(texts=max(8, len(wanted)), exact=exact),
+        AbsorbConfig(texts=max(8, len(wanted)), exact=exact, extra_units=extra_units),
         backbone=backbone,
         layers=None if layers is None else _read_layers(layers),
     )

@@ -8,15 +8,15 @@ composition is served alike, and so are layers that the student does not have: a
 takes over what the skipped layers after it did. Neighbours: ReplaceMe (2025,
 https://arxiv.org/abs/2505.02819) fits linear maps of whole blocks; nobody fits adapters.
 
-Real tokens only: padding never enters a fit. Hidden states lie on disk between two layers, and
-Gram matrices are sums: memory does not grow with the number of texts, but for their token ids.
+Real tokens only: padding never enters a fit. Hidden states of many texts lie on disk between two
+layers, and Gram matrices are sums: memory is bounded, but for the texts' token ids.
 
 Shapes: B = texts of a batch, T = its real tokens, D = hidden size, K = inputs of a dense layer,
 plus one for its bias.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,10 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
+from transformers.activations import ACT2FN
 
 from models.architectures import Architecture
 from models.layerwise import Run, Side, Spill, forward_to
 from models.ridge import FIRST_STRENGTH, Gram, solve
+from models.widening import fit_units, set_units
+
+_SAMPLE = 50_000
+"""Tokens that extra units are fitted to, at most, so that memory stays bounded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +57,8 @@ def absorb(
     held_out: Sequence[bool],
     scratch: Path,
     kept: Sequence[int] | None = None,
+    extra_units: int = 0,
+    seed: int = 0,
     on_layer: Callable[[], object] = lambda: None,
 ) -> list[Fit]:
     """Change the student's dense layers, in place, and return how each fit went.
@@ -62,8 +69,12 @@ def absorb(
         architecture: Where the sites are.
         batches: Token ids and masks of unlabelled texts.
         held_out: For each batch, whether it only chooses the ridge strength.
-        scratch: Folder for hidden states: 16 bytes a token and hidden unit while this runs.
+        scratch: Folder for hidden states that are too many for memory: up to 16 bytes a token and
+            hidden unit, while this runs.
         kept: The teacher's layer that each of the student's came from; all by default.
+        extra_units: Units of every FFN of the student that do nothing yet, as `widen_ffn` adds
+            them: they are fitted to what the regression leaves over.
+        seed: Of those units' start.
         on_layer: Called after each of the student's layers.
 
     Raises:
@@ -80,6 +91,9 @@ def absorb(
         held_out=held_out,
         sums=Spill(scratch / "sums"),
         inputs=Spill(scratch / "inputs"),
+        extra_units=extra_units,
+        activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
+        seed=seed,
     )
     fits: list[Fit] = []
     blocks = _blocks(architecture.layers(teacher.base_model), kept)
@@ -122,6 +136,39 @@ class _Walk:
     """The teacher's sums before the block's last LayerNorm, (T, D)."""
     inputs: Spill
     """Of the student's dense layer that ends attention, (B, tokens, K - 1)."""
+    extra_units: int
+    activation: Callable[[Tensor], Tensor]
+    """The FFN's."""
+    seed: int
+
+    def ffn_errors(self, layer: nn.Module) -> Iterator["_FfnError"]:
+        """Yield what a layer's FFN sees of each batch, and what is missing at its output."""
+        dense, norm = (
+            layer.get_submodule(path)
+            for path in (self.architecture.ffn_output, self.architecture.ffn_norm)
+        )
+        for index, batch in enumerate(self.batches):
+            mask = batch["attention_mask"].bool()
+            hidden = self.student.hidden.read(index)
+            half = forward_to(partial(self.architecture.ffn_half, layer, hidden), dense, norm)
+            yield _FfnError(
+                held_out=self.held_out[index],
+                hidden=hidden[mask],
+                inputs=half.inputs[mask],
+                missing=self.sums.read(index) - half.total[mask],
+            )
+
+
+class _FfnError(NamedTuple):
+    """The FFN half of one batch, real tokens only."""
+
+    held_out: bool
+    hidden: Tensor
+    """Attention's normalised output, (T, D)."""
+    inputs: Tensor
+    """Of the dense layer that ends the FFN, (T, K - 1)."""
+    missing: Tensor
+    """(T, D)."""
 
 
 def _absorb_layer(
@@ -129,17 +176,14 @@ def _absorb_layer(
 ) -> list[Fit]:
     """Fit a layer's two sites, and move all batches to the layer's output."""
     architecture = walk.architecture
-    attention, norm, ffn, last_norm = (
+    attention, norm = (
         layer.get_submodule(path)
-        for path in (
-            architecture.attention_output,
-            architecture.attention_norm,
-            architecture.ffn_output,
-            architecture.ffn_norm,
-        )
+        for path in (architecture.attention_output, architecture.attention_norm)
     )
     # What comes after the block's last LayerNorm is what the student's must give.
-    last_norm.load_state_dict(block.layers[-1].get_submodule(architecture.ffn_norm).state_dict())
+    layer.get_submodule(architecture.ffn_norm).load_state_dict(
+        block.layers[-1].get_submodule(architecture.ffn_norm).state_dict()
+    )
 
     grams = {True: Gram(), False: Gram()}
     for index, batch in enumerate(walk.batches):
@@ -151,22 +195,56 @@ def _absorb_layer(
         walk.student.hidden.write(index, run.hidden)
     fits = [_fit_site(attention, grams, number, "attention", before)]
 
-    grams = {True: Gram(), False: Gram()}
-    for index, batch in enumerate(walk.batches):
-        mask = batch["attention_mask"].bool()
+    for index in range(len(walk.batches)):
         # After attention, what the dense layer adds to is the layer's own input.
         total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)
-        hidden = norm(total)
-        half = forward_to(partial(architecture.ffn_half, layer, hidden), ffn, last_norm)
-        missing = walk.sums.read(index) - half.total[mask]
-        grams[walk.held_out[index]].add(half.inputs[mask], missing)
-        walk.student.hidden.write(index, hidden)
-    fits.append(_fit_site(ffn, grams, number, "ffn", [*before, *fits]))
+        walk.student.hidden.write(index, norm(total))
+    fits.append(_fit_ffn(number, layer, walk, before=[*before, *fits]))
 
     for index in range(len(walk.batches)):
         hidden = walk.student.hidden.read(index)
         walk.student.hidden.write(index, architecture.ffn_half(layer, hidden))
     return fits
+
+
+def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]) -> Fit:
+    """Fit the FFN's output, then the extra units to what is left, then all of it together."""
+    dense = layer.get_submodule(walk.architecture.ffn_output)
+    grams = _ffn_grams(layer, walk)
+    fit = _fit_site(dense, grams, number, "ffn", before)
+    if not walk.extra_units:
+        return fit
+    hidden, missing = _left_over(layer, walk)
+    units = fit_units(
+        hidden, missing, activation=walk.activation, units=walk.extra_units, seed=walk.seed
+    )
+    if units is None:
+        return fit
+    set_units(layer, walk.architecture, *units)
+    again = _ffn_grams(layer, walk)
+    joint = _fit_site(dense, again, number, "ffn", [*before, fit])
+    left = (1 - joint.r2) * again[True].ee / grams[True].ee
+    return replace(joint, r2=1 - left)
+
+
+def _ffn_grams(layer: nn.Module, walk: _Walk) -> dict[bool, Gram]:
+    grams = {True: Gram(), False: Gram()}
+    for error in walk.ffn_errors(layer):
+        grams[error.held_out].add(error.inputs, error.missing)
+    return grams
+
+
+def _left_over(layer: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
+    """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
+    per_batch = -(-_SAMPLE // len(walk.batches))
+    chance = torch.Generator().manual_seed(walk.seed)
+    hidden, missing = [], []
+    for error in walk.ffn_errors(layer):
+        if not error.held_out:
+            rows = torch.randperm(len(error.hidden), generator=chance)[:per_batch]
+            hidden.append(error.hidden[rows])
+            missing.append(error.missing[rows])
+    return torch.cat(hidden), torch.cat(missing)
 
 
 def _teacher_sums(block: _Block, run: Run, walk: _Walk, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A model run layer by layer, with the hidden states of all batches on disk in between.
+"""A model run layer by layer; in between, hidden states lie in memory, or on disk when large.
 
 Shapes: B = texts of a batch, D = hidden size, K - 1 = inputs of a dense layer.
 """
@@ -28,6 +28,10 @@ class Half(NamedTuple):
     """Of the dense layer that ends it, (B, tokens, K - 1)."""
     total: Tensor
     """The sum before the LayerNorm after it, (B, tokens, D)."""
+
+
+NEAR_BYTES = 256 * 1024**2
+"""What one `Spill` keeps in memory at most."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -73,23 +77,35 @@ class Side:
 
 
 class Spill:
-    """Tensors of batches on disk."""
+    """Tensors of batches: the first ones in memory, what is too much of them on disk."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
+        self.near: dict[int, Tensor] = {}
+        self.near_bytes = 0
 
     def write(self, index: int, tensor: Tensor) -> None:
         """Keep a batch's tensor, in float32, instead of the one before."""
-        np.save(self.folder / f"{index}.npy", tensor.float().cpu().numpy(), allow_pickle=False)
+        tensor = tensor.float().cpu()
+        if index in self.near or self.near_bytes + tensor.nbytes <= NEAR_BYTES:
+            self.near_bytes += tensor.nbytes if index not in self.near else 0
+            self.near[index] = tensor.contiguous()
+        else:
+            np.save(self._path(index), tensor.numpy(), allow_pickle=False)
 
     def read(self, index: int) -> Tensor:
         """Return what was last written of a batch."""
-        return torch.from_numpy(np.load(self.folder / f"{index}.npy", allow_pickle=False))
+        if index in self.near:
+            return self.near[index]
+        return torch.from_numpy(np.load(self._path(index), allow_pickle=False))
 
     def has(self, index: int) -> bool:
         """Tell whether anything was written of a batch."""
-        return (self.folder / f"{index}.npy").is_file()
+        return index in self.near or self._path(index).is_file()
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index}.npy"
 
 
 def forward_to(run: Callable[[], Any], dense: nn.Module, norm: nn.Module) -> Half:

@@ -22,6 +22,7 @@ from models.architectures import Architecture
 from models.folding import fold, plan_fold
 from models.objective import Objective
 from models.student import adapter_traces, keep_layers, take_head
+from models.widening import widen_ffn
 from pipeline.artifacts import SCRATCH
 from pipeline.checkpoints import (
     TEACHER_TENSORS,
@@ -99,7 +100,19 @@ def absorb(
         take_head(student, load_file(teacher / TEACHER_TENSORS))
         if layers is not None:
             _keep(student, architecture, layers)
-        fits = _fit(teacher_model, student, architecture, batches, held_out, layers, out / SCRATCH)
+        if config.extra_units:
+            widen_ffn(student, architecture, config.extra_units)
+        fits = _fit(
+            teacher_model,
+            student,
+            architecture,
+            batches,
+            held_out,
+            kept=layers,
+            extra_units=config.extra_units,
+            seed=seed,
+            scratch=out / SCRATCH,
+        )
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     unseen = [batch for batch, chosen in zip(batches, held_out, strict=True) if chosen]
@@ -109,7 +122,7 @@ def absorb(
         texts=len(texts),
         tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
         method="exact" if exact else "ridge",
-        extra_units=plan.extra_units if exact else 0,
+        extra_units=plan.extra_units if exact else config.extra_units,
         why_not_exact=() if exact else plan.obstacles,
         held_out=_fidelity(teacher_model, student, unseen, task),
         sites=tuple(
@@ -132,7 +145,10 @@ def _fit(
     architecture: Architecture,
     batches: Sequence[BatchEncoding],
     held_out: Sequence[bool],
-    layers: tuple[int, ...] | None,
+    *,
+    kept: tuple[int, ...] | None,
+    extra_units: int,
+    seed: int,
     scratch: Path,
 ) -> list[Fit]:
     """Absorb by regression, in place."""
@@ -157,7 +173,9 @@ def _fit(
                 batches,
                 held_out=held_out,
                 scratch=scratch,
-                kept=layers,
+                kept=kept,
+                extra_units=extra_units,
+                seed=seed,
                 on_layer=bar.update,
             )
         except ValueError as error:

@@ -220,6 +220,10 @@ class AbsorbConfig(Section):
     wider FFN (linear adapters), ``always`` also where it does (parallel ones with the FFN's
     activation)."""
 
+    extra_units: int = Field(default=0, ge=0)
+    """Units that every FFN of the student gains, fitted to what the regressions leave over. They
+    cost what they add: 48 on 1,536 make the FFN 3 % larger."""
+
     held_out: float = Field(default=0.1, gt=0, lt=0.5)
     """Part of those texts on which the ridge strength is chosen."""
 

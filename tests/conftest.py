@@ -61,7 +61,7 @@ thought again today yesterday people family war city night day year part first l
 """
 MAX_LENGTH = 16
 TRAINING = TrainingConfig(
-    epochs=3, batch_size=16, learning_rate=1e-2, evaluations_per_epoch=1, precision="fp32"
+    epochs=4, batch_size=16, learning_rate=1e-2, evaluations_per_epoch=1, precision="fp32"
 )
 
 
@@ -176,7 +176,7 @@ def tiny_head_only(
         head_only,
         tiny_data,
         tiny_backbone,
-        HeadOnlyConfig(epochs=5),
+        HeadOnlyConfig(epochs=3, learning_rate=1e-2),
         task=TASK,
         objective=OBJECTIVE,
         max_length=MAX_LENGTH,

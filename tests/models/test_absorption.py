@@ -3,14 +3,17 @@ import signal
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import BatchEncoding
 
+from models import layerwise
 from models.absorption import absorb
 from models.adapters import insert_adapters, is_adapter_parameter
 from models.architectures import ARCHITECTURES, architecture_of
 from models.student import adapter_traces
+from models.widening import widen_ffn
 
 MODEL_TYPES = sorted(ARCHITECTURES)
 HELD_OUT = [False, False, False, True]
@@ -270,3 +273,35 @@ def test_no_hook_is_left_behind_in_the_teacher(tiny_classifier, four_batches):
     run(teacher, student, four_batches(student))
 
     assert adapter_traces(teacher) == before
+
+
+def test_extra_units_explain_what_the_regression_leaves_over(tiny_classifier, four_batches):
+    narrow = tiny_classifier("bert")
+    teacher = with_adapters(narrow, std=0.3)
+    wide = copy.deepcopy(narrow)
+    widen_ffn(wide, architecture_of("bert"), 32)
+    batches = four_batches(narrow)
+
+    plain = run(teacher, narrow, batches)
+    extra = run(teacher, wide, batches, extra_units=32)
+
+    assert extra[1].r2 > plain[1].r2
+    assert gap(teacher, wide, batches[0]) < gap(teacher, narrow, batches[0])
+
+
+def test_hidden_states_on_disk_give_the_same_student(tiny_classifier, four_batches, monkeypatch):
+    student = tiny_classifier("bert")
+    teacher, other = with_adapters(student), copy.deepcopy(student)
+    written = []
+    save = np.save
+    monkeypatch.setattr(
+        np, "save", lambda path, *a, **k: (written.append(path), save(path, *a, **k))
+    )
+
+    run(teacher, student, four_batches(student))
+    assert not written
+    monkeypatch.setattr(layerwise, "NEAR_BYTES", 100_000)
+    run(teacher, other, four_batches(other))
+
+    assert written
+    assert all(torch.equal(t, weights_of(other)[n]) for n, t in weights_of(student).items())

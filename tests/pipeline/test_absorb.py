@@ -148,6 +148,16 @@ def test_student_with_some_layers_absorbs_the_others(
     assert gap < np.abs(logits_of(dropped) - expected).mean()
 
 
+def test_extra_units_bring_the_student_closer(run_absorb, tiny_absorbed, tiny_backbone):
+    absorbed = run_absorb(extra_units=16)
+
+    width = stock(tiny_backbone).config.intermediate_size
+    assert stock(absorbed).config.intermediate_size == width + 16
+    assert absorbed.facts.extra_units == 16
+    pairs = zip(absorbed.facts.sites, tiny_absorbed.facts.sites, strict=True)
+    assert all(wide.r2 >= plain.r2 - 0.02 for wide, plain in pairs)
+
+
 def test_layer_that_does_not_exist_is_refused(run_absorb):
     with pytest.raises(InputError, match="the backbone has the layers 0 to 1, found"):
         run_absorb(layers=(0, 7))

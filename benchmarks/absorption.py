@@ -1,0 +1,223 @@
+"""How close absorption brings a student to its teacher, how fast, and against what.
+
+Trains the config's teacher, then makes students of it: absorbed from several numbers of unlabelled
+texts, distilled from the plain backbone, absorbed and then distilled, with and without half of the
+layers. All are stages of the store in ``runs_dir``, so that a second run only measures. Each is
+compared with the teacher on the test split; rows go to a JSON file and to pictures beside it.
+
+    python -m benchmarks.absorption configs/demo.toml --out docs/absorption/rotten-tomatoes
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import numpy as np
+import typer
+
+from flows.stages import (
+    absorb_stage,
+    data_stage,
+    distill_stage,
+    find_model,
+    finetune_stage,
+    head_only_stage,
+    soft_targets_stage,
+)
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.artifacts import Stage, Store, write_atomic
+from pipeline.checkpoints import Checkpoint, load_classifier, load_teacher, load_tokenizer
+from pipeline.config import RunConfig
+from pipeline.config_file import load_config
+from pipeline.encoding import encode, predict_logits
+from pipeline.records import DataFacts, TeacherFacts
+from pipeline.tables import Split, read_split
+from pipeline.task import SINGLE_LABEL as TASK
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """A teacher, and what is measured against it."""
+
+    config: RunConfig
+    store: Store
+    backbone: Checkpoint
+    data: Stage[DataFacts]
+    teacher: Stage[TeacherFacts]
+    test: Split
+    teacher_logits: np.ndarray
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Study":
+        """Train the teacher, where that is not done, and ask it about the test split."""
+        store = Store(root=config.runs_dir / ".stages")
+        backbone = find_model.fn(config.teacher)
+        data = data_stage.fn(store, config)
+        head_only = head_only_stage.fn(store, config, data, backbone)
+        teacher = finetune_stage.fn(store, config, data, head_only, backbone)
+        test = read_split(data.folder, "test")
+        tokenizer = load_tokenizer(backbone, max_length=config.data.max_length)
+        examples = encode(tokenizer, test.texts, max_length=config.data.max_length)
+        model = load_teacher(backbone, teacher.folder, OBJECTIVE)
+        return cls(
+            config=config,
+            store=store,
+            backbone=backbone,
+            data=data,
+            teacher=teacher,
+            test=test,
+            teacher_logits=predict_logits(model, tokenizer, examples, title="teacher"),
+        )
+
+    def measure(self, folder: Path) -> dict[str, float]:
+        """Return a student's closeness to the teacher and its accuracy, on the test split."""
+        checkpoint = Checkpoint(folder=folder, digest="")
+        student = load_classifier(checkpoint, OBJECTIVE, labels=self.data.facts.labels, seed=0)
+        length = self.config.data.max_length
+        tokenizer = load_tokenizer(self.backbone, max_length=length)
+        examples = encode(tokenizer, self.test.texts, max_length=length)
+        logits = predict_logits(student, tokenizer, examples, title="student")
+        quality = TASK.metrics(logits, self.test.labels)
+        return {**TASK.fidelity(logits, self.teacher_logits), "accuracy": quality["accuracy"]}
+
+    def student(
+        self,
+        *,
+        absorb: int | None = None,
+        distill: int | None = None,
+        layers: tuple[int, ...] | None = None,
+        learning_rate: float = 1e-4,
+    ) -> Row:
+        """Make a student, absorbed from so many texts, distilled on so many, or both."""
+        plain = self.config.model_dump()
+        plain["student"]["layers"] = layers
+        plain["absorb"]["texts"] = absorb or plain["absorb"]["texts"]
+        plain["distill"] |= {
+            "texts": distill or plain["distill"]["texts"],
+            "learning_rate": learning_rate,
+            "epochs": 1,
+            "evaluations_per_epoch": 2,
+        }
+        config = RunConfig.model_validate(plain)
+        row: Row = {
+            "absorb": absorb,
+            "distill": distill,
+            "layers": layers,
+            "learning_rate": learning_rate if distill else None,
+        }
+        absorbed = None
+        seconds = 0.0
+        if absorb is not None:
+            absorbed = absorb_stage.fn(self.store, config, self.data, self.teacher, self.backbone)
+            seconds += absorbed.seconds
+            row["sites"] = [
+                {"layer": fit.layer, "site": fit.site, "r2": fit.r2} for fit in absorbed.facts.sites
+            ]
+            folder = absorbed.folder
+        if distill is not None:
+            targets = soft_targets_stage.fn(
+                self.store, config, self.data, self.teacher, self.backbone
+            )
+            trained = distill_stage.fn(
+                self.store, config, self.data, self.teacher, targets, absorbed, self.backbone
+            )
+            seconds += targets.seconds + trained.seconds
+            row["kept"] = trained.facts.kept
+            folder = trained.folder
+        return row | {"seconds": round(seconds, 1), **self.measure(folder)}
+
+
+def variants(study: Study, sizes: list[int], half: tuple[int, ...]) -> Iterator[Row]:
+    """Yield a row for every student."""
+    for size in sizes:
+        yield study.student(absorb=size)
+    most = sizes[-1]
+    for texts in (most // 2, most):
+        yield study.student(distill=texts)
+    for rate in (1e-5, 3e-5):
+        yield study.student(absorb=most, distill=most, learning_rate=rate)
+    yield study.student(absorb=most, layers=half)
+    yield study.student(distill=most, layers=half)
+    yield study.student(absorb=most, distill=most, layers=half, learning_rate=3e-5)
+
+
+def peak_memory(study: Study, texts: int) -> float:
+    """Return the peak resident memory, in MiB, of absorbing so many texts in a fresh process."""
+    lines = ["\t".join(text) for text in read_split(study.data.folder, "train").texts[:texts]]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "texts.txt"
+        path.write_text("\n".join(line.replace("\n", " ") for line in lines), encoding="utf-8")
+        command = [sys.executable, "-m", "flows.cli", "absorb", str(study.teacher.folder)]
+        command += ["--texts", str(path), "--out", str(Path(folder) / "student")]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"absorb ended with {process.returncode}")
+    return usage.ru_maxrss / 1024
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draw R² by site, agreement by number of texts, and agreement by time."""
+    figure, (sites, texts, time) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    full = [row for row in rows if row["layers"] is None]
+    absorbed = [row for row in full if row["absorb"] and not row["distill"]]
+    for name, marker in (("attention", "o"), ("ffn", "s")):
+        fits = [fit for fit in absorbed[-1]["sites"] if fit["site"] == name]
+        sites.plot([f["layer"] for f in fits], [f["r2"] for f in fits], marker=marker, label=name)
+    sites.set(title="Held-out R² by site", xlabel="layer", ylim=(0, 1))
+    sites.legend(frameon=False)
+    agreement = [100 * row["agreement"] for row in absorbed]
+    texts.plot([row["absorb"] for row in absorbed], agreement, marker="o")
+    texts.set(title="Agreement before any gradient step, %", xlabel="unlabelled texts")
+    texts.set_xscale("log")
+    kinds = {
+        "absorb": absorbed,
+        "distil": [row for row in full if row["distill"] and not row["absorb"]],
+        "both": [row for row in full if row["distill"] and row["absorb"]],
+    }
+    for (name, points), marker in zip(kinds.items(), "osD", strict=True):
+        values = [100 * row["agreement"] for row in points]
+        time.plot([row["seconds"] for row in points], values, marker, label=name)
+    time.set(title="Agreement, %, by time", xlabel="seconds")
+    time.legend(frameon=False)
+    for panel in (sites, texts, time):
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="TOML file of the teacher and its data.")],
+    out: Annotated[Path, typer.Option(help="Path of the results, without ending.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    sizes: Annotated[str, typer.Option(help="Numbers of unlabelled texts.")] = "250,1000,4000",
+    layers: Annotated[str, typer.Option(help="Layers of the small student.")] = "0,2,4",
+) -> None:
+    """Measure absorption on a config's teacher."""
+    study = Study.of(load_config(config, overrides or []))
+    counts = [int(size) for size in sizes.split(",")]
+    quality = TASK.metrics(study.teacher_logits, study.test.labels)
+    result: dict[str, object] = {"teacher": quality, "test_texts": len(study.test), "rows": []}
+    rows: list[Row] = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for row in variants(study, counts, tuple(int(layer) for layer in layers.split(","))):
+        rows.append(row)
+        print({name: value for name, value in row.items() if name != "sites"}, flush=True)
+        write_atomic(out.with_suffix(".json"), json.dumps(result | {"rows": rows}, indent=1))
+    memory = {size: round(peak_memory(study, size)) for size in (counts[-1] // 4, counts[-1])}
+    result |= {"rows": rows, "peak_memory_mib": memory}
+    write_atomic(out.with_suffix(".json"), json.dumps(result, indent=1))
+    draw(rows, out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

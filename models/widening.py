@@ -1,0 +1,133 @@
+"""A few more FFN units per layer, fitted to what a linear regression left over.
+
+What a bottleneck adapter does is not linear in the FFN's units. Units of the FFN's own kind,
+with free input weights, come closer; the price is a wider FFN in every layer.
+
+Shapes: N = tokens, D = hidden size, U = new units.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from models.architectures import Architecture
+from models.dense_folds import Dense
+from models.ridge import FIRST_STRENGTH, Gram, solve
+
+_STEPS = 400
+_BATCH = 1024
+_LEARNING_RATE = 1e-2
+_HELD_OUT = 0.1
+
+
+@torch.no_grad()
+def widen_ffn(student: PreTrainedModel, architecture: Architecture, units: int) -> None:
+    """Give every FFN of a model more units that do nothing yet, in place; its config says so.
+
+    Raises:
+        ValueError: for less than one unit.
+    """
+    if units < 1:
+        raise ValueError(f"expected at least one unit to widen by, found {units}")
+    for layer in architecture.layers(student.base_model):
+        for path, rows, columns in (
+            (architecture.ffn_input, units, 0),
+            (architecture.ffn_output, 0, units),
+        ):
+            dense = layer.get_submodule(path)
+            weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
+            wide = nn.functional.pad(weight, (0, columns, 0, rows))
+            dense.weight = nn.Parameter(wide, requires_grad=weight.requires_grad)
+            dense.bias = nn.Parameter(nn.functional.pad(bias, (0, rows)), bias.requires_grad)
+            if isinstance(dense, nn.Linear):
+                dense.out_features, dense.in_features = wide.shape
+    name = architecture.ffn_size_setting
+    setattr(student.config, name, getattr(student.config, name) + units)
+
+
+def fit_units(
+    hidden: Tensor,
+    error: Tensor,
+    *,
+    activation: Callable[[Tensor], Tensor],
+    units: int,
+    seed: int,
+) -> tuple[Dense, Dense] | None:
+    """Return units whose sum comes closest to an error: ``out(activation(in(hidden)))``.
+
+    The input weights are trained by Adam on squared error, the output weights are then solved for
+    in closed form. None where the units explain nothing of held-out tokens.
+
+    Args:
+        hidden: (N, D), what the FFN is given.
+        error: (N, D), what is missing at its output.
+        activation: The FFN's.
+        units: U.
+        seed: Of the first input weights and of the batches.
+
+    Raises:
+        ValueError: when a value is not finite.
+    """
+    if not (hidden.isfinite().all() and error.isfinite().all()):
+        raise ValueError("expected finite hidden states and errors to fit units to")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(hidden), generator=generator)
+    held_out, training = order.tensor_split([max(1, round(_HELD_OUT * len(order)))])
+    ffn_input = _train_inputs(hidden[training], error[training], activation, units, generator)
+    grams = []
+    for rows in (training, held_out):
+        gram = Gram()
+        for some in rows.split(8192):
+            gram.add(activation(hidden[some] @ ffn_input.weight.T + ffn_input.bias), error[some])
+        grams.append(gram)
+    solution = solve(*grams, first=FIRST_STRENGTH)
+    if solution is None:
+        return None
+    change = solution.change.to(hidden)
+    return ffn_input, Dense(change[:-1].T.contiguous(), change[-1])
+
+
+@torch.no_grad()
+def set_units(
+    layer: nn.Module, architecture: Architecture, ffn_input: Dense, ffn_output: Dense
+) -> None:
+    """Write units into the last ones of a widened layer, in place."""
+    units = len(ffn_input.bias)
+    first, second = (
+        layer.get_submodule(path) for path in (architecture.ffn_input, architecture.ffn_output)
+    )
+    first.get_parameter("weight")[-units:] = ffn_input.weight
+    first.get_parameter("bias")[-units:] = ffn_input.bias
+    second.get_parameter("weight")[:, -units:] = ffn_output.weight
+    second.get_parameter("bias").add_(ffn_output.bias)
+
+
+@torch.enable_grad()
+def _train_inputs(
+    hidden: Tensor,
+    error: Tensor,
+    activation: Callable[[Tensor], Tensor],
+    units: int,
+    generator: torch.Generator,
+) -> Dense:
+    """Return input weights (U, D) and biases that were trained together with output weights."""
+    scale = float(error.square().mean().sqrt()) or 1.0
+    # Each unit's input starts with a variance of about one.
+    spread = hidden.std(dim=0).square().sum().sqrt().clamp_min(1e-6)
+    weight = torch.randn(units, hidden.shape[1], generator=generator) / spread
+    bias = -(weight @ hidden.mean(dim=0))
+    output = torch.zeros(hidden.shape[1], units)
+    parameters = [tensor.requires_grad_() for tensor in (weight, bias, output)]
+    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
+    for _ in range(_STEPS):
+        rows = torch.randint(len(hidden), (min(_BATCH, len(hidden)),), generator=generator)
+        given = activation(hidden[rows] @ weight.T + bias) @ output.T  # (B, D)
+        loss = (given - error[rows] / scale).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return Dense(weight.detach(), bias.detach())
