@@ -6,6 +6,7 @@ depend on the number of tokens.
 Shapes: T = tokens of a batch, K = inputs plus one for the bias, D = outputs.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 _STRENGTHS = 10.0 ** np.arange(-6.0, 0.5, 0.5)
 """Ridge strengths, relative to the mean of the Gram matrix's diagonal."""
+_ROWS = 256
+"""Rows of the Gram matrix that are computed at once, from the diagonal on."""
 FIRST_STRENGTH = 1e-3
 """Where a search begins that has nothing better to go on from."""
 
@@ -23,26 +26,37 @@ class Gram:
     """Sums over tokens: ``xᵀx``, ``xᵀe`` and ``|e|²``, x with a column of ones."""
 
     def __init__(self) -> None:
-        self.xx = np.zeros(())  # (K, K) from the first tokens on
-        self.xe = np.zeros(())  # (K, D)
+        self.upper = torch.zeros(())  # (K, K) from the first tokens on, by blocks of rows
+        self.xe = torch.zeros(())  # (K, D)
         self.ee = 0.0
 
     def add(self, x: Tensor, error: Tensor) -> None:
         """Add the tokens of a batch: x (T, K - 1) and what is missing, error (T, D)."""
-        inputs = torch.nn.functional.pad(x, (0, 1), value=1.0).float().cpu().numpy()  # (T, K)
-        missing = error.float().cpu().numpy()
-        # numpy computes a matrix times its own transpose with half the work.
-        self.xx = self.xx + (inputs.T @ inputs).astype(np.float64)
-        self.xe = self.xe + (inputs.T @ missing).astype(np.float64)
-        self.ee += float(np.square(missing, dtype=np.float64).sum())
+        inputs = torch.nn.functional.pad(x, (0, 1), value=1.0).float().cpu()  # (T, K)
+        missing = error.float().cpu()
+        size = inputs.shape[1]
+        if self.upper.ndim == 0:
+            self.upper = torch.zeros(size, size, dtype=torch.float64)
+            self.xe = torch.zeros(size, missing.shape[1], dtype=torch.float64)
+        # Not numpy's product with half the work: its threads and torch's wait for each other
+        # actively, which costs both more than the other half.
+        for start in range(0, size, _ROWS):
+            rows = slice(start, start + _ROWS)
+            self.upper[rows, start:] += inputs[:, rows].T @ inputs[:, start:]
+        self.xe += inputs.T @ missing
+        self.ee += float(missing.double().square().sum())
+
+    @property
+    def xx(self) -> Tensor:
+        """``xᵀx``, (K, K)."""
+        upper = self.upper.triu()
+        return upper + upper.triu(1).T
 
     def r2(self, change: Tensor | None) -> float:
         """Return the part of ``|e|²`` that a change (K, D) of the dense layer explains."""
         if change is None:
-            return -np.inf
-        explained = (change * torch.from_numpy(self.xe)).sum()
-        added = (change * (torch.from_numpy(self.xx) @ change)).sum()
-        return float(2 * explained - added) / self.ee
+            return -math.inf
+        return float((change * (2 * self.xe - self.xx @ change)).sum()) / self.ee
 
 
 class Solution(NamedTuple):
@@ -66,10 +80,11 @@ def solve(fit: Gram, held_out: Gram, *, first: float) -> Solution | None:
     if held_out.ee == 0:
         return None
     start = int(np.argmin(abs(_STRENGTHS - first)))
-    strength, r2 = _climb(lambda each: held_out.r2(_solve(fit.xx, fit.xe, each)), start)
+    xx = fit.xx
+    strength, r2 = _climb(lambda each: held_out.r2(_solve(xx, fit.xe, each)), start)
     if r2 <= 0:
         return None
-    change = _solve(fit.xx + held_out.xx, fit.xe + held_out.xe, strength)
+    change = _solve(xx + held_out.xx, fit.xe + held_out.xe, strength)
     return None if change is None else Solution(change, r2, strength)
 
 
@@ -91,9 +106,9 @@ def _climb(r2_of: Callable[[float], float], first: int) -> tuple[float, float]:
     return float(_STRENGTHS[here]), known[here]
 
 
-def _solve(xx: np.ndarray, xe: np.ndarray, strength: float) -> Tensor | None:
+def _solve(xx: Tensor, xe: Tensor, strength: float) -> Tensor | None:
     """Return the ridge solution (K, D), or None where the Gram matrix is singular even so."""
-    gram = torch.from_numpy(xx.copy())
-    gram.diagonal().add_(strength * float(np.diag(xx).mean()))
+    gram = xx.clone()
+    gram.diagonal().add_(strength * float(xx.diagonal().mean()))
     factor, failed = torch.linalg.cholesky_ex(gram)
-    return None if failed.any() else torch.cholesky_solve(torch.from_numpy(xe), factor)
+    return None if failed.any() else torch.cholesky_solve(xe, factor)
