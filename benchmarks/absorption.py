@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +41,7 @@ from pipeline.records import DataFacts, TeacherFacts
 from pipeline.tables import Split, read_split
 from pipeline.task import SINGLE_LABEL as TASK
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +206,7 @@ def main(
     study = Study.of(load_config(config, overrides or []))
     counts = [int(size) for size in sizes.split(",")]
     quality = TASK.metrics(study.teacher_logits, study.test.labels)
-    result: dict[str, object] = {"teacher": quality, "test_texts": len(study.test), "rows": []}
+    result: Row = {"teacher": quality, "test_texts": len(study.test), "rows": []}
     rows: list[Row] = []
     out.parent.mkdir(parents=True, exist_ok=True)
     for row in variants(study, counts, tuple(int(layer) for layer in layers.split(","))):
