@@ -1,4 +1,4 @@
-import copy
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from models.architectures import ARCHITECTURES, architecture_of
 from models.dense_folds import Dense
 from models.widening import fit_units, set_units, widen_ffn
 
-MODEL_TYPES = sorted(ARCHITECTURES)
+ALL_ARCHITECTURES = pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
 
 
 def planted(tokens=6000, hidden_size=16, units=6, *, seed=0):
@@ -23,6 +23,13 @@ def planted(tokens=6000, hidden_size=16, units=6, *, seed=0):
     return hidden, target - design @ torch.linalg.lstsq(design, target).solution
 
 
+def random_units(units=8, hidden_size=32, *, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    weight, output = torch.randn(2, units, hidden_size, generator=generator)
+    bias = torch.randn(units, generator=generator)
+    return Dense(weight, bias), Dense(output.T, torch.ones(hidden_size))
+
+
 def r2(fitted, hidden, error):
     ffn_input, ffn_output = fitted
     found = F.gelu(hidden @ ffn_input.weight.T + ffn_input.bias)
@@ -30,44 +37,81 @@ def r2(fitted, hidden, error):
     return 1 - ((error - found).square().sum() / error.square().sum()).item()
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_new_units_do_nothing_yet(tiny_classifier, token_batch, model_type, tmp_path):
+def ffn_of(layer, architecture):
+    return [layer.get_submodule(path) for path in (architecture.ffn_input, architecture.ffn_output)]
+
+
+@ALL_ARCHITECTURES
+def test_new_units_do_nothing_yet(tiny_classifier, token_batch, model_type):
     student = tiny_classifier(model_type)
     architecture = architecture_of(model_type)
     batch = token_batch(student, (5, 9))
     with torch.no_grad():
         expected = student(**batch).logits
 
-    widen_ffn(student, architecture, 8)
+        widen_ffn(student, architecture, 8)
 
-    assert getattr(student.config, architecture.ffn_size_setting) == 64 + 8
+        torch.testing.assert_close(student(**batch).logits, expected)
+    # LayerNorm would hide an equal weight everywhere, so equal logits are not enough.
+    outputs = [ffn_of(layer, architecture)[1] for layer in architecture.layers(student.base_model)]
+    assert not any(dense.weight[:, -8:].any() for dense in outputs)
+
+
+@ALL_ARCHITECTURES
+def test_widened_model_survives_saving(tiny_classifier, token_batch, tmp_path, model_type):
+    student = tiny_classifier(model_type)
+    architecture = architecture_of(model_type)
+    batch = token_batch(student, (5, 9))
+    widen_ffn(student, architecture, 8)
+    for layer in architecture.layers(student.base_model):
+        set_units(layer, architecture, *random_units())
+
     student.save_pretrained(tmp_path)
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    with torch.no_grad():
-        torch.testing.assert_close(student(**batch).logits, expected)
-        torch.testing.assert_close(again(**batch).logits, expected)
+
+    assert getattr(again.config, architecture.ffn_size_setting) == 64 + 8
+    assert torch.equal(again(**batch).logits, student(**batch).logits)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@ALL_ARCHITECTURES
+def test_widened_layers_say_their_size_and_keep_precision_and_freezing(tiny_classifier, model_type):
+    student = tiny_classifier(model_type).double()
+    architecture = architecture_of(model_type)
+    first, second = architecture.layers(student.base_model)
+    first.requires_grad_(False)
+
+    widen_ffn(student, architecture, 8)
+
+    for layer, trains in ((first, False), (second, True)):
+        ffn_input, ffn_output = ffn_of(layer, architecture)
+        assert (ffn_input.in_features, ffn_input.out_features) == (32, 72)
+        assert (ffn_output.in_features, ffn_output.out_features) == (72, 32)
+        assert ffn_input.bias.shape == (72,)
+        assert ffn_output.weight.shape == (32, 72)
+        parameters = [*ffn_input.parameters(), *ffn_output.parameters()]
+        assert all(p.dtype == torch.float64 for p in parameters)
+        assert all(p.requires_grad == trains for p in parameters)
+
+
+@ALL_ARCHITECTURES
 def test_set_units_add_their_sum_to_the_ffns_output(tiny_classifier, model_type):
     student = tiny_classifier(model_type)
     architecture = architecture_of(model_type)
     widen_ffn(student, architecture, 8)
     layer = architecture.layers(student.base_model)[0]
-    before = copy.deepcopy(layer)
-    generator = torch.Generator().manual_seed(1)
-    ffn_input = Dense(torch.randn(8, 32, generator=generator), torch.randn(8, generator=generator))
-    ffn_output = Dense(torch.randn(32, 8, generator=generator), torch.ones(32))
-    hidden = torch.randn(2, 5, 32, generator=generator)
+    ffn_input, ffn_output = random_units()
+    hidden = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(2))
 
+    def ffn():
+        first, second = ffn_of(layer, architecture)
+        return second(F.gelu(first(hidden)))
+
+    before = ffn()
     set_units(layer, architecture, ffn_input, ffn_output)
 
-    def total(module):
-        units = F.gelu(module.get_submodule(architecture.ffn_input)(hidden))
-        return module.get_submodule(architecture.ffn_output)(units)
-
     added = F.gelu(hidden @ ffn_input.weight.T + ffn_input.bias) @ ffn_output.weight.T + 1
-    torch.testing.assert_close(total(layer), total(before) + added, rtol=1e-4, atol=1e-4)
+    assert added.abs().max() > 1
+    torch.testing.assert_close(ffn(), before + added, rtol=1e-4, atol=1e-4)
 
 
 def test_planted_units_are_found_where_a_linear_fit_finds_nothing():
@@ -96,23 +140,41 @@ def test_nothing_is_found_in_noise():
 
 
 def test_same_seed_gives_the_same_units_and_leaves_torchs_own_alone():
-    hidden, error = planted(tokens=500)
+    hidden, error = planted(tokens=2000)
+    fit = partial(fit_units, hidden, error, activation=F.gelu, units=4, steps=100)
     before = torch.random.get_rng_state()
 
-    first, second = (fit_units(hidden, error, activation=F.gelu, units=4, seed=3) for _ in range(2))
+    first, second, other = fit(seed=3), fit(seed=3), fit(seed=4)
 
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(a.weight, b.weight) for a, b in zip(first, second, strict=True))
+    for one, same, different in zip(first, second, other, strict=True):
+        assert torch.equal(one.weight, same.weight)
+        assert torch.equal(one.bias, same.bias)
+        assert not torch.equal(one.weight, different.weight)
 
 
-def test_values_that_are_not_finite_are_refused():
-    hidden, error = planted(tokens=100)
-    error[3, 2] = float("nan")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("broken", [0, 1])
+def test_values_that_are_not_finite_are_refused(broken, value):
+    data = planted(tokens=100)
+    data[broken][3, 2] = value
 
     with pytest.raises(ValueError, match="expected finite"):
-        fit_units(hidden, error, activation=F.gelu, units=4, seed=0)
+        fit_units(*data, activation=F.gelu, units=4, seed=0)
 
 
-def test_widening_by_nothing_is_refused(tiny_classifier):
-    with pytest.raises(ValueError, match="at least one unit"):
-        widen_ffn(tiny_classifier("bert"), architecture_of("bert"), 0)
+def test_equal_tokens_without_error_need_no_units():
+    hidden, error = torch.ones(50, 16), torch.zeros(50, 16)
+
+    assert fit_units(hidden, error, activation=F.gelu, units=4, seed=0, steps=5) is None
+
+
+def test_a_single_token_is_refused():
+    with pytest.raises(ValueError, match=r"at least two tokens.* found 1"):
+        fit_units(*torch.ones(2, 1, 16), activation=F.gelu, units=4, seed=0)
+
+
+@pytest.mark.parametrize("units", [0, -1])
+def test_widening_by_nothing_is_refused(tiny_classifier, units):
+    with pytest.raises(ValueError, match=f"at least one unit.* found {units}"):
+        widen_ffn(tiny_classifier("bert"), architecture_of("bert"), units)
