@@ -2,9 +2,10 @@
 
 A new architecture is one entry: where its layers are, and inside a layer the dense module that
 ends attention, the two of the FFN, the LayerNorm after each half, how the FFN half is called, the
-module a parallel adapter hangs on, and what the config calls the FFN's size and activation. What is
-needed of it: the dense modules that end attention and the FFN are followed by dropout, residual sum
-and LayerNorm (post-LN).
+module a parallel adapter hangs on; how the head makes logits of the last hidden states; and what
+the config calls the FFN's size and activation. What is needed of it: the dense modules that end
+attention and the FFN are followed by dropout, residual sum and LayerNorm (post-LN), and the head
+looks at the first token alone.
 """
 
 from collections.abc import Callable
