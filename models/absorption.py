@@ -8,27 +8,26 @@ composition is served alike, and so are layers that the student does not have: a
 takes over what the skipped layers after it did. Neighbours: ReplaceMe (2025,
 https://arxiv.org/abs/2505.02819) fits linear maps of whole blocks; nobody fits adapters.
 
-Real tokens only: padding never enters a fit. Hidden states of many texts lie on disk between two
-layers, and Gram matrices are sums: memory is bounded, but for the texts' token ids.
+Real tokens only: padding never enters a fit; and at the last layer first tokens only, since the
+head looks at no other. Hidden states of many texts lie on disk between two layers, and Gram
+matrices are sums: memory is bounded, but for the texts' token ids.
 
-Shapes: B = texts of a batch, T = its real tokens, D = hidden size, K = inputs of a dense layer,
-plus one for its bias.
+Shapes: B = texts of a batch, T = its tokens that count, D = hidden size, K = inputs of a dense
+layer, plus one for its bias.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from models.architectures import Architecture
-from models.layerwise import Run, Side, Spill, forward_to
+from models.layerwise import Run, Side, Spill, ffn
 from models.ridge import FIRST_STRENGTH, Gram, solve
 from models.widening import fit_units, set_units
 
@@ -69,8 +68,8 @@ def absorb(
         architecture: Where the sites are.
         batches: Token ids and masks of unlabelled texts.
         held_out: For each batch, whether it only chooses the ridge strength.
-        scratch: Folder for hidden states that are too many for memory: up to 16 bytes a token and
-            hidden unit, while this runs.
+        scratch: Folder for hidden states that are too many for memory: up to 4 bytes a token and
+            unit, of four hidden states and the FFN, while this runs.
         kept: The teacher's layer that each of the student's came from; all by default.
         extra_units: Units of every FFN of the student that do nothing yet, as `widen_ffn` adds
             them: they are fitted to what the regression leaves over.
@@ -90,6 +89,7 @@ def absorb(
         batches=batches,
         held_out=held_out,
         sums=Spill(scratch / "sums"),
+        middle=Spill(scratch / "middle"),
         inputs=Spill(scratch / "inputs"),
         extra_units=extra_units,
         activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
@@ -134,41 +134,25 @@ class _Walk:
     held_out: Sequence[bool]
     sums: Spill
     """The teacher's sums before the block's last LayerNorm, (T, D)."""
+    middle: Spill
+    """The student's normalised sums after attention, (T, D)."""
     inputs: Spill
-    """Of the student's dense layer that ends attention, (B, tokens, K - 1)."""
+    """Of the student's dense layer that is being fitted, (T, K - 1)."""
     extra_units: int
     activation: Callable[[Tensor], Tensor]
     """The FFN's."""
     seed: int
 
-    def ffn_errors(self, layer: nn.Module) -> Iterator["_FfnError"]:
-        """Yield what a layer's FFN sees of each batch, and what is missing at its output."""
-        dense, norm = (
-            layer.get_submodule(path)
-            for path in (self.architecture.ffn_output, self.architecture.ffn_norm)
-        )
-        for index, batch in enumerate(self.batches):
-            mask = batch["attention_mask"].bool()
-            hidden = self.student.hidden.read(index)
-            half = forward_to(partial(self.architecture.ffn_half, layer, hidden), dense, norm)
-            yield _FfnError(
-                held_out=self.held_out[index],
-                hidden=hidden[mask],
-                inputs=half.inputs[mask],
-                missing=self.sums.read(index) - half.total[mask],
-            )
-
-
-class _FfnError(NamedTuple):
-    """The FFN half of one batch, real tokens only."""
-
-    held_out: bool
-    hidden: Tensor
-    """Attention's normalised output, (T, D)."""
-    inputs: Tensor
-    """Of the dense layer that ends the FFN, (T, K - 1)."""
-    missing: Tensor
-    """(T, D)."""
+    def ffn_gram(self, layer: nn.Module) -> dict[bool, Gram]:
+        """Run a layer's FFN as far as its last dense layer; return the sums that this is fit to."""
+        grams = {True: Gram(), False: Gram()}
+        output = layer.get_submodule(self.architecture.ffn_output)
+        for index, held_out in enumerate(self.held_out):
+            middle = self.middle.read(index)
+            inputs = ffn(layer, middle, self.architecture, output)
+            grams[held_out].add(inputs, self.sums.read(index) - middle)
+            self.inputs.write(index, inputs)
+        return grams
 
 
 def _absorb_layer(
@@ -176,113 +160,135 @@ def _absorb_layer(
 ) -> list[Fit]:
     """Fit a layer's two sites, and move all batches to the layer's output."""
     architecture = walk.architecture
-    attention, norm = (
+    attention, attention_norm, ffn_output, ffn_norm = (
         layer.get_submodule(path)
-        for path in (architecture.attention_output, architecture.attention_norm)
+        for path in (
+            architecture.attention_output,
+            architecture.attention_norm,
+            architecture.ffn_output,
+            architecture.ffn_norm,
+        )
     )
     # What comes after the block's last LayerNorm is what the student's must give.
-    layer.get_submodule(architecture.ffn_norm).load_state_dict(
-        block.layers[-1].get_submodule(architecture.ffn_norm).state_dict()
-    )
+    ffn_norm.load_state_dict(block.layers[-1].get_submodule(architecture.ffn_norm).state_dict())
+    is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
+    counting = [_counting(batch["attention_mask"], is_last=is_last) for batch in walk.batches]
 
     grams = {True: Gram(), False: Gram()}
-    for index, batch in enumerate(walk.batches):
-        wanted = _teacher_sums(block, walk.teacher.enter(index, batch), walk, index)
+    for index, (batch, counts) in enumerate(zip(walk.batches, counting, strict=True)):
+        sums = _teacher_sums(block, walk.teacher.enter(index, batch), counts, walk, index)
         run = walk.student.enter(index, batch)
-        half = run.attention_half(layer, attention, norm)
-        grams[walk.held_out[index]].add(half.inputs[run.mask], wanted - half.total[run.mask])
-        walk.inputs.write(index, half.inputs)
+        inputs = run.attention(layer, attention)[counts]
+        # What the dense layer adds to is the layer's own input.
+        grams[walk.held_out[index]].add(inputs, sums - run.hidden[counts])
+        walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
     fits = [_fit_site(attention, grams, number, "attention", before)]
 
-    for index in range(len(walk.batches)):
-        # After attention, what the dense layer adds to is the layer's own input.
-        total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)
-        walk.student.hidden.write(index, norm(total))
+    for index, counts in enumerate(counting):
+        total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)[counts]
+        walk.middle.write(index, attention_norm(total))
     fits.append(_fit_ffn(number, layer, walk, before=[*before, *fits]))
 
-    for index in range(len(walk.batches)):
-        hidden = walk.student.hidden.read(index)
-        walk.student.hidden.write(index, architecture.ffn_half(layer, hidden))
+    for index, counts in enumerate(counting):
+        total = ffn_output(walk.inputs.read(index)) + walk.middle.read(index)
+        walk.student.hidden.write(index, _at(counts, ffn_norm(total)))
     return fits
+
+
+def _counting(mask: Tensor, *, is_last: bool) -> Tensor:
+    """Return which tokens count, (B, tokens): real ones, at the last layer the first alone."""
+    counts = mask.bool()
+    if is_last:
+        counts[:, 1:] = False
+    return counts
+
+
+def _at(counts: Tensor, values: Tensor) -> Tensor:
+    """Return (B, tokens, D) with values (T, D) at the tokens that count, else zero."""
+    everywhere = values.new_zeros(*counts.shape, values.shape[-1])
+    everywhere[counts] = values
+    return everywhere
 
 
 def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]) -> Fit:
     """Fit the FFN's output, then the extra units to what is left, then all of it together."""
     dense = layer.get_submodule(walk.architecture.ffn_output)
-    grams = _ffn_grams(layer, walk)
-    fit = _fit_site(dense, grams, number, "ffn", before)
+    gram = walk.ffn_gram(layer)
+    unchanged = _transposed(dense)
+    fit = _fit_site(dense, gram, number, "ffn", before)
     if not walk.extra_units:
         return fit
-    hidden, missing = _left_over(layer, walk)
+    missing = gram[True].sums(unchanged).ee
     units = fit_units(
-        hidden, missing, activation=walk.activation, units=walk.extra_units, seed=walk.seed
+        *_left_over(dense, walk), activation=walk.activation, units=walk.extra_units, seed=walk.seed
     )
-    if units is None:
+    if units is None or missing == 0:
         return fit
     set_units(layer, walk.architecture, *units)
-    again = _ffn_grams(layer, walk)
-    joint = _fit_site(dense, again, number, "ffn", [*before, fit])
-    left = (1 - joint.r2) * again[True].ee / grams[True].ee
-    return replace(joint, r2=1 - left)
+    gram = walk.ffn_gram(layer)
+    left = gram[True].sums(_transposed(dense)).ee
+    joint = _fit_site(dense, gram, number, "ffn", [*before, fit])
+    return replace(joint, r2=1 - (1 - joint.r2) * left / missing)
 
 
-def _ffn_grams(layer: nn.Module, walk: _Walk) -> dict[bool, Gram]:
-    grams = {True: Gram(), False: Gram()}
-    for error in walk.ffn_errors(layer):
-        grams[error.held_out].add(error.inputs, error.missing)
-    return grams
-
-
-def _left_over(layer: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
+def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
     """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
     per_batch = -(-_SAMPLE // len(walk.batches))
     chance = torch.Generator().manual_seed(walk.seed)
     hidden, missing = [], []
-    for error in walk.ffn_errors(layer):
-        if not error.held_out:
-            rows = torch.randperm(len(error.hidden), generator=chance)[:per_batch]
-            hidden.append(error.hidden[rows])
-            missing.append(error.missing[rows])
+    for index, held_out in enumerate(walk.held_out):
+        if not held_out:
+            middle = walk.middle.read(index)
+            rows = torch.randperm(len(middle), generator=chance)[:per_batch]
+            total = dense(walk.inputs.read(index)[rows]) + middle[rows]
+            hidden.append(middle[rows])
+            missing.append(walk.sums.read(index)[rows] - total)
     return torch.cat(hidden), torch.cat(missing)
 
 
-def _teacher_sums(block: _Block, run: Run, walk: _Walk, index: int) -> Tensor:
+def _teacher_sums(block: _Block, run: Run, counts: Tensor, walk: _Walk, index: int) -> Tensor:
     """Move a batch through a block; return the sums after the kept layer's attention, (T, D)."""
-    sums: dict[str, Tensor] = {}
+    architecture = walk.architecture
+    wanted = total = torch.zeros(())
     for layer in block.layers:
-        norms = {"ffn": layer.get_submodule(walk.architecture.ffn_norm)}
+        needed = counts if layer is block.layers[-1] else run.mask
+        attention_norm, ffn_norm = (
+            layer.get_submodule(path)
+            for path in (architecture.attention_norm, architecture.ffn_norm)
+        )
+        total = run.attention(layer, attention_norm)
         if layer is block.kept:
-            norms["attention"] = layer.get_submodule(walk.architecture.attention_norm)
-        handles = [
-            norm.register_forward_pre_hook(
-                lambda _, arguments, name=name: sums.__setitem__(name, arguments[0][run.mask])
-            )
-            for name, norm in norms.items()
-        ]
-        output = layer(run.hidden, *run.arguments, **run.keywords)
-        for handle in handles:
-            handle.remove()
-        run.hidden = output[0] if isinstance(output, tuple) else output
+            wanted = total[counts]
+        total = ffn(layer, attention_norm(total[needed]), architecture, ffn_norm)
+        run.hidden = _at(needed, ffn_norm(total))
     walk.teacher.hidden.write(index, run.hidden)
-    walk.sums.write(index, sums["ffn"])
-    return sums["attention"]
+    walk.sums.write(index, total)
+    return wanted
 
 
 def _fit_site(
     dense: nn.Module, grams: dict[bool, Gram], layer: int, site: str, before: Sequence[Fit]
 ) -> Fit:
     """Fit a dense layer and change it; where nothing explains the held-out tokens, leave it."""
-    if not np.isfinite(grams[False].ee + grams[True].ee):
+    weights = _transposed(dense)
+    if not (grams[False].finite and grams[True].finite and weights.isfinite().all()):
         raise ValueError(
             f"The activations at layer {layer}, {site}, are not finite: the teacher's or the "
             "student's weights are broken, so nothing can be fitted to them."
         )
-    first = next((fit.ridge for fit in reversed(before) if fit.ridge), FIRST_STRENGTH)
-    solution = solve(grams[False], grams[True], first=first)
+    same = (fit.ridge for fit in reversed(before) if fit.site == site and fit.ridge)
+    first = next(same, FIRST_STRENGTH)
+    solution = solve(grams[False].sums(weights), grams[True].sums(weights), first=first)
     if solution is None:
         return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
     weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
     weight.add_(solution.change[:-1].T.to(weight))
     bias.add_(solution.change[-1].to(bias))
     return Fit(layer=layer, site=site, r2=solution.r2, ridge=solution.strength)
+
+
+def _transposed(dense: nn.Module) -> Tensor:
+    """Return a dense layer's weight and, in the last row, its bias: (K, D), float64."""
+    weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
+    return torch.cat([weight.T, bias[None]]).double().cpu()

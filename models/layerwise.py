@@ -1,13 +1,14 @@
 """A model run layer by layer; in between, hidden states lie in memory, or on disk when large.
 
-Shapes: B = texts of a batch, D = hidden size, K - 1 = inputs of a dense layer.
+Shapes: B = texts of a batch, T = some of its tokens, D = hidden size, K - 1 = inputs of a dense
+layer.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +20,6 @@ from models.architectures import Architecture
 
 class _StopForwardError(Exception):
     """Ends a forward pass once what was wanted of it is known."""
-
-
-class Half(NamedTuple):
-    """What a layer's half shows of a batch."""
-
-    inputs: Tensor
-    """Of the dense layer that ends it, (B, tokens, K - 1)."""
-    total: Tensor
-    """The sum before the LayerNorm after it, (B, tokens, D)."""
 
 
 NEAR_BYTES = 256 * 1024**2
@@ -43,11 +35,21 @@ class Run:
     arguments: Sequence[Any]
     keywords: dict[str, Any]
 
-    def attention_half(self, layer: nn.Module, dense: nn.Module, norm: nn.Module) -> Half:
-        """Run a layer as far as the LayerNorm after its attention."""
-        return forward_to(
-            partial(layer, self.hidden, *self.arguments, **self.keywords), dense, norm
-        )
+    def attention(self, layer: nn.Module, stop: nn.Module) -> Tensor:
+        """Run a layer as far as a module of its attention half; return what that is given."""
+        return _given_to(stop, partial(layer, self.hidden, *self.arguments, **self.keywords))
+
+
+def ffn(layer: nn.Module, middle: Tensor, architecture: Architecture, stop: nn.Module) -> Tensor:
+    """Run a layer's FFN as far as one of its modules; return what that is given, (T, ...).
+
+    Args:
+        layer: Of the architecture.
+        middle: Attention's normalised output, (T, D).
+        architecture: How its FFN half is called.
+        stop: The module.
+    """
+    return _given_to(stop, partial(architecture.ffn_half, layer, middle[None]))[0]
 
 
 class Side:
@@ -88,8 +90,10 @@ class Spill:
     def write(self, index: int, tensor: Tensor) -> None:
         """Keep a batch's tensor, in float32, instead of the one before."""
         tensor = tensor.float().cpu()
-        if index in self.near or self.near_bytes + tensor.nbytes <= NEAR_BYTES:
-            self.near_bytes += tensor.nbytes if index not in self.near else 0
+        before = self.near.pop(index).nbytes if index in self.near else 0
+        self.near_bytes -= before
+        if self.near_bytes + tensor.nbytes <= NEAR_BYTES:
+            self.near_bytes += tensor.nbytes
             self.near[index] = tensor.contiguous()
         else:
             np.save(self._path(index), tensor.numpy(), allow_pickle=False)
@@ -108,17 +112,16 @@ class Spill:
         return self.folder / f"{index}.npy"
 
 
-def forward_to(run: Callable[[], Any], dense: nn.Module, norm: nn.Module) -> Half:
-    """Return the inputs of a dense layer and of the LayerNorm after it; go no further."""
-    taken: dict[nn.Module, Tensor] = {}
+def _given_to(module: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """Return what a run gives a module; go no further."""
+    taken: list[Tensor] = []
 
-    def take(module: nn.Module, arguments: Any) -> None:
-        taken[module] = arguments[0]
-        if module is norm:
-            raise _StopForwardError
+    def take(_: nn.Module, arguments: Any) -> None:
+        taken.append(arguments[0])
+        raise _StopForwardError
 
-    _run_to_stop(run, {dense: take, norm: take})
-    return Half(taken[dense], taken[norm])
+    _run_to_stop(run, {module: take})
+    return taken[0]
 
 
 def _run_to_stop(

@@ -16,47 +16,67 @@ from torch import Tensor
 
 _STRENGTHS = 10.0 ** np.arange(-6.0, 0.5, 0.5)
 """Ridge strengths, relative to the mean of the Gram matrix's diagonal."""
+_ROUNDING = 1e-7
+"""A part of the squared outputs that is within the rounding of their sums, and a margin."""
 _ROWS = 256
 """Rows of the Gram matrix that are computed at once, from the diagonal on."""
 FIRST_STRENGTH = 1e-3
 """Where a search begins that has nothing better to go on from."""
 
 
-class Gram:
-    """Sums over tokens: ``xᵀx``, ``xᵀe`` and ``|e|²``, x with a column of ones."""
+class Sums(NamedTuple):
+    """What a regression needs of its tokens, x with a column of ones."""
 
-    def __init__(self) -> None:
-        self.upper = torch.zeros(())  # (K, K) from the first tokens on, by blocks of rows
-        self.xe = torch.zeros(())  # (K, D)
-        self.ee = 0.0
-
-    def add(self, x: Tensor, error: Tensor) -> None:
-        """Add the tokens of a batch: x (T, K - 1) and what is missing, error (T, D)."""
-        inputs = torch.nn.functional.pad(x, (0, 1), value=1.0).float().cpu()  # (T, K)
-        missing = error.float().cpu()
-        size = inputs.shape[1]
-        if self.upper.ndim == 0:
-            self.upper = torch.zeros(size, size, dtype=torch.float64)
-            self.xe = torch.zeros(size, missing.shape[1], dtype=torch.float64)
-        # Not numpy's product with half the work: its threads and torch's wait for each other
-        # actively, which costs both more than the other half.
-        for start in range(0, size, _ROWS):
-            rows = slice(start, start + _ROWS)
-            self.upper[rows, start:] += inputs[:, rows].T @ inputs[:, start:]
-        self.xe += inputs.T @ missing
-        self.ee += float(missing.double().square().sum())
-
-    @property
-    def xx(self) -> Tensor:
-        """``xᵀx``, (K, K)."""
-        upper = self.upper.triu()
-        return upper + upper.triu(1).T
+    xx: Tensor
+    """``xᵀx``, (K, K)."""
+    xe: Tensor
+    """``xᵀe``, (K, D), of what is missing."""
+    ee: float
+    """``|e|²``; zero where it can't be told from the rounding of the outputs' sums."""
 
     def r2(self, change: Tensor | None) -> float:
         """Return the part of ``|e|²`` that a change (K, D) of the dense layer explains."""
         if change is None:
             return -math.inf
         return float((change * (2 * self.xe - self.xx @ change)).sum()) / self.ee
+
+
+class Gram:
+    """Sums over tokens of inputs x and wanted outputs y: ``xᵀx``, ``xᵀy`` and ``|y|²``."""
+
+    def __init__(self) -> None:
+        self.upper = torch.zeros(())  # (K, K) from the first tokens on, by blocks of rows
+        self.xy = torch.zeros(())  # (K, D)
+        self.yy = 0.0
+        self.finite = True
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add the tokens of a batch: x (T, K - 1) and what the dense layer should give, (T, D)."""
+        inputs = torch.nn.functional.pad(x, (0, 1), value=1.0).float().cpu()  # (T, K)
+        wanted = y.float().cpu()
+        self.finite &= bool((inputs.sum() + wanted.sum()).isfinite())
+        size = inputs.shape[1]
+        if self.upper.ndim == 0:
+            self.upper = torch.zeros(size, size, dtype=torch.float64)
+            self.xy = torch.zeros(size, wanted.shape[1], dtype=torch.float64)
+        # Not numpy's product with half the work: its threads and torch's wait for each other
+        # actively, which costs both more than the other half.
+        for start in range(0, size, _ROWS):
+            rows = slice(start, start + _ROWS)
+            self.upper[rows, start:] += inputs[:, rows].T @ inputs[:, start:]
+        self.xy += inputs.T @ wanted
+        self.yy += float(wanted.double().square().sum())
+
+    def sums(self, dense: Tensor | None = None) -> Sums:
+        """Return the sums for what a dense layer (K, D), bias last, leaves missing."""
+        upper = self.upper.triu()
+        xx = upper + upper.triu(1).T
+        if dense is None:
+            return Sums(xx, self.xy, self.yy)
+        given = xx @ dense  # xᵀ(x W)
+        ee = self.yy - float((dense * (2 * self.xy - given)).sum())
+        is_rounding = not ee > _ROUNDING * self.yy  # also where squares overflowed
+        return Sums(xx, self.xy - given, 0.0 if is_rounding else ee)
 
 
 class Solution(NamedTuple):
@@ -69,7 +89,7 @@ class Solution(NamedTuple):
     strength: float
 
 
-def solve(fit: Gram, held_out: Gram, *, first: float) -> Solution | None:
+def solve(fit: Sums, held_out: Sums, *, first: float) -> Solution | None:
     """Return the solution on all tokens, or None where none explains the held-out ones.
 
     Args:
@@ -80,11 +100,10 @@ def solve(fit: Gram, held_out: Gram, *, first: float) -> Solution | None:
     if held_out.ee == 0:
         return None
     start = int(np.argmin(abs(_STRENGTHS - first)))
-    xx = fit.xx
-    strength, r2 = _climb(lambda each: held_out.r2(_solve(xx, fit.xe, each)), start)
+    strength, r2 = _climb(lambda each: held_out.r2(_solve(fit.xx, fit.xe, each)), start)
     if r2 <= 0:
         return None
-    change = _solve(xx + held_out.xx, fit.xe + held_out.xe, strength)
+    change = _solve(fit.xx + held_out.xx, fit.xe + held_out.xe, strength)
     return None if change is None else Solution(change, r2, strength)
 
 

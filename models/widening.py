@@ -100,7 +100,7 @@ def fit_units(
         gram = Gram()
         for some in rows.split(8192):
             gram.add(activation(hidden[some] @ ffn_input.weight.T + ffn_input.bias), error[some])
-        grams.append(gram)
+        grams.append(gram.sums())
     solution = solve(*grams, first=FIRST_STRENGTH)
     if solution is None:
         return None
