@@ -212,24 +212,38 @@ def _at(counts: Tensor, values: Tensor) -> Tensor:
 
 
 def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]) -> Fit:
-    """Fit the FFN's output, then the extra units to what is left, then all of it together."""
+    """Fit the FFN's output, extra units included where there are some."""
     dense = layer.get_submodule(walk.architecture.ffn_output)
     gram = walk.ffn_gram(layer)
-    unchanged = _transposed(dense)
-    fit = _fit_site(dense, gram, number, "ffn", before)
     if not walk.extra_units:
-        return fit
-    missing = gram[True].sums(unchanged).ee
+        return _fit_site(dense, gram, number, "ffn", before)
+    missing = gram[True].sums(_transposed(dense)).ee
+    if _fit_extra_units(layer, dense, gram, walk):
+        gram = walk.ffn_gram(layer)
+    left = gram[True].sums(_transposed(dense)).ee
+    fit = _fit_site(dense, gram, number, "ffn", before)
+    return replace(fit, r2=1 - (1 - fit.r2) * left / missing) if missing else fit
+
+
+def _fit_extra_units(
+    layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: _Walk
+) -> bool:
+    """Give the extra units what a regression without the held-out tokens leaves over, if anything.
+
+    The dense layer then stands at that regression, for one on all units to go on from.
+    """
+    unchanged = _transposed(dense)
+    solution = solve(gram[False].sums(unchanged), gram[True].sums(unchanged), first=FIRST_STRENGTH)
+    if solution is not None:
+        _set(dense, unchanged + solution.unseeing)
     units = fit_units(
         *_left_over(dense, walk), activation=walk.activation, units=walk.extra_units, seed=walk.seed
     )
-    if units is None or missing == 0:
-        return fit
+    if units is None:
+        _set(dense, unchanged)
+        return False
     set_units(layer, walk.architecture, *units)
-    gram = walk.ffn_gram(layer)
-    left = gram[True].sums(_transposed(dense)).ee
-    joint = _fit_site(dense, gram, number, "ffn", [*before, fit])
-    return replace(joint, r2=1 - (1 - joint.r2) * left / missing)
+    return True
 
 
 def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
@@ -282,9 +296,7 @@ def _fit_site(
     solution = solve(grams[False].sums(weights), grams[True].sums(weights), first=first)
     if solution is None:
         return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
-    weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
-    weight.add_(solution.change[:-1].T.to(weight))
-    bias.add_(solution.change[-1].to(bias))
+    _set(dense, weights + solution.change)
     return Fit(layer=layer, site=site, r2=solution.r2, ridge=solution.strength)
 
 
@@ -292,3 +304,9 @@ def _transposed(dense: nn.Module) -> Tensor:
     """Return a dense layer's weight and, in the last row, its bias: (K, D), float64."""
     weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
     return torch.cat([weight.T, bias[None]]).double().cpu()
+
+
+def _set(dense: nn.Module, transposed: Tensor) -> None:
+    """Set a dense layer to what `_transposed` returns."""
+    dense.get_parameter("weight").copy_(transposed[:-1].T)
+    dense.get_parameter("bias").copy_(transposed[-1])

@@ -84,8 +84,10 @@ class Solution(NamedTuple):
 
     change: Tensor
     """(K, D): what to add to the transposed weight, and in its last row to the bias."""
+    unseeing: Tensor
+    """The same, (K, D), of the fit without the held-out tokens."""
     r2: float
-    """On the held-out tokens, of the fit without them."""
+    """Of that one, on the held-out tokens."""
     strength: float
 
 
@@ -100,11 +102,18 @@ def solve(fit: Sums, held_out: Sums, *, first: float) -> Solution | None:
     if held_out.ee == 0:
         return None
     start = int(np.argmin(abs(_STRENGTHS - first)))
-    strength, r2 = _climb(lambda each: held_out.r2(_solve(fit.xx, fit.xe, each)), start)
-    if r2 <= 0:
-        return None
+    tried: dict[float, Tensor | None] = {}
+
+    def r2_of(strength: float) -> float:
+        tried[strength] = _solve(fit.xx, fit.xe, strength)
+        return held_out.r2(tried[strength])
+
+    strength, r2 = _climb(r2_of, start)
     change = _solve(fit.xx + held_out.xx, fit.xe + held_out.xe, strength)
-    return None if change is None else Solution(change, r2, strength)
+    unseeing = tried[strength]
+    if r2 <= 0 or change is None or unseeing is None:
+        return None
+    return Solution(change, unseeing, r2, strength)
 
 
 def _climb(r2_of: Callable[[float], float], first: int) -> tuple[float, float]:
