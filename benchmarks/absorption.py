@@ -9,7 +9,6 @@ compared with the teacher on the test split; rows go to a JSON file and to pictu
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -143,8 +142,9 @@ def variants(study: Study, sizes: list[int], half: tuple[int, ...]) -> Iterator[
     most = sizes[-1]
     for texts in (most // 2, most):
         yield study.student(distill=texts)
-    for rate in (1e-5, 3e-5):
-        yield study.student(absorb=most, distill=most, learning_rate=rate)
+    yield study.student(absorb=most, distill=most, learning_rate=5e-6)
+    if not half:
+        return
     yield study.student(absorb=most, layers=half)
     yield study.student(distill=most, layers=half)
     yield study.student(absorb=most, distill=most, layers=half, learning_rate=3e-5)
@@ -158,12 +158,16 @@ def peak_memory(study: Study, texts: int) -> float:
         path.write_text("\n".join(line.replace("\n", " ") for line in lines), encoding="utf-8")
         command = [sys.executable, "-m", "flows.cli", "absorb", str(study.teacher.folder)]
         command += ["--texts", str(path), "--out", str(Path(folder) / "student")]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(f"absorb ended with {process.returncode}")
-    return usage.ru_maxrss / 1024
+        # A process between: what a child inherits of this one's peak would hide its own.
+        between = (
+            "import resource as r, subprocess as s, sys\n"
+            "s.run(sys.argv[1:], check=True, stdout=s.DEVNULL)\n"
+            "print(r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", between, *command], check=True, stdout=subprocess.PIPE, text=True
+        )
+    return int(found.stdout) / 1024
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -180,6 +184,8 @@ def draw(rows: list[Row], path: Path) -> None:
     texts.plot([row["absorb"] for row in absorbed], agreement, marker="o")
     texts.set(title="Agreement before any gradient step, %", xlabel="unlabelled texts")
     texts.set_xscale("log")
+    texts.set_xticks([row["absorb"] for row in absorbed], [f"{r['absorb']:,}" for r in absorbed])
+    texts.minorticks_off()
     kinds = {
         "absorb": absorbed,
         "distil": [row for row in full if row["distill"] and not row["absorb"]],
@@ -200,7 +206,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Path of the results, without ending.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
     sizes: Annotated[str, typer.Option(help="Numbers of unlabelled texts.")] = "250,1000,4000",
-    layers: Annotated[str, typer.Option(help="Layers of the small student.")] = "0,2,4",
+    layers: Annotated[
+        str, typer.Option(help="Layers of the small student; none leaves it out.")
+    ] = "0,2,4",
 ) -> None:
     """Measure absorption on a config's teacher."""
     study = Study.of(load_config(config, overrides or []))
@@ -209,7 +217,7 @@ def main(
     result: Row = {"teacher": quality, "test_texts": len(study.test), "rows": []}
     rows: list[Row] = []
     out.parent.mkdir(parents=True, exist_ok=True)
-    for row in variants(study, counts, tuple(int(layer) for layer in layers.split(","))):
+    for row in variants(study, counts, tuple(map(int, filter(None, layers.split(","))))):
         rows.append(row)
         print({name: value for name, value in row.items() if name != "sites"}, flush=True)
         write_atomic(out.with_suffix(".json"), json.dumps(result | {"rows": rows}, indent=1))

@@ -160,6 +160,44 @@ def absorb(
     print_absorption(facts, out, Console())
 
 
+@app.command("import-adapter")
+def import_adapter(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders that the adapters library saved, one an adapter.")
+    ],
+    backbone: Annotated[
+        str, typer.Option(help="Hub id or path of the model that they were trained in.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the teacher.")],
+    fusion: Annotated[
+        Path | None, typer.Option(help="Folder of the AdapterFusion over several adapters.")
+    ] = None,
+    together: Annotated[
+        Literal["stack", "average"] | None,
+        typer.Option(help="How several adapters work together without AdapterFusion."),
+    ] = None,
+    max_length: Annotated[int, typer.Option(min=4, help="Longest input, in tokens.")] = 128,
+    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
+) -> None:
+    """Make a teacher of AdapterHub checkpoints: adapters, head and AdapterFusion."""
+    _prepare_environment(verbose=verbose)
+    _prepare_terminal(verbose=verbose)
+    from pipeline.import_adapter import import_adapter as import_them
+
+    teacher = import_them(
+        folders,
+        out,
+        backbone=backbone,
+        fusion=fusion,
+        together=together,
+        max_length=max_length,
+    )
+    console = Console(soft_wrap=True)
+    console.print(f"labels: {', '.join(teacher.labels)}", markup=False)
+    console.print(f"teacher: {out}", markup=False)
+    console.print(f"next: adapter-distill absorb {out} --texts FILE --out STUDENT", markup=False)
+
+
 @app.command("config")
 def show_config(
     config: Annotated[

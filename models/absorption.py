@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 from transformers.activations import ACT2FN
 
+from models.adapters import ADAPTER
 from models.architectures import Architecture
 from models.layerwise import Run, Side, Spill, ffn
 from models.ridge import FIRST_STRENGTH, Gram, solve
@@ -170,7 +171,9 @@ def _absorb_layer(
         )
     )
     # What comes after the block's last LayerNorm is what the student's must give.
-    ffn_norm.load_state_dict(block.layers[-1].get_submodule(architecture.ffn_norm).state_dict())
+    last_norm = block.layers[-1].get_submodule(architecture.ffn_norm)
+    for name, parameter in ffn_norm.named_parameters():
+        parameter.copy_(last_norm.get_parameter(name))
     is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
     counting = [_counting(batch["attention_mask"], is_last=is_last) for batch in walk.batches]
 
@@ -263,22 +266,38 @@ def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
 
 def _teacher_sums(block: _Block, run: Run, counts: Tensor, walk: _Walk, index: int) -> Tensor:
     """Move a batch through a block; return the sums after the kept layer's attention, (T, D)."""
-    architecture = walk.architecture
-    wanted = total = torch.zeros(())
+    sums: dict[str, Tensor] = {}
     for layer in block.layers:
-        needed = counts if layer is block.layers[-1] else run.mask
-        attention_norm, ffn_norm = (
-            layer.get_submodule(path)
-            for path in (architecture.attention_norm, architecture.ffn_norm)
-        )
-        total = run.attention(layer, attention_norm)
+        norms = {"ffn": layer.get_submodule(walk.architecture.ffn_norm)}
         if layer is block.kept:
-            wanted = total[counts]
-        total = ffn(layer, attention_norm(total[needed]), architecture, ffn_norm)
-        run.hidden = _at(needed, ffn_norm(total))
+            norms["attention"] = layer.get_submodule(walk.architecture.attention_norm)
+        handles = [
+            norm.register_forward_hook(
+                lambda norm, arguments, output, name=name: sums.__setitem__(
+                    name, _sum_that_gives(output[counts], norm, arguments[0][counts])
+                )
+            )
+            for name, norm in norms.items()
+        ]
+        output = layer(run.hidden, *run.arguments, **run.keywords)
+        for handle in handles:
+            handle.remove()
+        run.hidden = output[0] if isinstance(output, tuple) else output
     walk.teacher.hidden.write(index, run.hidden)
-    walk.sums.write(index, total)
-    return wanted
+    walk.sums.write(index, sums["ffn"])
+    return sums["attention"]
+
+
+def _sum_that_gives(output: Tensor, norm: nn.Module, total: Tensor) -> Tensor:
+    """Return the sum whose LayerNorm is the output: what it was given, if nothing hangs behind it.
+
+    What an adapter behind it adds is taken back through its scale and the sum's own spread.
+    """
+    if not hasattr(norm, ADAPTER):
+        return total
+    normalised: Tensor = norm.forward(total)
+    spread = total.std(dim=-1, correction=0, keepdim=True)
+    return total + (output - normalised) * spread / norm.get_parameter("weight")
 
 
 def _fit_site(

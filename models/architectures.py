@@ -1,27 +1,22 @@
 """Where adapters sit in each architecture: a table, so that transformers stays unedited.
 
 A new architecture is one entry: where its layers are, and inside a layer the dense module that
-ends attention, the two of the FFN, the LayerNorm after each half, how the FFN half is called, the
-module a parallel adapter hangs on; how the head makes logits of the last hidden states; and what
-the config calls the FFN's size and activation. What is needed of it: the dense modules that end
+ends attention, the two of the FFN, the LayerNorm after each half, and how the FFN half is called;
+how the head makes logits of the last hidden states; and what the config calls the FFN's size and
+activation. What is needed of it: the dense modules that end
 attention and the FFN are followed by dropout, residual sum and LayerNorm (post-LN), and the head
 looks at the first token alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class ParallelSite(Enum):
-    """How the module that a parallel adapter hangs on gets the FFN's input."""
-
-    RESIDUAL_ARGUMENT = "it is called with (FFN units, FFN input)"
-    FFN_ARGUMENT = "it is the FFN, called with its input"
+Position = Literal["attention", "ffn"]
+"""Half of a layer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +34,6 @@ class Architecture:
     head: Callable[[nn.Module, Tensor], Tensor]
     """(classifier, the backbone's last hidden states (B, T, D)) -> logits (B, C); it looks at the
     first token alone."""
-    parallel_module: str
-    parallel_site: ParallelSite
     ffn_size_setting: str
     """Name, in the model's config, of the number of FFN units."""
     activation_setting: str
@@ -52,6 +45,19 @@ class Architecture:
         if not isinstance(layers, nn.ModuleList):
             raise TypeError(f"{self.layer_list} is a {type(layers).__name__}, not a list of layers")
         return layers
+
+    def site(self, layer: nn.Module, position: Position) -> tuple[nn.Module, nn.Module]:
+        """Return the dense module that ends a half of a layer, and the LayerNorm after the sum."""
+        paths = {
+            "attention": (self.attention_output, self.attention_norm),
+            "ffn": (self.ffn_output, self.ffn_norm),
+        }
+        dense, norm = (layer.get_submodule(path) for path in paths[position])
+        return dense, norm
+
+    def residual_source(self, layer: nn.Module, position: Position) -> nn.Module:
+        """Return the module whose input is added to what a half's dense module gives."""
+        return layer if position == "attention" else layer.get_submodule(self.ffn_input)
 
     def hidden_size(self, backbone: nn.Module) -> int:
         """Return D, read from the first layer's FFN output."""
@@ -83,6 +89,11 @@ def _sequence_head(model: Any, hidden: Tensor) -> Tensor:
     return logits
 
 
+def _context_head(model: Any, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(model.dropout(model.pooler(hidden)))
+    return logits
+
+
 def _distilbert_head(model: Any, hidden: Tensor) -> Tensor:
     units = F.relu(model.pre_classifier(hidden[:, 0]))  # (B, D)
     logits: Tensor = model.classifier(model.dropout(units))
@@ -98,8 +109,6 @@ _BERT = Architecture(
     ffn_norm="output.LayerNorm",
     ffn_half=_bert_ffn_half,
     head=_pooled_head,
-    parallel_module="output",
-    parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
 )
@@ -111,6 +120,7 @@ ARCHITECTURES = {
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "electra": _ROBERTA,
+    "deberta-v2": replace(_BERT, head=_context_head),
     "mpnet": Architecture(
         layer_list="encoder.layer",
         attention_output="attention.attn.o",
@@ -120,8 +130,6 @@ ARCHITECTURES = {
         ffn_norm="output.LayerNorm",
         ffn_half=_bert_ffn_half,
         head=_sequence_head,
-        parallel_module="output",
-        parallel_site=ParallelSite.RESIDUAL_ARGUMENT,
         ffn_size_setting="intermediate_size",
         activation_setting="hidden_act",
     ),
@@ -134,8 +142,6 @@ ARCHITECTURES = {
         ffn_norm="output_layer_norm",
         ffn_half=_distilbert_ffn_half,
         head=_distilbert_head,
-        parallel_module="ffn",
-        parallel_site=ParallelSite.FFN_ARGUMENT,
         ffn_size_setting="hidden_dim",
         activation_setting="activation",
     ),

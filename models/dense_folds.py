@@ -22,15 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.adapters import BottleneckAdapter
+from models.bottleneck import BottleneckAdapter
 
-_NAMES_IN_TRANSFORMERS = {
-    "relu": {"relu"},
-    "gelu": {"gelu", "gelu_python"},
-    "silu": {"silu", "swish"},
-    "linear": {"linear"},
-}
-"""For an adapter's activation, what a model's config calls the very same function."""
+_SAME_FUNCTION = (
+    {"gelu", "gelu_python"},
+    {"silu", "swish"},
+    {"gelu_new", "gelu_accurate"},
+)
+"""Names in transformers of one and the same activation."""
 
 _DIFFERENCE_IS_LINEAR = {
     "relu",
@@ -69,29 +68,39 @@ class Dense(NamedTuple):
 
 def sequential_obstacle(adapter: BottleneckAdapter) -> str | None:
     """Say why `fold_sequential` does not take an adapter; None if it does."""
-    if adapter.activation == "linear":
-        return None
+    activation = adapter.settings.activation
+    if activation == "linear":
+        return _extras(adapter)
     return (
         "A sequential adapter folds into the dense layer before it only if it is linear, and this "
-        f"one's activation is {adapter.activation!r}."
+        f"one's activation is {activation!r}."
     )
 
 
 def parallel_obstacle(adapter: BottleneckAdapter, ffn_activation: str) -> str | None:
     """Say why `fold_parallel` does not take an adapter; None if it does."""
-    if adapter.residual:
-        return "A parallel adapter folds into the FFN only without a residual of its own."
     if not _signs(adapter, ffn_activation):
         return (
-            f"A parallel adapter with the activation {adapter.activation!r} is no sum of units of "
-            f"this FFN, whose activation is {ffn_activation!r}."
+            f"A parallel adapter with the activation {adapter.settings.activation!r} is no sum of "
+            f"units of this FFN, whose activation is {ffn_activation!r}."
         )
-    return None
+    return _extras(adapter)
+
+
+def _extras(adapter: BottleneckAdapter) -> str | None:
+    form = adapter.settings
+    extras = {
+        "a LayerNorm of its own": form.norm_before or form.norm_after,
+        "a gate": form.gate,
+        "Kronecker products": form.kronecker_factors is not None,
+    }
+    found = [name for name, is_there in extras.items() if is_there]
+    return f"An adapter with {' and '.join(found)} has no exact fold." if found else None
 
 
 def units_needed(adapter: BottleneckAdapter, ffn_activation: str) -> int:
     """Return how many FFN units do what a parallel adapter does."""
-    return adapter.down.out_features * len(_signs(adapter, ffn_activation))
+    return adapter.settings.bottleneck_size * len(_signs(adapter, ffn_activation))
 
 
 @torch.no_grad()
@@ -110,8 +119,7 @@ def fold_sequential(dense: Dense, adapters: Sequence[BottleneckAdapter]) -> Dens
         _refuse(sequential_obstacle(adapter))
         down, up = _projections(adapter)
         matrix = up.weight @ down.weight  # (D, D)
-        if adapter.residual:
-            matrix.diagonal().add_(1.0)
+        matrix.diagonal().add_(1.0)  # the residual
         weight = matrix @ weight
         bias = matrix @ bias + up.weight @ down.bias + up.bias
     return Dense(weight.to(dense.weight), bias.to(dense.bias))
@@ -171,9 +179,11 @@ def _refuse(obstacle: str | None) -> None:
 
 def _signs(adapter: BottleneckAdapter, ffn_activation: str) -> Sequence[int]:
     """Return the signs of the FFN units that stand for one bottleneck unit; empty: none do."""
-    if ffn_activation in _NAMES_IN_TRANSFORMERS[adapter.activation]:
+    activation = adapter.settings.activation
+    same = next((names for names in _SAME_FUNCTION if activation in names), {activation})
+    if ffn_activation in same:
         return (1,)
-    if adapter.activation == "linear" and ffn_activation in _DIFFERENCE_IS_LINEAR:
+    if activation == "linear" and ffn_activation in _DIFFERENCE_IS_LINEAR:
         return (1, -1)
     return ()
 
@@ -181,4 +191,5 @@ def _signs(adapter: BottleneckAdapter, ffn_activation: str) -> Sequence[int]:
 def _projections(adapter: BottleneckAdapter) -> tuple[Dense, Dense]:
     """Return the down- and the up-projection in float64, the scaling multiplied into the latter."""
     down, up = Dense.of(adapter.down).double(), Dense.of(adapter.up).double()
-    return down, Dense(adapter.scaling * up.weight, adapter.scaling * up.bias)
+    scaling = torch.as_tensor(adapter.scaling).detach().to(up.bias)
+    return down, Dense(scaling.reshape(-1, 1) * up.weight, scaling * up.bias)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.adapters import ADAPTER, BottleneckAdapter, is_adapter_parameter
-from models.architectures import Architecture
+from models.adapters import ADAPTER, AdapterSettings, AdapterSite, is_adapter_parameter
+from models.architectures import Architecture, Position
+from models.bottleneck import BottleneckAdapter
 from models.dense_folds import (
     Dense,
     fold_parallel,
@@ -83,38 +84,62 @@ def fold(teacher: PreTrainedModel, architecture: Architecture) -> PreTrainedMode
 
 
 class _Adapters(NamedTuple):
-    """The adapters of one layer, by what they change: none or one each."""
+    """The active adapters of one layer, by what they change, in their order."""
 
-    attention: tuple[BottleneckAdapter, ...]
+    attention: list[BottleneckAdapter]
     """After attention's output."""
-    ffn: tuple[BottleneckAdapter, ...]
+    ffn: list[BottleneckAdapter]
     """After the FFN's output."""
-    parallel: tuple[BottleneckAdapter, ...]
+    parallel: list[BottleneckAdapter]
     """Beside the FFN."""
+    misplaced: list[str]
+    """What there is beside those, in sentences."""
 
     @classmethod
     def of(cls, layer: nn.Module, architecture: Architecture) -> "_Adapters":
         """Find a layer's adapters."""
-        return cls(
-            attention=_adapters_on(layer.get_submodule(architecture.attention_output)),
-            ffn=_adapters_on(layer.get_submodule(architecture.ffn_output)),
-            parallel=_adapters_on(layer.get_submodule(architecture.parallel_module)),
-        )
+        found = cls([], [], [], [])
+        places: dict[Position, list[BottleneckAdapter]] = {
+            "attention": found.attention,
+            "ffn": found.ffn,
+        }
+        for position, after_dense in places.items():
+            dense, norm = architecture.site(layer, position)
+            if _active_in(norm):
+                found.misplaced.append("An adapter behind a LayerNorm has no exact fold.")
+            stacked = _active_in(dense)
+            if stacked is None:
+                found.misplaced.append("Adapters fold exactly alone or stacked, not mixed.")
+            for adapter, settings in stacked or ():
+                if settings.sees == "input" and position == "ffn":
+                    found.parallel.append(adapter)
+                elif settings.sees == "output" and settings.residual != "sum":
+                    after_dense.append(adapter)
+                    if found.parallel:
+                        found.misplaced.append("An adapter after a parallel one does not fold.")
+                else:
+                    found.misplaced.append(
+                        f"An adapter at {position} that sees the {settings.sees} with the "
+                        f"{settings.residual} as its residual has no exact fold."
+                    )
+        return found
 
     def obstacles(self, ffn_activation: str) -> Iterator[str]:
         """Yield a sentence for every adapter that has no exact fold."""
         found = [sequential_obstacle(adapter) for adapter in (*self.attention, *self.ffn)]
         found += [parallel_obstacle(adapter, ffn_activation) for adapter in self.parallel]
         yield from (obstacle for obstacle in found if obstacle is not None)
+        yield from self.misplaced
 
 
-def _adapters_on(module: nn.Module) -> tuple[BottleneckAdapter, ...]:
-    adapter = getattr(module, ADAPTER, None)
-    if adapter is None:
-        return ()
-    if not isinstance(adapter, BottleneckAdapter):
-        raise TypeError(f"expected a BottleneckAdapter, found {type(adapter).__name__}")
-    return (adapter,)
+def _active_in(module: nn.Module) -> list[tuple[BottleneckAdapter, AdapterSettings]] | None:
+    """Return a module's active adapters in their order; None where they are not just stacked."""
+    site = getattr(module, ADAPTER, None)
+    if site is None:
+        return []
+    if not isinstance(site, AdapterSite):
+        raise TypeError(f"expected an AdapterSite, found {type(site).__name__}")
+    return site.stacked()
 
 
 def _ffn_activation(model: PreTrainedModel, architecture: Architecture) -> str:

@@ -21,8 +21,15 @@ from transformers import (
     set_seed,
 )
 
-from models.adapters import insert_adapters
+from models.adapters import (
+    AdapterSettings,
+    add_adapter,
+    add_fusion,
+    insert_adapters,
+    set_active,
+)
 from models.architectures import Architecture, UnknownArchitectureError, architecture_of
+from models.composition import Composition, FusionSettings
 from models.objective import Objective
 from models.teacher import count_parameters, load_trained_tensors, trained_tensors
 from pipeline.artifacts import sha256_file, sha256_json
@@ -50,11 +57,22 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImportedAdapters:
+    """Adapters that were trained elsewhere, and how they work together."""
+
+    adapters: dict[str, AdapterSettings]
+    """By name."""
+    active: Composition
+    fusion: FusionSettings | None = None
+    """Of the AdapterFusion in it, where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherDescription:
     """What a teacher's folder says of it, beside its tensors."""
 
     labels: tuple[str, ...]
-    adapter: AdapterConfig | None
+    adapter: AdapterConfig | ImportedAdapters | None
     backbone: str
     """Reference of its backbone."""
     backbone_digest: str
@@ -152,13 +170,20 @@ def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedToke
     return cast(PreTrainedTokenizerBase, tokenizer)
 
 
-def add_adapters(model: PreTrainedModel, adapter: AdapterConfig) -> None:
-    """Hang new adapters on a classifier's backbone, in place.
+def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapters) -> None:
+    """Hang new adapters on a classifier's backbone, in place, and activate them.
 
     Raises:
         InputError: when no adapter sites are known for the architecture.
     """
-    insert_adapters(model.base_model, find_architecture(model), **adapter.model_dump())
+    architecture = find_architecture(model)
+    if isinstance(adapter, AdapterConfig):
+        insert_adapters(model.base_model, architecture, **adapter.model_dump())
+        return
+    for name, settings in adapter.adapters.items():
+        add_adapter(model.base_model, architecture, name, settings)
+    add_fusion(model.base_model, adapter.active, adapter.fusion)
+    set_active(model.base_model, adapter.active)
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
@@ -179,7 +204,7 @@ def save_teacher(
     *,
     checkpoint: Checkpoint,
     labels: tuple[str, ...],
-    adapter: AdapterConfig | None,
+    adapter: AdapterConfig | ImportedAdapters | None,
     max_length: int,
 ) -> None:
     """Write what the teacher adds to its backbone, and how to build it."""
@@ -205,7 +230,7 @@ def read_teacher(folder: Path) -> TeacherDescription:
     if missing:
         raise InputError(
             f"{folder} is not a teacher: it has no {' and no '.join(missing)}. Give the folder of "
-            "a finetune stage, such as runs/latest/finetune."
+            "a finetune stage, such as runs/latest/finetune, or of import-adapter."
         )
     try:
         return _DESCRIPTION.validate_json((folder / TEACHER_FACTS).read_bytes())

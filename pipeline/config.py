@@ -106,9 +106,6 @@ class AdapterConfig(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout probability on the bottleneck's units while training."""
 
-    residual: bool = True
-    """Add the adapter's input to its output. Off only for experiments: it trains badly."""
-
 
 class ModelConfig(Section):
     """A pretrained transformer."""

@@ -121,12 +121,7 @@ def _insert(
             f"bottleneck_size {size} is over half of the hidden size {hidden_size}: the adapters "
             "are no bottleneck, and cost as much as training the layers; 1/16 to 1/4 is usual"
         )
-    if not adapter.residual and adapter.kind != "parallel":
-        notes.append(
-            "residual is off: each adapter replaces its input instead of adding to it, and what "
-            f"the backbone knows is lost at the start (its logits move by {moved:.0%})"
-        )
-    elif moved > 0.1:
+    if moved > 0.1:
         notes.append(
             f"initialisation {adapter.initialisation!r} moves the backbone's logits by {moved:.0%} "
             "before any training; zero_up starts at exactly the backbone's own"

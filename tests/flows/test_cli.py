@@ -312,3 +312,28 @@ def test_absorb_refuses_bad_input(cli, smoke_run, texts_file, tmp_path, option, 
     assert code == 2
     assert problem in " ".join(errors.split())
     assert not (tmp_path / "student").exists()
+
+
+def test_imported_adapter_is_absorbed(cli, hub_adapter, tiny_checkpoint, texts_file, tmp_path):
+    adapter = hub_adapter(tmp_path / "adapter", "task")
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+
+    code, printed, _ = cli(
+        "import-adapter", adapter, "--backbone", tiny_checkpoint, "--out", teacher
+    )
+
+    assert code == 0
+    assert "labels: negative, positive" in printed
+    code, printed, errors = cli("absorb", teacher, "--texts", texts_file, "--out", student)
+    assert code == 0, errors
+    assert (student / "model.safetensors").is_file()
+
+
+def test_import_refuses_what_is_no_adapter(cli, tiny_checkpoint, tmp_path):
+    code, _, errors = cli(
+        "import-adapter", tmp_path, "--backbone", tiny_checkpoint, "--out", tmp_path / "teacher"
+    )
+
+    assert code == 2
+    assert "saved with its classification head, found 0" in " ".join(errors.split())
+    assert not (tmp_path / "teacher").exists()

@@ -10,8 +10,17 @@ from transformers import BatchEncoding
 
 from models import layerwise
 from models.absorption import absorb
-from models.adapters import insert_adapters, is_adapter_parameter
+from models.adapters import (
+    AdapterSettings,
+    add_adapter,
+    add_fusion,
+    insert_adapters,
+    is_adapter_parameter,
+    set_active,
+)
 from models.architectures import ARCHITECTURES, architecture_of
+from models.bottleneck import BottleneckSettings
+from models.composition import Average, Fuse
 from models.student import adapter_traces
 from models.widening import widen_ffn
 
@@ -43,12 +52,16 @@ def with_adapters(model, kind="houlsby", *, std=0.1, seed=0):
     teacher = copy.deepcopy(model)
     architecture = architecture_of(model.config.model_type)
     insert_adapters(teacher.base_model, architecture, kind=kind, bottleneck_size=4)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in teacher.named_parameters():
-            if is_adapter_parameter(name):
-                parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
+    randomise(teacher, std=std, seed=seed)
     return teacher
+
+
+@torch.no_grad()
+def randomise(teacher, *, std=0.1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in teacher.named_parameters():
+        if is_adapter_parameter(name):
+            parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
 
 
 def run(teacher, student, batches, held_out=HELD_OUT, **options):
@@ -108,6 +121,43 @@ def test_random_adapters_are_mostly_absorbed(
     assert gap(teacher, student, unseen) < before / 2
     assert all(fit.r2 > 0.8 for fit in fits if fit.site == "ffn")
     assert adapter_traces(student) == []
+
+
+IMPORTED = {
+    "seq_bn": AdapterSettings(
+        form=BottleneckSettings(bottleneck_size=4), attention=False, ffn=True, sees="normalised"
+    ),
+    "behind the norm": AdapterSettings(
+        form=BottleneckSettings(bottleneck_size=4, scaling="channel"),
+        attention=False,
+        ffn=True,
+        after_norm=True,
+    ),
+    "gate": AdapterSettings(
+        form=BottleneckSettings(bottleneck_size=4, gate=True), attention=True, ffn=True
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IMPORTED)
+@pytest.mark.parametrize("mix", [None, Average, Fuse])
+def test_imported_adapters_and_their_compositions_are_mostly_absorbed(
+    tiny_classifier, four_batches, token_batch, case, mix
+):
+    student = tiny_classifier("bert")
+    teacher = copy.deepcopy(student)
+    for name in ("a", "b"):
+        add_adapter(teacher.base_model, architecture_of("bert"), name, IMPORTED[case])
+    composition = mix(("a", "b")) if mix else "a"
+    add_fusion(teacher.base_model, composition)
+    set_active(teacher.base_model, composition)
+    randomise(teacher)
+    unseen = token_batch(student, (11, 17, 14, 20), seed=9)
+    before = gap(teacher, student, unseen)
+
+    run(teacher, student, four_batches(student))
+
+    assert gap(teacher, student, unseen) < before / 2
 
 
 def test_only_the_dense_layers_of_the_student_change(tiny_classifier, four_batches):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.activations import ACT2FN
 
-from models.adapters import BottleneckAdapter
+from models.bottleneck import BottleneckAdapter, BottleneckSettings
 from models.dense_folds import (
     Dense,
     fold_parallel,
@@ -19,17 +19,16 @@ WITH_WEIGHTS = {"prelu", "xielu"}
 FFN_ACTIVATIONS = sorted(set(ACT2FN) - WITH_WEIGHTS)
 
 
-def random_adapter(bottleneck_size, activation, *, seed=0, scaling=1.0, residual=False):
+def random_adapter(bottleneck_size, activation, *, seed=0, scaling=1.0, **settings):
     torch.manual_seed(seed)
-    adapter = BottleneckAdapter(
-        6,
+    form = BottleneckSettings(
         bottleneck_size=bottleneck_size,
         activation=activation,
-        initialisation="zero_up",
         scaling=scaling,
         dropout=0.5,
-        residual=residual,
+        **settings,
     )
+    adapter = BottleneckAdapter(6, form)
     for parameter in adapter.parameters():
         nn.init.normal_(parameter)
     return adapter.double().eval()
@@ -65,7 +64,8 @@ def test_several_parallel_adapters_are_concatenated():
 
     wide = fold_parallel(*FFN, adapters, activation="gelu", units=10 + 3 + 4 + 5)
 
-    torch.testing.assert_close(run_ffn(wide, x), run_ffn(FFN, x) + sum(a(x) for a in adapters))
+    changes = sum(adapter.change(x) for adapter in adapters)
+    torch.testing.assert_close(run_ffn(wide, x), run_ffn(FFN, x) + changes)
     assert [tuple(dense.weight.shape) for dense in wide] == [(22, 6), (6, 22)]
 
 
@@ -87,26 +87,21 @@ def test_too_few_units_are_refused():
 
 def test_several_sequential_adapters_are_folded_in_their_order():
     dense = random_dense(6, 10, seed=1)
-    first = random_adapter(3, "linear", seed=2, scaling=0.5, residual=True)
+    first = random_adapter(3, "linear", seed=2, scaling=0.5)
     second = random_adapter(4, "linear", seed=3)
     x = random_inputs(4, 10)
 
     folded = fold_sequential(dense, [first, second])
 
-    torch.testing.assert_close(F.linear(x, *folded), second(first(F.linear(x, *dense))))
+    h = F.linear(x, *dense)
+    h = first(h, h)
+    torch.testing.assert_close(F.linear(x, *folded), second(h, h))
 
 
 def test_sequential_fold_by_hand():
     dense = Dense(torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 1.0]))
-    adapter = BottleneckAdapter(
-        2,
-        bottleneck_size=1,
-        activation="linear",
-        initialisation="zero_up",
-        scaling=2.0,
-        dropout=0.0,
-        residual=True,
-    )
+    form = BottleneckSettings(bottleneck_size=1, activation="linear", scaling=2.0)
+    adapter = BottleneckAdapter(2, form)
     with torch.no_grad():
         adapter.down.weight.copy_(torch.tensor([[1.0, 1.0]]))
         adapter.down.bias.fill_(0.5)
@@ -142,7 +137,7 @@ def test_parallel_fold_is_exact_or_refused(ffn_activation, activation):
     wide = fold_parallel(*FFN, [adapter], activation=ffn_activation, units=units)
 
     function = ACT2FN[ffn_activation]
-    expected = run_ffn(FFN, x, function) + adapter(x)
+    expected = run_ffn(FFN, x, function) + adapter.change(x)
     torch.testing.assert_close(run_ffn(wide, x, function), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -173,16 +168,31 @@ def test_linear_parallel_adapter_is_no_sum_of_other_units(ffn_activation):
     assert units_needed(random_adapter(3, "linear"), ffn_activation) == 0
 
 
-def test_parallel_adapter_with_a_residual_is_refused():
-    adapter = random_adapter(3, "gelu", residual=True)
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"norm_after": True}, "a LayerNorm of its own"), ({"gate": True}, "a gate")],
+)
+def test_adapter_with_more_than_projections_is_refused(settings, name):
+    adapter = random_adapter(3, "linear", **settings)
 
-    with pytest.raises(ValueError, match="only without a residual of its own"):
-        fold_parallel(*FFN, [adapter], activation="gelu", units=13)
+    assert name in sequential_obstacle(adapter)
+    assert name in parallel_obstacle(adapter, "gelu")
+
+
+@pytest.mark.parametrize("scaling", ["learned", "channel"])
+def test_learned_scaling_is_folded(scaling):
+    adapter = random_adapter(3, "linear", scaling=scaling)
+    x = random_inputs(4, 10)
+
+    folded = fold_sequential(FFN[1], [adapter])
+
+    given = F.linear(x, *FFN[1])
+    torch.testing.assert_close(F.linear(x, *folded), adapter(given, given))
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
 def test_sequential_adapter_that_is_not_linear_is_refused(activation):
-    adapter = random_adapter(3, activation, residual=True)
+    adapter = random_adapter(3, activation)
 
     assert f"activation is {activation!r}" in sequential_obstacle(adapter)
     with pytest.raises(ValueError, match=f"only if it is linear, .* is '{activation}'"):

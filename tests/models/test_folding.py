@@ -1,12 +1,20 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from models.adapters import BottleneckAdapter, insert_adapters, is_adapter_parameter
+from models.adapters import (
+    add_adapter,
+    insert_adapters,
+    is_adapter_parameter,
+    set_active,
+    settings_of,
+)
 from models.architectures import ARCHITECTURES, architecture_of
+from models.composition import Average, Stack
 from models.folding import FoldPlan, fold, plan_fold
 from models.student import adapter_traces
 
@@ -27,12 +35,16 @@ def adapt(model, kind, activation, **settings):
     architecture = architecture_of(model.config.model_type)
     settings = {"bottleneck_size": 4} | settings
     insert_adapters(teacher.base_model, architecture, kind=kind, activation=activation, **settings)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, parameter in teacher.named_parameters():
-            if is_adapter_parameter(name):
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    randomise(teacher)
     return teacher
+
+
+@torch.no_grad()
+def randomise(teacher):
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in teacher.named_parameters():
+        if is_adapter_parameter(name):
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
 def fold_of(teacher):
@@ -163,18 +175,11 @@ def test_scaling_is_folded(tiny_classifier, gap, kind, activation, scaling):
     assert gap(teacher, student) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["houlsby", "pfeiffer"])
-@ALL_ARCHITECTURES
-def test_sequential_adapter_without_residual_is_folded(tiny_classifier, gap, model_type, kind):
-    teacher = adapt(tiny_classifier(model_type).double(), kind, "linear", residual=False)
-
-    assert gap(teacher, fold_of(teacher)) < 1e-12
-
-
 @ALL_ARCHITECTURES
 def test_sequential_and_parallel_adapters_in_one_layer_are_folded(tiny_classifier, gap, model_type):
-    teacher = adapt(tiny_classifier(model_type).double(), "houlsby", "linear")
-    teacher = adapt(teacher, "parallel", "gelu", bottleneck_size=3)
+    teacher = adapt(tiny_classifier(model_type).double(), "houlsby", "linear", name="a")
+    teacher = adapt(teacher, "parallel", "gelu", bottleneck_size=3, name="b")
+    set_active(teacher, Stack(("a", "b")))
 
     assert plan_of(teacher).extra_units == 3
     assert gap(teacher, fold_of(teacher)) < 1e-12
@@ -192,13 +197,11 @@ def test_ffn_with_another_activation_than_gelu(tiny_classifier, gap, model_type,
 
 @ALL_ARCHITECTURES
 def test_layers_with_smaller_adapters_are_filled_up_with_zeros(tiny_classifier, gap, model_type):
-    teacher = adapt(tiny_classifier(model_type).double(), "parallel", "gelu")
-    large = adapt(tiny_classifier(model_type).double(), "parallel", "gelu", bottleneck_size=7)
-    second, larger = (
-        next(m for m in reversed(list(model.modules())) if isinstance(m, BottleneckAdapter))
-        for model in (teacher, large)
-    )
-    second.down, second.up = larger.down, larger.up
+    teacher = tiny_classifier(model_type).double()
+    settings = replace(settings_of("parallel", bottleneck_size=4, activation="gelu"), sizes={1: 7})
+    add_adapter(teacher.base_model, architecture_of(model_type), "task", settings)
+    set_active(teacher, "task")
+    randomise(teacher)
 
     student = fold_of(teacher)
 
@@ -259,8 +262,9 @@ def test_parallel_adapter_that_is_no_sum_of_units_is_refused(tiny_classifier, ff
 
 
 def test_all_obstacles_are_told_at_once(tiny_classifier):
-    teacher = adapt(tiny_classifier("bert"), "houlsby", "silu")
-    teacher = adapt(teacher, "parallel", "relu")
+    teacher = adapt(tiny_classifier("bert"), "houlsby", "silu", name="a")
+    teacher = adapt(teacher, "parallel", "relu", name="b")
+    set_active(teacher, Stack(("a", "b")))
 
     starts = [obstacle.split(" adapter")[0] for obstacle in plan_of(teacher).obstacles]
 
@@ -273,3 +277,19 @@ def test_adapter_of_another_class_is_refused(tiny_classifier):
 
     with pytest.raises(TypeError, match="found Identity"):
         plan_of(teacher)
+
+
+def test_adapters_that_are_mixed_are_refused(tiny_classifier):
+    teacher = adapt(tiny_classifier("bert"), "pfeiffer", "linear", name="a")
+    teacher = adapt(teacher, "pfeiffer", "linear", name="b")
+    set_active(teacher, Average(("a", "b")))
+
+    assert plan_of(teacher).obstacles == ("Adapters fold exactly alone or stacked, not mixed.",)
+
+
+def test_adapter_that_is_switched_off_is_not_folded(tiny_classifier, gap):
+    plain = tiny_classifier("bert").double()
+    teacher = adapt(plain, "houlsby", "silu")
+    set_active(teacher, None)
+
+    assert gap(plain, fold_of(teacher)) == 0

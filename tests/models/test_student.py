@@ -83,12 +83,19 @@ def test_stock_model_has_no_adapter_traces(tiny_classifier):
 def test_traces_name_every_adapter_tensor_and_hooked_module(tiny_classifier, model_type, kind):
     model = tiny_classifier(model_type)
     stock = set(model.state_dict())
-    insert_adapters(model.base_model, architecture_of(model_type), kind=kind, bottleneck_size=4)
+    architecture = architecture_of(model_type)
+    insert_adapters(model.base_model, architecture, kind=kind, bottleneck_size=4)
 
     traces = set(adapter_traces(model))
 
-    sites = {name for name, m in model.named_modules() if hasattr(m, "adapter")}
-    assert traces == (set(model.state_dict()) - stock) | sites
+    names = {module: name for name, module in model.named_modules()}
+    sites = {name for module, name in names.items() if hasattr(module, "adapter")}
+    sources = {
+        names[architecture.residual_source(layer, position)]
+        for layer in architecture.layers(model.base_model)
+        for position in (("attention", "ffn") if kind == "houlsby" else ("ffn",))
+    }
+    assert traces == (set(model.state_dict()) - stock) | sites | sources
 
 
 def test_a_hook_alone_is_a_trace(tiny_classifier):

