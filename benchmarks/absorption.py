@@ -221,7 +221,7 @@ def main(
         rows.append(row)
         print({name: value for name, value in row.items() if name != "sites"}, flush=True)
         write_atomic(out.with_suffix(".json"), json.dumps(result | {"rows": rows}, indent=1))
-    memory = {size: round(peak_memory(study, size)) for size in (counts[-1] // 4, counts[-1])}
+    memory = {size: round(peak_memory(study, size)) for size in (counts[-1] // 2, counts[-1])}
     result |= {"rows": rows, "peak_memory_mib": memory}
     write_atomic(out.with_suffix(".json"), json.dumps(result, indent=1))
     draw(rows, out.with_suffix(".png"))

@@ -22,7 +22,7 @@ class _StopForwardError(Exception):
     """Ends a forward pass once what was wanted of it is known."""
 
 
-NEAR_BYTES = 256 * 1024**2
+NEAR_BYTES = 64 * 1024**2
 """What one `Spill` keeps in memory at most."""
 
 
