@@ -176,7 +176,10 @@ def import_adapter(
         Literal["stack", "average"] | None,
         typer.Option(help="How several adapters work together without AdapterFusion."),
     ] = None,
-    max_length: Annotated[int, typer.Option(min=4, help="Longest input, in tokens.")] = 128,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=4, help="Longest input, in tokens; 128 where the backbone takes as many."),
+    ] = None,
     verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
 ) -> None:
     """Make a teacher of AdapterHub checkpoints: adapters, head and AdapterFusion."""

@@ -150,24 +150,24 @@ def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedToke
     Raises:
         InputError: when there is none, or the model takes fewer than ``max_length`` tokens.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
-    config = AutoConfig.from_pretrained(checkpoint.folder)
-    positions = config.max_position_embeddings
-    if config.model_type in _POSITIONS_AFTER_PADDING:
-        positions -= config.pad_token_id + 1
-    longest = min(tokenizer.model_max_length, positions)
+    tokenizer = _tokenizer(checkpoint)
+    longest = min(tokenizer.model_max_length, _positions(checkpoint))
     if max_length > longest:
         raise InputError(
             f"data.max_length = {max_length}, but the model in {checkpoint.folder} takes at most "
             f"{longest} tokens. Lower data.max_length."
         )
     tokenizer.model_max_length = max_length  # saved with it: who loads it truncates alike
-    return cast(PreTrainedTokenizerBase, tokenizer)
+    return tokenizer
+
+
+def longest_input(checkpoint: Checkpoint) -> int:
+    """Return how many tokens a checkpoint's model and its tokenizer take.
+
+    Raises:
+        InputError: when there is no tokenizer.
+    """
+    return int(min(_tokenizer(checkpoint).model_max_length, _positions(checkpoint)))
 
 
 def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapters) -> None:
@@ -273,6 +273,23 @@ def describe_teacher(
         warnings=warnings,
         outcome=outcome,
     )
+
+
+def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def _positions(checkpoint: Checkpoint) -> int:
+    """Return how many tokens a model has positions for."""
+    config = AutoConfig.from_pretrained(checkpoint.folder)
+    reserved = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
+    return int(config.max_position_embeddings) - reserved
 
 
 def _fetch(model_id: str) -> Path:

@@ -26,6 +26,8 @@ from pipeline.checkpoints import (
     find_architecture,
     find_checkpoint,
     load_classifier,
+    load_tokenizer,
+    longest_input,
     read_teacher,
     save_teacher,
 )
@@ -42,7 +44,7 @@ def import_adapter(
     backbone: str,
     fusion: Path | None = None,
     together: Together | None = None,
-    max_length: int = 128,
+    max_length: int | None = None,
 ) -> TeacherDescription:
     """Write a teacher to the new folder ``out``, whole or not at all.
 
@@ -51,7 +53,8 @@ def import_adapter(
         backbone: Hub id, path or package reference of the model that they were trained in.
         fusion: Folder of the AdapterFusion over them.
         together: How several adapters work together without one.
-        max_length: Longest input of the teacher, in tokens.
+        max_length: Longest input of the teacher, in tokens; None takes 128, or what the backbone
+            takes if that is less.
 
     Raises:
         InputError: when ``out`` exists, a folder is no sound bottleneck adapter of this backbone,
@@ -77,6 +80,8 @@ def import_adapter(
             f"The head in {heads[0]} has {len(labels)} named labels, and classifiers of two or "
             "more are supported."
         )
+    longest = max_length or min(128, longest_input(checkpoint))
+    load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
     model = load_classifier(checkpoint, OBJECTIVE, labels=labels, seed=0)
     architecture = find_architecture(model)
     adapters: dict[str, HubAdapter] = {}
@@ -114,7 +119,7 @@ def import_adapter(
                 active=active,
                 fusion=None if fusion is None else read_fusion_settings(fusion),
             ),
-            max_length=max_length,
+            max_length=longest,
         )
         partial.rename(out)
     finally:

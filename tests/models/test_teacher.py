@@ -12,7 +12,7 @@ from models.teacher import (
     trained_tensors,
 )
 
-UP = "bert.encoder.layer.0.output.dense.adapter.up.bias"
+UP = "bert.encoder.layer.0.output.dense.adapter.adapters.task.up.bias"
 
 
 @pytest.fixture

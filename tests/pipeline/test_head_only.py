@@ -85,9 +85,9 @@ def test_same_seed_gives_the_same_head(run_head_only):
 def test_unknown_architecture_is_refused_naming_the_known_ones(
     tiny_classifier, tiny_checkpoint, run_head_only, tmp_path
 ):
-    folder = tmp_path / "deberta"
+    folder = tmp_path / "megatron-bert"
     shutil.copytree(tiny_checkpoint, folder)
-    tiny_classifier("deberta-v2", num_labels=2).save_pretrained(folder)
+    tiny_classifier("megatron-bert", num_labels=2).save_pretrained(folder)
 
-    with pytest.raises(InputError, match=r"teacher\.model: .*deberta-v2.*bert.*distilbert"):
+    with pytest.raises(InputError, match=r"teacher\.model: .*megatron-bert.*bert.*distilbert"):
         run_head_only(checkpoint=find_checkpoint(ModelConfig(model=str(folder))))
