@@ -231,8 +231,8 @@ class AbsorbConfig(Section):
 class DistillConfig(TrainingConfig):
     """KL distillation of the student from the teacher's soft targets."""
 
-    learning_rate: float = Field(default=3e-5, gt=0)
-    """Peak learning rate."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """Peak learning rate: an absorbed student wants 1e-5 or less, a plain backbone about 1e-4."""
 
     dropout: float | None = Field(default=0.0, ge=0, lt=1)
     """Dropout of the student while training; off by default, as its targets are exact."""
