@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from models.adapters import set_active
 from models.architectures import architecture_of
 from models.composition import Average, Composition, Stack
-from pipeline.adapterhub import has_head, load_adapter, load_fusion, load_head, read_adapter
+from pipeline.adapterhub import load_adapter, load_fusion, read_adapter
+from pipeline.adapterhub_head import has_head, load_head
 from pipeline.errors import InputError
 
 

@@ -12,14 +12,12 @@ from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.adapterhub import (
     FUSION_CONFIG,
     HubAdapter,
-    has_head,
     load_adapter,
     load_fusion,
-    load_head,
     read_adapter,
     read_fusion_settings,
-    read_labels,
 )
+from pipeline.adapterhub_head import has_head, load_head, read_labels
 from pipeline.checkpoints import (
     ImportedAdapters,
     TeacherDescription,

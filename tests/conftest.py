@@ -405,7 +405,7 @@ def smoke_overrides(tiny_checkpoint: Path, tiny_csv: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def smoke_run(
-    prefect_server: str,  # noqa: ARG001  it must run
+    prefect_server: str,
     smoke_overrides: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
@@ -413,5 +413,6 @@ def smoke_run(
     from flows.chain import adapter_to_student
     from pipeline.config_file import load_config
 
+    assert prefect_server.startswith("http")
     overrides = [*smoke_overrides, f"runs_dir={tmp_path_factory.mktemp('runs')}"]
     return adapter_to_student(load_config(Path("configs/smoke.toml"), overrides))

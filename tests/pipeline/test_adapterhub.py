@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from models.adapters import adapter_names, set_active
 from models.architectures import architecture_of
-from pipeline.adapterhub import load_adapter, load_fusion, load_head, read_adapter, read_labels
+from pipeline.adapterhub import load_adapter, load_fusion, read_adapter
+from pipeline.adapterhub_head import load_head, read_labels
 from pipeline.errors import InputError
 
 SEQ_BN = {
@@ -406,9 +407,10 @@ def test_head_that_a_stock_model_cannot_compute_is_refused(
         load_head(folder, tiny_classifier("bert"))
 
 
-def test_head_without_its_last_layer_is_refused(tiny_classifier, tmp_path):
-    tensors = {name: t for name, t in FLEXIBLE_TENSORS.items() if ".1." in name}
+@pytest.mark.parametrize(("left", "missing"), [(".1.", "classifier"), (".4.", "pooler")])
+def test_head_without_one_of_its_layers_is_refused(tiny_classifier, tmp_path, left, missing):
+    tensors = {name: t for name, t in FLEXIBLE_TENSORS.items() if left in name}
     folder = head_folder(tmp_path / "head", tensors, config=FLEXIBLE)
 
-    with pytest.raises(InputError, match=r"missing classifier\.bias"):
+    with pytest.raises(InputError, match=f"missing .*{missing}"):
         load_head(folder, tiny_classifier("bert"))

@@ -7,7 +7,8 @@ from models.adapters import set_active
 from models.architectures import architecture_of
 from models.composition import Average, Fuse, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.adapterhub import load_adapter, load_head, read_adapter
+from pipeline.adapterhub import load_adapter, read_adapter
+from pipeline.adapterhub_head import load_head
 from pipeline.checkpoints import load_classifier, load_teacher, read_teacher
 from pipeline.errors import InputError
 from pipeline.import_adapter import import_adapter
