@@ -18,6 +18,7 @@ layer, plus one for its bias.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,25 +27,16 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from models.adapters import ADAPTER
 from models.architectures import Architecture
+from models.fit import Fit, empty_grams, fit_site, set_dense, sum_that_gives, transposed
+from models.heads import first_token
 from models.layerwise import Run, Side, Spill, ffn
 from models.ridge import FIRST_STRENGTH, Gram, solve
+from models.shared_layer import absorb_shared
 from models.widening import fit_units, set_units
 
 _SAMPLE = 50_000
 """Tokens that extra units are fitted to, at most, so that memory stays bounded."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fit:
-    """One site's regression: the held-out R², and the strength that reached it."""
-
-    layer: int
-    """Of the student."""
-    site: str
-    r2: float
-    ridge: float
 
 
 @torch.no_grad()
@@ -78,11 +70,15 @@ def absorb(
         on_layer: Called after each of the student's layers.
 
     Raises:
-        ValueError: when no batch is held out or none is left to fit on, or when an activation is
-            not finite.
+        ValueError: when no batch is held out or none is left to fit on, when an activation is not
+            finite, or for extra units of an FFN that can't have them.
     """
     if all(held_out) or not any(held_out):
         raise ValueError("expected batches to fit on and held-out ones, found one kind only")
+    if architecture.shared_layers:
+        fits = absorb_shared(teacher, student, architecture, batches, held_out=held_out)
+        on_layer()
+        return fits
     walk = _Walk(
         teacher=Side(teacher, architecture, scratch / "teacher"),
         student=Side(student, architecture, scratch / "student"),
@@ -96,7 +92,7 @@ def absorb(
         activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
         seed=seed,
     )
-    fits: list[Fit] = []
+    fits = []
     blocks = _blocks(architecture.layers(teacher.base_model), kept)
     layers = architecture.layers(student.base_model)
     for number, (block, layer) in enumerate(zip(blocks, layers, strict=True)):
@@ -146,8 +142,8 @@ class _Walk:
 
     def ffn_gram(self, layer: nn.Module) -> dict[bool, Gram]:
         """Run a layer's FFN as far as its last dense layer; return the sums that this is fit to."""
-        grams = {True: Gram(), False: Gram()}
-        output = layer.get_submodule(self.architecture.ffn_output)
+        output = self.architecture.dense(layer, "ffn")
+        grams = empty_grams(output)
         for index, held_out in enumerate(self.held_out):
             middle = self.middle.read(index)
             inputs = ffn(layer, middle, self.architecture, output)
@@ -161,23 +157,18 @@ def _absorb_layer(
 ) -> list[Fit]:
     """Fit a layer's two sites, and move all batches to the layer's output."""
     architecture = walk.architecture
-    attention, attention_norm, ffn_output, ffn_norm = (
-        layer.get_submodule(path)
-        for path in (
-            architecture.attention_output,
-            architecture.attention_norm,
-            architecture.ffn_output,
-            architecture.ffn_norm,
-        )
-    )
+    attention = architecture.dense(layer, "attention")
+    ffn_output = architecture.dense(layer, "ffn")
     # What comes after the block's last LayerNorm is what the student's must give.
-    last_norm = block.layers[-1].get_submodule(architecture.ffn_norm)
-    for name, parameter in ffn_norm.named_parameters():
-        parameter.copy_(last_norm.get_parameter(name))
+    last_norm, norm = (architecture.norm_after(of, "ffn") for of in (block.layers[-1], layer))
+    if last_norm is not None and norm is not None:
+        for name, parameter in norm.named_parameters():
+            parameter.copy_(last_norm.get_parameter(name))
     is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
-    counting = [_counting(batch["attention_mask"], is_last=is_last) for batch in walk.batches]
+    first_alone = is_last and architecture.pooling is first_token
+    counting = [_counting(batch["attention_mask"], first_alone) for batch in walk.batches]
 
-    grams = {True: Gram(), False: Gram()}
+    grams = empty_grams(attention)
     for index, (batch, counts) in enumerate(zip(walk.batches, counting, strict=True)):
         sums = _teacher_sums(block, walk.teacher.enter(index, batch), counts, walk, index)
         run = walk.student.enter(index, batch)
@@ -186,23 +177,24 @@ def _absorb_layer(
         grams[walk.held_out[index]].add(inputs, sums - run.hidden[counts])
         walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
-    fits = [_fit_site(attention, grams, number, "attention", before)]
+    fits = [fit_site(attention, grams, number, "attention", before)]
 
     for index, counts in enumerate(counting):
         total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)[counts]
-        walk.middle.write(index, attention_norm(total))
+        walk.middle.write(index, architecture.after(layer, "attention", total))
     fits.append(_fit_ffn(number, layer, walk, before=[*before, *fits]))
 
     for index, counts in enumerate(counting):
         total = ffn_output(walk.inputs.read(index)) + walk.middle.read(index)
-        walk.student.hidden.write(index, _at(counts, ffn_norm(total)))
+        hidden = architecture.after(layer, "ffn", total)
+        walk.student.hidden.write(index, _at(counts, hidden))
     return fits
 
 
-def _counting(mask: Tensor, *, is_last: bool) -> Tensor:
-    """Return which tokens count, (B, tokens): real ones, at the last layer the first alone."""
+def _counting(mask: Tensor, first_alone: bool) -> Tensor:
+    """Return which tokens count, (B, tokens): all real ones, or the first alone."""
     counts = mask.bool()
-    if is_last:
+    if first_alone:
         counts[:, 1:] = False
     return counts
 
@@ -216,15 +208,15 @@ def _at(counts: Tensor, values: Tensor) -> Tensor:
 
 def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]) -> Fit:
     """Fit the FFN's output, extra units included where there are some."""
-    dense = layer.get_submodule(walk.architecture.ffn_output)
+    dense = walk.architecture.dense(layer, "ffn")
     gram = walk.ffn_gram(layer)
     if not walk.extra_units:
-        return _fit_site(dense, gram, number, "ffn", before)
-    missing = gram[True].sums(_transposed(dense)).ee
+        return fit_site(dense, gram, number, "ffn", before)
+    missing = gram[True].sums(transposed(dense)).ee
     if _fit_extra_units(layer, dense, gram, walk):
         gram = walk.ffn_gram(layer)
-    left = gram[True].sums(_transposed(dense)).ee
-    fit = _fit_site(dense, gram, number, "ffn", before)
+    left = gram[True].sums(transposed(dense)).ee
+    fit = fit_site(dense, gram, number, "ffn", before)
     return replace(fit, r2=1 - (1 - fit.r2) * left / missing) if missing else fit
 
 
@@ -235,15 +227,15 @@ def _fit_extra_units(
 
     The dense layer then stands at that regression, for one on all units to go on from.
     """
-    unchanged = _transposed(dense)
+    unchanged = transposed(dense)
     solution = solve(gram[False].sums(unchanged), gram[True].sums(unchanged), first=FIRST_STRENGTH)
     if solution is not None:
-        _set(dense, unchanged + solution.unseeing)
+        set_dense(dense, unchanged + solution.unseeing)
     units = fit_units(
         *_left_over(dense, walk), activation=walk.activation, units=walk.extra_units, seed=walk.seed
     )
     if units is None:
-        _set(dense, unchanged)
+        set_dense(dense, unchanged)
         return False
     set_units(layer, walk.architecture, *units)
     return True
@@ -266,66 +258,27 @@ def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
 
 def _teacher_sums(block: _Block, run: Run, counts: Tensor, walk: _Walk, index: int) -> Tensor:
     """Move a batch through a block; return the sums after the kept layer's attention, (T, D)."""
+    architecture = walk.architecture
     sums: dict[str, Tensor] = {}
+
+    def take(name: str, norm: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        total = arguments[0][counts]
+        if not architecture.norm_first:
+            total = sum_that_gives(output[counts], norm, total)
+        sums[name] = total
+
     for layer in block.layers:
-        norms = {"ffn": layer.get_submodule(walk.architecture.ffn_norm)}
+        norms = {"ffn": architecture.norm_after(layer, "ffn")}
         if layer is block.kept:
-            norms["attention"] = layer.get_submodule(walk.architecture.attention_norm)
+            norms["attention"] = architecture.norm_of_middle(layer)
         handles = [
-            norm.register_forward_hook(
-                lambda norm, arguments, output, name=name: sums.__setitem__(
-                    name, _sum_that_gives(output[counts], norm, arguments[0][counts])
-                )
-            )
+            norm.register_forward_hook(partial(take, name))
             for name, norm in norms.items()
+            if norm is not None
         ]
-        output = layer(run.hidden, *run.arguments, **run.keywords)
+        run.hidden = run.through(layer)
         for handle in handles:
             handle.remove()
-        run.hidden = output[0] if isinstance(output, tuple) else output
     walk.teacher.hidden.write(index, run.hidden)
-    walk.sums.write(index, sums["ffn"])
+    walk.sums.write(index, sums.get("ffn", run.hidden[counts]))
     return sums["attention"]
-
-
-def _sum_that_gives(output: Tensor, norm: nn.Module, total: Tensor) -> Tensor:
-    """Return the sum whose LayerNorm is the output: what it was given, if nothing hangs behind it.
-
-    What an adapter behind it adds is taken back through its scale and the sum's own spread.
-    """
-    if not hasattr(norm, ADAPTER):
-        return total
-    normalised: Tensor = norm.forward(total)
-    spread = total.std(dim=-1, correction=0, keepdim=True)
-    return total + (output - normalised) * spread / norm.get_parameter("weight")
-
-
-def _fit_site(
-    dense: nn.Module, grams: dict[bool, Gram], layer: int, site: str, before: Sequence[Fit]
-) -> Fit:
-    """Fit a dense layer and change it; where nothing explains the held-out tokens, leave it."""
-    weights = _transposed(dense)
-    if not (grams[False].finite and grams[True].finite and weights.isfinite().all()):
-        raise ValueError(
-            f"The activations at layer {layer}, {site}, are not finite: the teacher's or the "
-            "student's weights are broken, so nothing can be fitted to them."
-        )
-    same = (fit.ridge for fit in reversed(before) if fit.site == site and fit.ridge)
-    first = next(same, FIRST_STRENGTH)
-    solution = solve(grams[False].sums(weights), grams[True].sums(weights), first=first)
-    if solution is None:
-        return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
-    _set(dense, weights + solution.change)
-    return Fit(layer=layer, site=site, r2=solution.r2, ridge=solution.strength)
-
-
-def _transposed(dense: nn.Module) -> Tensor:
-    """Return a dense layer's weight and, in the last row, its bias: (K, D), float64."""
-    weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
-    return torch.cat([weight.T, bias[None]]).double().cpu()
-
-
-def _set(dense: nn.Module, transposed: Tensor) -> None:
-    """Set a dense layer to what `_transposed` returns."""
-    dense.get_parameter("weight").copy_(transposed[:-1].T)
-    dense.get_parameter("bias").copy_(transposed[-1])

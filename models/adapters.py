@@ -9,14 +9,9 @@ Adapters hang on the modules of an untouched transformers model as forward hooks
 classes, and the names of its parameters, stay what they were. Any number of adapters can hang in
 one backbone; which of them work, alone or composed, is switched without touching a weight.
 
-At a site, h is what the dense layer gives, x what is added to it afterwards (the residual), and
-s = LayerNorm(h + x).
-
-Shapes: B = batch, T = tokens, D = hidden size, A = bottleneck size.
+Shapes: B = batch, T = tokens, D = hidden size.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -25,51 +20,21 @@ from torch import Tensor, nn
 from models.architectures import Architecture, Position
 from models.bottleneck import BottleneckAdapter, BottleneckSettings, Initialisation
 from models.composition import (
-    Average,
     Composition,
     Fuse,
     Fusion,
     FusionSettings,
-    Stack,
     Weighted,
     Weights,
-    mean_of,
     module_name,
     names_in,
     parts_of,
 )
+from models.site import AdapterSettings, AdapterSite
 
 AdapterKind = Literal["houlsby", "pfeiffer", "parallel"]
-Sees = Literal["output", "normalised", "input"]
-Residual = Literal["output", "sum", "seen"]
 ADAPTER = "adapter"
 """Name under which a site hangs on the module whose output it changes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdapterSettings:
-    """An adapter of a whole backbone: its form, and its places in each layer."""
-
-    form: BottleneckSettings
-    attention: bool
-    """One after attention."""
-    ffn: bool
-    """One after, or beside, the FFN."""
-    sees: Sees = "output"
-    """``output``: h; ``normalised``: s; ``input``: x, which is a parallel adapter."""
-    residual: Residual = "output"
-    """What is added to the change: ``output``: h; ``sum``: h + x; ``seen``: what it sees."""
-    after_norm: bool = False
-    """It hangs behind the LayerNorm, whose output is s: the layer goes on with its result."""
-    without: tuple[int, ...] = ()
-    """Numbers of layers that have none."""
-    sizes: Mapping[int, int] = field(default_factory=dict)
-    """Bottleneck sizes of layers that have another one than the form says."""
-
-    def form_in(self, layer: int) -> BottleneckSettings:
-        """Return the form in one layer."""
-        size = self.sizes.get(layer, self.form.bottleneck_size)
-        return replace(self.form, bottleneck_size=size)
 
 
 def settings_of(
@@ -92,79 +57,6 @@ def settings_of(
     )
 
 
-class AdapterSite(nn.Module):
-    """The adapters at one place of one layer, and how they work together."""
-
-    def __init__(self, hidden_size: int, norm: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.adapters = nn.ModuleDict()
-        self.fusions = nn.ModuleDict()
-        self.weights = nn.ModuleDict()
-        self.settings: dict[str, AdapterSettings] = {}
-        self.active: Composition | None = None
-        self._norm = [norm]  # in a list: the LayerNorm is the backbone's, not a part of this
-
-    def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return what the layer goes on with instead of h, (B, T, D)."""
-        return h if self.active is None else self._changed(self.active, h, x)
-
-    def stacked(self) -> list[tuple[BottleneckAdapter, AdapterSettings]] | None:
-        """Return what is active, in order; None where it is more than one after the other."""
-        parts = [] if self.active is None else list(parts_of(self.active))
-        if not all(isinstance(part, Stack) for part in parts):
-            return None
-        names = [] if self.active is None else list(names_in(self.active))
-        modules = [(name, self.adapters[name]) for name in names if name in self.adapters]
-        return [
-            (adapter, self.settings[name])
-            for name, adapter in modules
-            if isinstance(adapter, BottleneckAdapter)
-        ]
-
-    def _changed(self, composition: Composition, h: Tensor, x: Tensor) -> Tensor:
-        if isinstance(composition, str):
-            if composition not in self.adapters:  # a layer that has none of it
-                return h
-            adapter = self.adapters[composition]
-            seen, residual = self._prepare(composition, h, x)
-            result: Tensor = adapter(seen, residual)
-            return result
-        if isinstance(composition, Stack):
-            for child in composition.children:
-                h = self._changed(child, h, x)
-            return h
-        if isinstance(composition, Fuse):
-            return self._fuse(composition, h, x)
-        results = [self._changed(child, h, x) for child in composition.children]
-        if isinstance(composition, Average):
-            return mean_of(results, composition)
-        mixed: Tensor = self.weights[module_name(composition)](torch.stack(results))
-        return mixed
-
-    def _fuse(self, composition: Fuse, h: Tensor, x: Tensor) -> Tensor:
-        here = [name for name in composition.children if name in self.adapters]
-        if not here:
-            return h
-        # As the library does, the last adapter's settings decide what all of them see.
-        seen, residual = self._prepare(here[-1], h, x)
-        adapters = [self.adapters[name] for name in here]
-        changes = [a.change(seen) for a in adapters if isinstance(a, BottleneckAdapter)]
-        fusion = self.fusions[module_name(composition)]
-        fused: Tensor = fusion(h, seen, torch.stack(changes, dim=2), residual)
-        return fused
-
-    def _prepare(self, name: str, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what an adapter sees, and what is added to its change."""
-        settings = self.settings[name]
-        if settings.sees == "input":
-            return x, h
-        seen = self._norm[0](h + x) if settings.sees == "normalised" else h
-        if settings.residual == "seen":
-            return seen, seen
-        return seen, h + x if settings.residual == "sum" else h
-
-
 def add_adapter(
     model: nn.Module,
     architecture: Architecture,
@@ -176,12 +68,18 @@ def add_adapter(
     """Hang a new adapter in every layer of a backbone, in place; it is not active yet.
 
     Raises:
-        ValueError: when the backbone has one of that name, or the name holds a dot or a comma.
+        ValueError: when the backbone has one of that name, the name holds a dot or a comma, or
+            the adapter needs a LayerNorm after the residual sum where there is none.
     """
     if not name or set(".,") & set(name):
         raise ValueError(f"expected an adapter name without dots and commas, found {name!r}")
     if name in adapter_names(model):
         raise ValueError(f"the backbone already has an adapter named {name!r}")
+    if architecture.norm_first and _needs_norm_after(settings):
+        raise ValueError(
+            "LayerNorm comes before each half of this backbone's layers: an adapter can stand "
+            "after a dense layer, with what that gives as its residual, or beside the half"
+        )
     rule = None
     if settings.form.kronecker_factors is not None:
         factors = settings.form.kronecker_factors
@@ -282,8 +180,8 @@ def adapter_sites(model: nn.Module) -> list[AdapterSite]:
 
 def site_of(layer: nn.Module, architecture: Architecture, position: Position) -> AdapterSite | None:
     """Return the site at one half of a layer, before or behind its LayerNorm, if there is one."""
-    modules = architecture.site(layer, position)
-    sites = [getattr(module, ADAPTER, None) for module in modules]
+    modules = architecture.dense(layer, position), architecture.norm_after(layer, position)
+    sites = [getattr(module, ADAPTER, None) for module in modules if module is not None]
     return next((site for site in sites if isinstance(site, AdapterSite)), None)
 
 
@@ -295,6 +193,12 @@ def adapter_names(model: nn.Module) -> set[str]:
 def is_adapter_parameter(name: str) -> bool:
     """Tell from its name whether a parameter belongs to an adapter."""
     return ADAPTER in name.split(".")
+
+
+def _needs_norm_after(settings: AdapterSettings) -> bool:
+    """Tell whether a form is defined by a LayerNorm, or a sum, that only post-LN layers have."""
+    behind = settings.after_norm or settings.sees == "normalised"
+    return behind or (settings.sees == "output" and settings.residual == "sum")
 
 
 def _positions(settings: AdapterSettings) -> list[Position]:
@@ -315,17 +219,17 @@ def _site(
     after_norm: bool,
 ) -> AdapterSite:
     """Return a layer's site, which is made where there is none yet."""
-    dense, norm = architecture.site(layer, position)
-    module = norm if after_norm else dense
+    norm = architecture.norm_after(layer, position)
+    module = architecture.dense(layer, position) if not after_norm or norm is None else norm
     if not hasattr(module, ADAPTER):
         # The norm's own forward: its hooks are not run.
-        site = AdapterSite(architecture.hidden_size(model), norm.forward)
+        site = AdapterSite(architecture.hidden_size(model), None if norm is None else norm.forward)
         module.add_module(ADAPTER, site)
-        if after_norm:
+        if module is norm:
             module.register_forward_hook(_on_normalised)
         else:
             residual = _Residual()
-            source = architecture.residual_source(layer, position)
+            source = architecture.input_source(layer, position)
             source.register_forward_pre_hook(residual.take, with_kwargs=True)
             module.register_forward_hook(residual.give)
     site = getattr(module, ADAPTER)

@@ -1,19 +1,34 @@
 """Where adapters sit in each architecture: a table, so that transformers stays unedited.
 
 A new architecture is one entry: where its layers are, and inside a layer the dense module that
-ends attention, the two of the FFN, the LayerNorm after each half, and how the FFN half is called;
-how the head makes logits of the last hidden states; and what the config calls the FFN's size and
-activation. What is needed of it: the dense modules that end
-attention and the FFN are followed by dropout, residual sum and LayerNorm (post-LN), and the head
-looks at the first token alone.
+ends attention, the two of the FFN, the LayerNorm of each half, and how the FFN half is called;
+which tokens the head looks at and how it makes logits of them; and what the config calls the FFN's
+size and activation. Two families are known: LayerNorm after each residual sum (post-LN: BERT and
+its like), and before each half (pre-LN: ModernBERT and decoders).
+
+Shapes: B = batch, T = tokens, D = hidden size, C = classes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.dense import weight_of
+from models.heads import (
+    Pooling,
+    albert_head,
+    context_head,
+    distilbert_head,
+    first_token,
+    last_token,
+    modernbert_head,
+    modernbert_pooling,
+    pooled_head,
+    score_head,
+    sequence_head,
+)
 
 Position = Literal["attention", "ffn"]
 """Half of a layer."""
@@ -26,18 +41,38 @@ class Architecture:
     layer_list: str
     attention_output: str
     attention_norm: str
+    """LayerNorm after attention's residual sum; before attention where `norm_first`."""
     ffn_input: str
+    """The first dense module of the FFN; the gating one where it is `gated`."""
     ffn_output: str
     ffn_norm: str
+    """LayerNorm after the FFN's residual sum; before the FFN where `norm_first`."""
     ffn_half: Callable[[nn.Module, Tensor], Tensor]
-    """(layer, attention's normalised output) -> the layer's output."""
+    """(layer, what attention's half gives) -> the layer's hidden states."""
     head: Callable[[nn.Module, Tensor], Tensor]
-    """(classifier, the backbone's last hidden states (B, T, D)) -> logits (B, C); it looks at the
-    first token alone."""
+    """(classifier, what `pooling` returns) -> logits (B, C)."""
     ffn_size_setting: str
     """Name, in the model's config, of the number of FFN units."""
     activation_setting: str
     """Name, in the model's config, of the FFN's activation."""
+    pooling: Pooling = first_token
+    norm_first: bool = False
+    """LayerNorm stands before each half (pre-LN), and the residual sum has none after it."""
+    halves: tuple[str, str] | None = None
+    """Of pre-LN layers, the modules that LayerNorm's result enters: attention's and the FFN's."""
+    gated: bool = False
+    """The FFN's units are products of two dense layers (Shazeer, 2020, GLU)."""
+    bias_settings: Mapping[str, str] = field(default_factory=dict)
+    """Names, in the model's config, that give the dense layers of a layer's module a bias, with
+    that module; for those whose checkpoints have none."""
+    shared_layers: bool = False
+    """One layer is run several times, with one set of weights."""
+    first_layer_differs: bool = False
+    """The first layer lacks a module that the others have."""
+    layer_result: Callable[[Tensor], object] = lambda hidden: hidden
+    """What a layer returns, made of its hidden states."""
+    unsupported: Callable[[Any], str | None] = lambda _: None
+    """(config) -> why sites are not where this entry says, in a sentence; None if they are."""
 
     def layers(self, backbone: nn.Module) -> nn.ModuleList:
         """Return the list of transformer layers."""
@@ -46,25 +81,45 @@ class Architecture:
             raise TypeError(f"{self.layer_list} is a {type(layers).__name__}, not a list of layers")
         return layers
 
-    def site(self, layer: nn.Module, position: Position) -> tuple[nn.Module, nn.Module]:
-        """Return the dense module that ends a half of a layer, and the LayerNorm after the sum."""
-        paths = {
-            "attention": (self.attention_output, self.attention_norm),
-            "ffn": (self.ffn_output, self.ffn_norm),
-        }
-        dense, norm = (layer.get_submodule(path) for path in paths[position])
-        return dense, norm
+    def dense(self, layer: nn.Module, position: Position) -> nn.Module:
+        """Return the dense module that ends a half of a layer."""
+        path = self.attention_output if position == "attention" else self.ffn_output
+        return layer.get_submodule(path)
 
-    def residual_source(self, layer: nn.Module, position: Position) -> nn.Module:
-        """Return the module whose input is added to what a half's dense module gives."""
+    def norm_after(self, layer: nn.Module, position: Position) -> nn.Module | None:
+        """Return the LayerNorm whose result a layer goes on with after a half; None if pre-LN."""
+        if self.norm_first:
+            return None
+        path = self.attention_norm if position == "attention" else self.ffn_norm
+        return layer.get_submodule(path)
+
+    def norm_of_middle(self, layer: nn.Module) -> nn.Module:
+        """Return the LayerNorm that is given the residual sum after attention."""
+        path = self.ffn_norm if self.norm_first else self.attention_norm
+        return layer.get_submodule(path)
+
+    def after(self, layer: nn.Module, position: Position, total: Tensor) -> Tensor:
+        """Return what a layer goes on with after a half, given its residual sum (..., D)."""
+        norm = self.norm_after(layer, position)
+        result: Tensor = total if norm is None else norm(total)
+        return result
+
+    def input_source(self, layer: nn.Module, position: Position) -> nn.Module:
+        """Return the module that a half's input enters: where a parallel adapter sees it.
+
+        In post-LN layers that input is the residual too: what is added to the half's result.
+        """
+        if self.halves is not None:
+            return layer.get_submodule(self.halves[position == "ffn"])
         return layer if position == "attention" else layer.get_submodule(self.ffn_input)
 
     def hidden_size(self, backbone: nn.Module) -> int:
         """Return D, read from the first layer's FFN output."""
-        dense = self.layers(backbone)[0].get_submodule(self.ffn_output)
-        if not isinstance(dense, nn.Linear):
-            raise TypeError(f"{self.ffn_output} is a {type(dense).__name__}, not a linear layer")
-        return dense.out_features
+        return weight_of(self.layers(backbone)[0].get_submodule(self.ffn_output)).shape[0]
+
+    def ffn_size(self, backbone: nn.Module) -> int:
+        """Return the number of FFN units, read from the first layer."""
+        return weight_of(self.layers(backbone)[0].get_submodule(self.ffn_output)).shape[1]
 
 
 # Any: torch types every submodule as a tensor or a module.
@@ -78,26 +133,36 @@ def _distilbert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
     return output
 
 
-# Any: as above.
-def _pooled_head(model: Any, hidden: Tensor) -> Tensor:
-    logits: Tensor = model.classifier(model.dropout(model.base_model.pooler(hidden)))
-    return logits
+def _albert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.full_layer_layer_norm(layer.ff_chunk(hidden) + hidden)
+    return output
 
 
-def _sequence_head(model: Any, hidden: Tensor) -> Tensor:
-    logits: Tensor = model.classifier(hidden)
-    return logits
+def _gpt2_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = hidden + layer.mlp(layer.ln_2(hidden))
+    return output
 
 
-def _context_head(model: Any, hidden: Tensor) -> Tensor:
-    logits: Tensor = model.classifier(model.dropout(model.pooler(hidden)))
-    return logits
+def _llama_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    return output
 
 
-def _distilbert_head(model: Any, hidden: Tensor) -> Tensor:
-    units = F.relu(model.pre_classifier(hidden[:, 0]))  # (B, D)
-    logits: Tensor = model.classifier(model.dropout(units))
-    return logits
+def _modernbert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = hidden + layer.mlp(layer.mlp_norm(hidden))
+    return output
+
+
+def _deberta_unsupported(config: Any) -> str | None:
+    if getattr(config, "conv_kernel_size", 0):
+        return "its first layer's output passes a convolution (conv_kernel_size)"
+    return None
+
+
+def _albert_unsupported(config: Any) -> str | None:
+    if config.num_hidden_groups > 1 or config.inner_group_num > 1:
+        return "it has several groups of layers (num_hidden_groups, inner_group_num)"
+    return None
 
 
 _BERT = Architecture(
@@ -108,30 +173,47 @@ _BERT = Architecture(
     ffn_output="output.dense",
     ffn_norm="output.LayerNorm",
     ffn_half=_bert_ffn_half,
-    head=_pooled_head,
+    head=pooled_head,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
 )
 
-_ROBERTA = replace(_BERT, head=_sequence_head)
+_ROBERTA = replace(_BERT, head=sequence_head)
+
+_LLAMA = Architecture(
+    layer_list="layers",
+    attention_output="self_attn.o_proj",
+    attention_norm="input_layernorm",
+    ffn_input="mlp.gate_proj",
+    ffn_output="mlp.down_proj",
+    ffn_norm="post_attention_layernorm",
+    ffn_half=_llama_ffn_half,
+    head=score_head,
+    ffn_size_setting="intermediate_size",
+    activation_setting="hidden_act",
+    pooling=last_token,
+    norm_first=True,
+    halves=("self_attn", "mlp"),
+    gated=True,
+)
 
 ARCHITECTURES = {
     "bert": _BERT,
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "electra": _ROBERTA,
-    "deberta-v2": replace(_BERT, head=_context_head),
-    "mpnet": Architecture(
-        layer_list="encoder.layer",
+    "deberta-v2": replace(
+        _BERT,
+        head=context_head,
+        layer_result=lambda hidden: (hidden, None),
+        unsupported=_deberta_unsupported,
+    ),
+    "mpnet": replace(
+        _BERT,
         attention_output="attention.attn.o",
         attention_norm="attention.LayerNorm",
-        ffn_input="intermediate.dense",
-        ffn_output="output.dense",
-        ffn_norm="output.LayerNorm",
-        ffn_half=_bert_ffn_half,
-        head=_sequence_head,
-        ffn_size_setting="intermediate_size",
-        activation_setting="hidden_act",
+        head=sequence_head,
+        layer_result=lambda hidden: (hidden,),
     ),
     "distilbert": Architecture(
         layer_list="transformer.layer",
@@ -141,10 +223,61 @@ ARCHITECTURES = {
         ffn_output="ffn.lin2",
         ffn_norm="output_layer_norm",
         ffn_half=_distilbert_ffn_half,
-        head=_distilbert_head,
+        head=distilbert_head,
         ffn_size_setting="hidden_dim",
         activation_setting="activation",
     ),
+    "albert": Architecture(
+        layer_list="encoder.albert_layer_groups.0.albert_layers",
+        attention_output="attention.dense",
+        attention_norm="attention.LayerNorm",
+        ffn_input="ffn",
+        ffn_output="ffn_output",
+        ffn_norm="full_layer_layer_norm",
+        ffn_half=_albert_ffn_half,
+        head=albert_head,
+        ffn_size_setting="intermediate_size",
+        activation_setting="hidden_act",
+        shared_layers=True,
+        unsupported=_albert_unsupported,
+    ),
+    "modernbert": Architecture(
+        layer_list="layers",
+        attention_output="attn.Wo",
+        attention_norm="attn_norm",
+        ffn_input="mlp.Wi",
+        ffn_output="mlp.Wo",
+        ffn_norm="mlp_norm",
+        ffn_half=_modernbert_ffn_half,
+        head=modernbert_head,
+        ffn_size_setting="intermediate_size",
+        activation_setting="hidden_activation",
+        pooling=modernbert_pooling,
+        norm_first=True,
+        halves=("attn", "mlp"),
+        gated=True,
+        bias_settings={"attention_bias": "attn", "mlp_bias": "mlp"},
+        first_layer_differs=True,
+    ),
+    "gpt2": Architecture(
+        layer_list="h",
+        attention_output="attn.c_proj",
+        attention_norm="ln_1",
+        ffn_input="mlp.c_fc",
+        ffn_output="mlp.c_proj",
+        ffn_norm="ln_2",
+        ffn_half=_gpt2_ffn_half,
+        head=score_head,
+        ffn_size_setting="n_inner",
+        activation_setting="activation_function",
+        pooling=last_token,
+        norm_first=True,
+        halves=("attn", "mlp"),
+    ),
+    "llama": replace(_LLAMA, bias_settings={"attention_bias": "self_attn", "mlp_bias": "mlp"}),
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": replace(_LLAMA, bias_settings={"attention_bias": "self_attn"}),
 }
 """Known architectures by transformers' ``model_type``."""
 

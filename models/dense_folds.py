@@ -16,13 +16,12 @@ adapter's scaling.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from models.bottleneck import BottleneckAdapter
+from models.dense import Dense
 
 _SAME_FUNCTION = (
     {"gelu", "gelu_python"},
@@ -46,24 +45,6 @@ _DIFFERENCE_IS_LINEAR = {
     "quick_gelu",
 }
 """Activations, by their names in transformers, with ``f(x) - f(-x) = x``."""
-
-
-class Dense(NamedTuple):
-    """A dense layer's tensors."""
-
-    weight: Tensor
-    """(outputs, K)."""
-    bias: Tensor
-    """(outputs,)."""
-
-    @classmethod
-    def of(cls, module: nn.Module) -> "Dense":
-        """Return the tensors of a linear layer."""
-        return cls(module.get_parameter("weight").detach(), module.get_parameter("bias").detach())
-
-    def double(self) -> "Dense":
-        """Return the tensors in float64."""
-        return Dense(self.weight.double(), self.bias.double())
 
 
 def sequential_obstacle(adapter: BottleneckAdapter) -> str | None:

@@ -15,17 +15,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.adapters import ADAPTER, AdapterSettings, AdapterSite, is_adapter_parameter
+from models.adapters import ADAPTER, is_adapter_parameter
 from models.architectures import Architecture, Position
 from models.bottleneck import BottleneckAdapter
+from models.dense import Dense, bias_of, stored_weight
 from models.dense_folds import (
-    Dense,
     fold_parallel,
     fold_sequential,
     parallel_obstacle,
     sequential_obstacle,
     units_needed,
 )
+from models.site import AdapterSettings, AdapterSite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,7 @@ def fold(teacher: PreTrainedModel, architecture: Architecture) -> PreTrainedMode
     if not plan.possible:
         raise ValueError(f"The adapters have no exact fold. {' '.join(plan.obstacles)}")
     config = copy.deepcopy(teacher.config)
-    units = getattr(config, architecture.ffn_size_setting) + plan.extra_units
+    units = architecture.ffn_size(teacher.base_model) + plan.extra_units
     setattr(config, architecture.ffn_size_setting, units)
     with torch.random.fork_rng(devices=[]):  # all that is drawn here is overwritten
         student = type(teacher)(config)
@@ -104,14 +105,19 @@ class _Adapters(NamedTuple):
             "ffn": found.ffn,
         }
         for position, after_dense in places.items():
-            dense, norm = architecture.site(layer, position)
-            if _active_in(norm):
+            dense = architecture.dense(layer, position)
+            norm = architecture.norm_after(layer, position)
+            if norm is not None and _active_in(norm):
                 found.misplaced.append("An adapter behind a LayerNorm has no exact fold.")
             stacked = _active_in(dense)
+            if stacked and bias_of(dense) is None:
+                found.misplaced.append("Dense layers without a bias can't hold an adapter's own.")
             if stacked is None:
                 found.misplaced.append("Adapters fold exactly alone or stacked, not mixed.")
             for adapter, settings in stacked or ():
                 if settings.sees == "input" and position == "ffn":
+                    if architecture.gated:
+                        found.misplaced.append("A gated FFN can't hold a parallel adapter's units.")
                     found.parallel.append(adapter)
                 elif settings.sees == "output" and settings.residual != "sum":
                     after_dense.append(adapter)
@@ -156,8 +162,9 @@ def _folded_tensors(
     for layer in architecture.layers(teacher.base_model):
         folded = _folded_layer(layer, architecture, activation=activation, units=units)
         for module, dense in folded.items():
-            tensors[f"{names[module]}.weight"] = dense.weight
-            tensors[f"{names[module]}.bias"] = dense.bias
+            tensors[f"{names[module]}.weight"] = stored_weight(module, dense.weight)
+            if bias_of(module) is not None:
+                tensors[f"{names[module]}.bias"] = dense.bias
     return tensors
 
 
@@ -166,9 +173,9 @@ def _folded_layer(
 ) -> dict[nn.Module, Dense]:
     """Return what becomes of a layer's dense modules."""
     adapters = _Adapters.of(layer, architecture)
-    attention = layer.get_submodule(architecture.attention_output)
+    attention = architecture.dense(layer, "attention")
     ffn_input = layer.get_submodule(architecture.ffn_input)
-    ffn_output = layer.get_submodule(architecture.ffn_output)
+    ffn_output = architecture.dense(layer, "ffn")
     wide_input, wide_output = fold_parallel(
         Dense.of(ffn_input),
         fold_sequential(Dense.of(ffn_output), adapters.ffn),

@@ -31,13 +31,19 @@ class Run:
     """One batch in front of a layer."""
 
     hidden: Tensor  # (B, tokens, D)
-    mask: Tensor  # (B, tokens), True for real tokens
-    arguments: Sequence[Any]
-    keywords: dict[str, Any]
+    # Beside the hidden states, what each layer is given: masks, positions.
+    arguments: dict[nn.Module, tuple[Sequence[Any], dict[str, Any]]]
+
+    def through(self, layer: nn.Module) -> Tensor:
+        """Run a layer; return its hidden states (B, tokens, D)."""
+        arguments, keywords = self.arguments[layer]
+        output = layer(self.hidden, *arguments, **keywords)
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        return hidden
 
     def attention(self, layer: nn.Module, stop: nn.Module) -> Tensor:
         """Run a layer as far as a module of its attention half; return what that is given."""
-        return _given_to(stop, partial(layer, self.hidden, *self.arguments, **self.keywords))
+        return _given_to(stop, partial(self.through, layer))
 
 
 def ffn(layer: nn.Module, middle: Tensor, architecture: Architecture, stop: nn.Module) -> Tensor:
@@ -57,24 +63,30 @@ class Side:
 
     def __init__(self, model: PreTrainedModel, architecture: Architecture, folder: Path) -> None:
         self.model = model
-        self.first = architecture.layers(model.base_model)[0]
+        self.architecture = architecture
+        self.layers = architecture.layers(model.base_model)
         self.hidden = Spill(folder)
 
     def enter(self, index: int, batch: BatchEncoding) -> Run:
-        """Return what the model gives its next layer: anew at the first one, as left later."""
-        given: list[Any] = []
+        """Return what the model gives its layers: hidden states as left by the last one run."""
+        given: dict[nn.Module, tuple[Sequence[Any], dict[str, Any]]] = {}
+        first: list[Tensor] = []
 
-        def take(_: nn.Module, arguments: Any, keywords: Any) -> None:
-            given.extend((arguments, keywords))
-            raise _StopForwardError
+        def skip(layer: nn.Module, hidden: Tensor, *arguments: Any, **keywords: Any) -> object:
+            given[layer] = arguments, keywords
+            first.append(hidden)
+            return self.architecture.layer_result(hidden)
 
-        _run_to_stop(partial(self.model.base_model, **batch), {self.first: take}, with_kwargs=True)
-        (hidden, *arguments), keywords = given
+        try:
+            for layer in self.layers:
+                layer.forward = partial(skip, layer)
+            self.model.base_model(**batch)
+        finally:
+            for layer in self.layers:
+                del layer.forward
         return Run(
-            hidden=self.hidden.read(index) if self.hidden.has(index) else hidden,
-            mask=batch["attention_mask"].bool(),
-            arguments=arguments,
-            keywords=keywords,
+            hidden=self.hidden.read(index) if self.hidden.has(index) else first[0],
+            arguments=given,
         )
 
 
@@ -120,24 +132,11 @@ def _given_to(module: nn.Module, run: Callable[[], Any]) -> Tensor:
         taken.append(arguments[0])
         raise _StopForwardError
 
-    _run_to_stop(run, {module: take})
-    return taken[0]
-
-
-def _run_to_stop(
-    run: Callable[[], Any],
-    hooks: dict[nn.Module, Callable[..., None]],
-    *,
-    with_kwargs: bool = False,
-) -> None:
-    handles = [
-        module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
-        for module, hook in hooks.items()
-    ]
+    handle = module.register_forward_pre_hook(take)
     try:
         run()
     except _StopForwardError:
         pass
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
+    return taken[0]

@@ -44,7 +44,9 @@ class Sums(NamedTuple):
 class Gram:
     """Sums over tokens of inputs x and wanted outputs y: ``xᵀx``, ``xᵀy`` and ``|y|²``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bias: bool = True) -> None:
+        # Without a bias its column is zero, and so is its row of the ridge solution.
+        self.ones = float(bias)
         self.upper = torch.zeros(())  # (K, K) from the first tokens on, by blocks of rows
         self.xy = torch.zeros(())  # (K, D)
         self.yy = 0.0
@@ -52,7 +54,7 @@ class Gram:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add the tokens of a batch: x (T, K - 1) and what the dense layer should give, (T, D)."""
-        inputs = torch.nn.functional.pad(x, (0, 1), value=1.0).float().cpu()  # (T, K)
+        inputs = torch.nn.functional.pad(x, (0, 1), value=self.ones).float().cpu()  # (T, K)
         wanted = y.float().cpu()
         self.finite &= bool((inputs.sum() + wanted.sum()).isfinite())
         size = inputs.shape[1]

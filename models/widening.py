@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.architectures import Architecture
-from models.dense_folds import Dense
+from models.dense import Dense, replace_tensors, weight_of
 from models.ridge import FIRST_STRENGTH, Gram, solve
 
 _BATCH = 1024
@@ -33,8 +33,10 @@ def widen_ffn(student: PreTrainedModel, architecture: Architecture, units: int) 
     Precision, device and ``requires_grad`` stay.
 
     Raises:
-        ValueError: for less than one unit.
+        ValueError: for less than one unit, or an FFN whose units are products (GLU).
     """
+    if architecture.gated:
+        raise ValueError("the FFN's units are products of two dense layers: they can't be fitted")
     if units < 1:
         raise ValueError(f"expected at least one unit to widen by, found {units}")
     for layer in architecture.layers(student.base_model):
@@ -42,15 +44,12 @@ def widen_ffn(student: PreTrainedModel, architecture: Architecture, units: int) 
             (architecture.ffn_input, units, 0),
             (architecture.ffn_output, 0, units),
         ):
-            dense = layer.get_submodule(path)
-            weight, bias = dense.get_parameter("weight"), dense.get_parameter("bias")
-            wide = nn.functional.pad(weight, (0, columns, 0, rows))  # (F + U, D) or (D, F + U)
-            dense.weight = nn.Parameter(wide, requires_grad=weight.requires_grad)
-            dense.bias = nn.Parameter(nn.functional.pad(bias, (0, rows)), bias.requires_grad)
-            if isinstance(dense, nn.Linear):
-                dense.out_features, dense.in_features = wide.shape
+            module = layer.get_submodule(path)
+            dense = Dense.of(module)
+            wide = nn.functional.pad(dense.weight, (0, columns, 0, rows))  # (F + U, D), (D, F + U)
+            replace_tensors(module, Dense(wide, nn.functional.pad(dense.bias, (0, rows))))
     name = architecture.ffn_size_setting
-    setattr(student.config, name, getattr(student.config, name) + units)
+    setattr(student.config, name, architecture.ffn_size(student.base_model))
 
 
 def fit_units(
@@ -124,9 +123,9 @@ def set_units(
     first, second = (
         layer.get_submodule(path) for path in (architecture.ffn_input, architecture.ffn_output)
     )
-    first.get_parameter("weight")[-units:] = ffn_input.weight
+    weight_of(first)[-units:] = ffn_input.weight
+    weight_of(second)[:, -units:] = ffn_output.weight
     first.get_parameter("bias")[-units:] = ffn_input.bias
-    second.get_parameter("weight")[:, -units:] = ffn_output.weight
     bias = second.get_parameter("bias")
     bias.add_(ffn_output.bias.to(bias))
 

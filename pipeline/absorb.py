@@ -17,11 +17,11 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
 from models import absorption
-from models.absorption import Fit
 from models.architectures import Architecture
+from models.fit import Fit
 from models.folding import fold, plan_fold
 from models.objective import Objective
-from models.student import adapter_traces, keep_layers, take_head
+from models.student import adapter_traces, add_biases, keep_layers, take_head
 from models.widening import widen_ffn
 from pipeline.artifacts import SCRATCH
 from pipeline.checkpoints import (
@@ -100,8 +100,10 @@ def absorb(
         take_head(student, load_file(teacher / TEACHER_TENSORS))
         if layers is not None:
             _keep(student, architecture, layers)
+        if config.add_biases:
+            add_biases(student, architecture)
         if config.extra_units:
-            widen_ffn(student, architecture, config.extra_units)
+            _widen(student, architecture, config.extra_units)
         fits = _fit(
             teacher_model,
             student,
@@ -139,6 +141,13 @@ def _keep(student: PreTrainedModel, architecture: Architecture, layers: tuple[in
         raise InputError(str(error)) from error
 
 
+def _widen(student: PreTrainedModel, architecture: Architecture, units: int) -> None:
+    try:
+        widen_ffn(student, architecture, units)
+    except ValueError as error:
+        raise InputError(f"absorb.extra_units: {error}. Set it to 0.") from error
+
+
 def _fit(
     teacher: PreTrainedModel,
     student: PreTrainedModel,
@@ -153,8 +162,7 @@ def _fit(
 ) -> list[Fit]:
     """Absorb by regression, in place."""
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
-    ffn = architecture.layers(student.base_model)[0].get_submodule(architecture.ffn_output)
-    inputs = ffn.get_parameter("weight").shape[1]
+    inputs = architecture.ffn_size(student.base_model)
     if tokens < 2 * inputs:
         logger.warning(
             "absorb: %d tokens for regressions on %d inputs are few; more texts bring the student "

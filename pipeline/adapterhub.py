@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.adapters import AdapterSettings, add_adapter, add_fusion, site_of
+from models.adapters import add_adapter, add_fusion, site_of
 from models.architectures import Architecture, Position
 from models.composition import Fuse, FusionSettings, module_name
+from models.site import AdapterSettings
 from pipeline.adapterhub_config import config_of, settings_of
 from pipeline.adapterhub_files import check_backbone, check_tensors, read_json, read_tensors
 from pipeline.errors import InputError

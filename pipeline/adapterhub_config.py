@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
-from models.adapters import AdapterSettings, Residual, Sees
 from models.bottleneck import BottleneckSettings
+from models.site import AdapterSettings, Residual, Sees
 from pipeline.errors import InputError
 
 _PRESETS: dict[str, dict[str, Any]] = {

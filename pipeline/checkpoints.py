@@ -22,7 +22,6 @@ from transformers import (
 )
 
 from models.adapters import (
-    AdapterSettings,
     add_adapter,
     add_fusion,
     insert_adapters,
@@ -31,6 +30,7 @@ from models.adapters import (
 from models.architectures import Architecture, UnknownArchitectureError, architecture_of
 from models.composition import Composition, FusionSettings
 from models.objective import Objective
+from models.site import AdapterSettings
 from models.teacher import count_parameters, load_trained_tensors, trained_tensors
 from pipeline.artifacts import sha256_file, sha256_json
 from pipeline.config import AdapterConfig, ModelConfig
@@ -141,6 +141,9 @@ def load_classifier(
             f"Cannot read the model in {checkpoint.folder}: {error} Give a model saved with "
             "save_pretrained whose architecture this transformers version knows."
         ) from error
+    model.config.use_cache = False  # a classifier never goes on with a text
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = _tokenizer(checkpoint).pad_token_id
     return cast(PreTrainedModel, model.eval())
 
 
@@ -193,9 +196,15 @@ def find_architecture(model: PreTrainedModel) -> Architecture:
         InputError: when no adapter sites are known for the architecture.
     """
     try:
-        return architecture_of(model.config.model_type)
+        architecture = architecture_of(model.config.model_type)
     except UnknownArchitectureError as error:
         raise InputError(f"teacher.model: {error}") from error
+    if reason := architecture.unsupported(model.config):
+        raise InputError(
+            f"teacher.model: this {model.config.model_type} model is not supported, because "
+            f"{reason}. Choose one without."
+        )
+    return architecture
 
 
 def save_teacher(
@@ -282,6 +291,12 @@ def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
+    if tokenizer.pad_token is None:  # decoders have none: what ends a text pads it, by custom
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise InputError(
+            f"The tokenizer in {checkpoint.folder} has no padding token. Set its pad_token."
+        )
     return cast(PreTrainedTokenizerBase, tokenizer)
 
 

@@ -221,6 +221,11 @@ class AbsorbConfig(Section):
     """Units that every FFN of the student gains, fitted to what the regressions leave over. They
     cost what they add: 48 on 1,536 make the FFN 3 % larger."""
 
+    add_biases: bool = True
+    """Give the student's dense layers biases where its architecture has a setting for them and the
+    backbone has none (ModernBERT, Llama): they take what the adapters' own biases do. They cost
+    one addition a layer."""
+
     held_out: float = Field(default=0.1, gt=0, lt=0.5)
     """Part of those texts on which the ridge strength is chosen."""
 

@@ -203,7 +203,8 @@ def _inputs(
         attended[::2, :padding] = 0
     elif padding and mask == "hole":
         attended[::2, padding : 2 * padding] = 0
-    ids = torch.randint(pad + 1, model.config.vocab_size, (batch, length), generator=generator)
+    ids = torch.randint(model.config.vocab_size - 1, (batch, length), generator=generator)
+    ids += ids >= pad  # any but the padding token
     everything = {
         "input_ids": torch.where(attended == 1, ids, pad),
         "attention_mask": attended,

@@ -78,7 +78,7 @@ def head_only(
     freeze_backbone(model)
     digest = backbone_digest(model)
     training, validation = (
-        _features(model, tokenizer, split, max_length)
+        _features(model, architecture, tokenizer, split, max_length)
         for split in (
             read_split(data.folder, "train").head(config.texts),
             read_split(data.folder, "validation"),
@@ -98,15 +98,20 @@ def head_only(
 
 @torch.no_grad()
 def _features(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int
+    model: PreTrainedModel,
+    architecture: Architecture,
+    tokenizer: PreTrainedTokenizerBase,
+    split: Split,
+    max_length: int,
 ) -> _Features:
     """Run the frozen backbone once over a split."""
     examples = encode(tokenizer, split.texts, max_length=max_length)
     hidden = torch.zeros(len(split), model.config.hidden_size)
     with tqdm(total=len(split), desc="features", unit="text", leave=False, disable=None) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=32):
-            output = model.base_model(**batch.to(model.device))
-            hidden[torch.from_numpy(rows)] = output.last_hidden_state[:, 0].float().cpu()
+            states = model.base_model(**batch.to(model.device)).last_hidden_state
+            looked_at = architecture.pooling(model, states, batch)[:, 0]
+            hidden[torch.from_numpy(rows)] = looked_at.float().cpu()
             bar.update(len(rows))
     return _Features(hidden=hidden, labels=torch.tensor(split.labels))
 

@@ -60,6 +60,7 @@ the a this that film movie story plot scene actor actress script director music 
 was seems looks feels and but with of in about very quite rather really so too it we you i saw found
 thought again today yesterday people family war city night day year part first last half long short
 """
+DECODERS = ("llama", "mistral", "qwen2", "qwen3")
 MAX_LENGTH = 16
 TRAINING = TrainingConfig(
     epochs=4, batch_size=16, learning_rate=1e-2, evaluations_per_epoch=1, precision="fp32"
@@ -79,8 +80,17 @@ def make_classifier(model_type: str, *, seed: int = 0, **settings: object) -> Pr
         "num_labels": 3,
         "hidden_dim" if model_type == "distilbert" else "intermediate_size": 64,
     }
-    if model_type == "electra":
+    if model_type in ("electra", "albert"):
         shape["embedding_size"] = 32
+    if model_type == "gpt2":
+        shape["n_inner"] = shape.pop("intermediate_size")
+        shape["activation_function"] = "gelu"
+    if model_type == "albert":
+        shape["hidden_act"] = "gelu"
+    if model_type in DECODERS:
+        shape |= {"num_key_value_heads": 1, "head_dim": 16}
+    if model_type in (*DECODERS, "gpt2", "modernbert"):  # whose own are beyond 100 words
+        shape |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "use_cache": False}
     torch.manual_seed(seed)
     config = AutoConfig.for_model(model_type, **shape | settings)
     return AutoModelForSequenceClassification.from_config(config).eval()

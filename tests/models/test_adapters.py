@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.adapters import ADAPTER, AdapterSite, insert_adapters, is_adapter_parameter
+from models.adapters import ADAPTER, add_adapter, insert_adapters, is_adapter_parameter
 from models.architectures import ARCHITECTURES, architecture_of
-from models.bottleneck import BottleneckAdapter
+from models.bottleneck import BottleneckAdapter, BottleneckSettings
+from models.site import AdapterSettings, AdapterSite
 from models.teacher import backbone_digest, freeze_backbone, is_head_parameter
 
 KINDS = ("houlsby", "pfeiffer", "parallel")
@@ -94,8 +95,8 @@ def test_number_of_adapters_per_layer(tiny_classifier, model_type, kind, per_lay
 
     layers = architecture_of(model_type).layers(model.base_model)
 
-    assert [len(adapters_of(layer)) for layer in layers] == [per_layer, per_layer]
-    assert len(adapters_of(model)) == 2 * per_layer
+    assert [len(adapters_of(layer)) for layer in layers] == [per_layer] * len(layers)
+    assert len(adapters_of(model)) == len(layers) * per_layer
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -106,6 +107,40 @@ def test_houlsby_adapters_sit_on_both_dense_layers(tiny_classifier, model_type):
     for layer in architecture.layers(model.base_model):
         for path in (architecture.attention_output, architecture.ffn_output):
             assert isinstance(layer.get_submodule(f"{path}.{ADAPTER}"), AdapterSite)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+@torch.no_grad()
+def test_parallel_adapter_sees_the_ffns_input_where_layer_norm_comes_first(
+    tiny_classifier, model_type
+):
+    model = adapt(tiny_classifier(model_type), "parallel")
+    architecture = architecture_of(model_type)
+    layer = architecture.layers(model.base_model)[0]
+    x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(1))
+    plain = layer.mlp(x)
+    randomise_adapters(model)
+
+    (adapter,) = adapters_of(layer)
+    torch.testing.assert_close(layer.mlp(x), plain + adapter.up(F.relu(adapter.down(x))))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"sees": "normalised"}, {"residual": "sum"}, {"after_norm": True}]
+)
+def test_adapter_that_needs_a_norm_after_the_sum_is_refused_where_there_is_none(
+    tiny_classifier, settings
+):
+    model = tiny_classifier("llama")
+    form = BottleneckSettings(bottleneck_size=4)
+
+    with pytest.raises(ValueError, match="LayerNorm comes before each half"):
+        add_adapter(
+            model.base_model,
+            architecture_of("llama"),
+            "task",
+            AdapterSettings(form=form, attention=False, ffn=True, **settings),
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

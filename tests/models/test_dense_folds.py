@@ -5,8 +5,8 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from models.bottleneck import BottleneckAdapter, BottleneckSettings
+from models.dense import Dense
 from models.dense_folds import (
-    Dense,
     fold_parallel,
     fold_sequential,
     parallel_obstacle,

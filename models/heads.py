@@ -1,0 +1,84 @@
+"""From last hidden states to logits, as each family of classifiers does it.
+
+First the tokens that a head looks at are chosen, then logits are made of them. transformers does
+both inside of ``forward``; here they stand alone, so that a head can be trained on cached features
+and a walk through the layers knows which tokens count.
+
+Shapes: B = batch, T = tokens, D = hidden size, C = classes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Any: torch types every submodule as a tensor or a module.
+Pooling = Callable[[Any, Tensor, Mapping[str, Tensor]], Tensor]
+"""(classifier, last hidden states (B, T, D), batch) -> what its head looks at, (B, 1, D)."""
+
+
+def first_token(_model: Any, hidden: Tensor, _batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the first token's hidden states."""
+    return hidden[:, :1]
+
+
+def last_token(model: Any, hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the hidden states of the last token that is no padding, as transformers picks it."""
+    numbers = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (numbers * (batch["input_ids"] != model.config.pad_token_id)).argmax(dim=-1)  # (B,)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last][:, None]
+
+
+def modernbert_pooling(model: Any, hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the first token's hidden states, or the mean of all, as the config says."""
+    if model.config.classifier_pooling == "cls":
+        return hidden[:, :1]
+    mask = batch["attention_mask"][..., None]  # (B, T, 1)
+    return (hidden * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True)
+
+
+def pooled_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return logits through the backbone's pooler: BERT."""
+    logits: Tensor = model.classifier(model.dropout(model.base_model.pooler(hidden)))
+    return logits
+
+
+def albert_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return logits through ALBERT's pooler, which is a linear layer and its activation."""
+    backbone = model.base_model
+    units = backbone.pooler_activation(backbone.pooler(hidden[:, 0]))  # (B, D)
+    logits: Tensor = model.classifier(model.dropout(units))
+    return logits
+
+
+def sequence_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return logits of a classifier that takes hidden states whole: RoBERTa, ELECTRA, MPNet."""
+    logits: Tensor = model.classifier(hidden)
+    return logits
+
+
+def context_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return logits through the classifier's own pooler: DeBERTa."""
+    logits: Tensor = model.classifier(model.dropout(model.pooler(hidden)))
+    return logits
+
+
+def distilbert_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return DistilBERT's logits."""
+    units = F.relu(model.pre_classifier(hidden[:, 0]))  # (B, D)
+    logits: Tensor = model.classifier(model.dropout(units))
+    return logits
+
+
+def modernbert_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return ModernBERT's logits."""
+    logits: Tensor = model.classifier(model.drop(model.head(hidden[:, 0])))
+    return logits
+
+
+def score_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return a decoder's logits: one linear layer, without a bias."""
+    logits: Tensor = model.score(hidden[:, 0])
+    return logits
