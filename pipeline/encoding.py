@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.tables import Text
+from pipeline.tables import Split, Text
 
 # Any: ids and masks are lists, labels a number or a list of numbers.
 Example = dict[str, Any]
@@ -22,6 +22,14 @@ def encode(
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     names = list(encoded.keys())
     return [{name: encoded[name][row] for name in names} for row in range(len(texts))]
+
+
+def encode_labelled(
+    tokenizer: PreTrainedTokenizerBase, split: Split, *, max_length: int
+) -> list[Example]:
+    """Return what `encode` does of a split, with each text's class index as ``labels``."""
+    examples = encode(tokenizer, split.texts, max_length=max_length)
+    return [{**e, "labels": int(y)} for e, y in zip(examples, split.labels, strict=True)]
 
 
 def batches_by_length(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from models.objective import Objective
 from models.student import set_dropout, take_head
@@ -23,9 +23,9 @@ from pipeline.checkpoints import (
     save_teacher,
 )
 from pipeline.config import AdapterConfig, TrainingConfig
-from pipeline.encoding import Example, encode, predict_logits
+from pipeline.encoding import encode_labelled, predict_logits
 from pipeline.records import DataFacts, TeacherFacts
-from pipeline.tables import Split, read_split
+from pipeline.tables import read_split
 from pipeline.task import Task
 from pipeline.training import train
 
@@ -59,7 +59,7 @@ def finetune(
     """
     tokenizer = load_tokenizer(checkpoint, max_length=max_length)
     training, validation = (
-        _labelled(tokenizer, read_split(data.folder, name), max_length)
+        encode_labelled(tokenizer, read_split(data.folder, name), max_length=max_length)
         for name in ("train", "validation")
     )
     model = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
@@ -94,11 +94,6 @@ def finetune(
         max_length=max_length,
     )
     return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
-
-
-def _labelled(tokenizer: PreTrainedTokenizerBase, split: Split, max_length: int) -> list[Example]:
-    examples = encode(tokenizer, split.texts, max_length=max_length)
-    return [{**e, "labels": int(y)} for e, y in zip(examples, split.labels, strict=True)]
 
 
 def _insert(
