@@ -60,6 +60,11 @@ def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None
             fits = {fit.site: f"{fit.r2:.3f}" for fit in facts.sites if fit.layer == layer}
             table.add_row(str(layer), fits["attention"], fits["ffn"])
         console.print(table, markup=False)
+    if facts.embeddings_r2 is not None:
+        console.print(
+            f"held-out R² of the embeddings (invertible adapter): {facts.embeddings_r2:.3f}",
+            markup=False,
+        )
     for name, value in facts.held_out.items():
         console.print(f"held-out {name.replace('_', ' ')}: {value:.5g}", markup=False)
     console.print(f"student: {folder}", markup=False, soft_wrap=True)

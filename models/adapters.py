@@ -30,6 +30,7 @@ from models.composition import (
     names_in,
     parts_of,
 )
+from models.invertible import add_invertible, invertible_site
 from models.site import AdapterSettings, AdapterSite
 
 AdapterKind = Literal["houlsby", "pfeiffer", "parallel"]
@@ -97,6 +98,11 @@ def add_adapter(
             )
             site.adapters[name] = adapter.to(_like(layer))
             site.settings[name] = settings
+    if settings.invertible is not None:
+        activation = settings.form.activation
+        add_invertible(
+            model, name, reduction=settings.invertible, activation=activation, at=ADAPTER
+        )
 
 
 def insert_adapters(
@@ -171,6 +177,9 @@ def set_active(model: nn.Module, composition: Composition | None) -> None:
                 )
     for site in sites:
         site.active = composition
+    if (embedded := invertible_site(model)) is not None:
+        # As in the library, the first adapter's is the one that works.
+        embedded.active = None if composition is None else next(names_in(composition))
 
 
 def adapter_sites(model: nn.Module) -> list[AdapterSite]:
@@ -187,7 +196,9 @@ def site_of(layer: nn.Module, architecture: Architecture, position: Position) ->
 
 def adapter_names(model: nn.Module) -> set[str]:
     """Return the names of the adapters that hang in a model."""
-    return {name for site in adapter_sites(model) for name in site.adapters}
+    embedded = invertible_site(model)
+    names = {name for site in adapter_sites(model) for name in site.adapters}
+    return names | (set() if embedded is None else set(embedded.couplings))
 
 
 def is_adapter_parameter(name: str) -> bool:

@@ -26,6 +26,7 @@ from models.dense_folds import (
     sequential_obstacle,
     units_needed,
 )
+from models.invertible import has_invertible
 from models.site import AdapterSettings, AdapterSite
 
 
@@ -56,6 +57,8 @@ def plan_fold(teacher: PreTrainedModel, architecture: Architecture) -> FoldPlan:
         _Adapters.of(layer, architecture) for layer in architecture.layers(teacher.base_model)
     ]
     obstacles = dict.fromkeys(text for layer in layers for text in layer.obstacles(activation))
+    if has_invertible(teacher):
+        obstacles["An invertible adapter behind the embeddings has no exact fold."] = None
     units = [sum(units_needed(a, activation) for a in layer.parallel) for layer in layers]
     return FoldPlan(extra_units=0 if obstacles else max(units), obstacles=tuple(obstacles))
 

@@ -49,6 +49,8 @@ class AdapterSettings:
     """Numbers of layers that have none."""
     sizes: Mapping[int, int] = field(default_factory=dict)
     """Bottleneck sizes of layers that have another one than the form says."""
+    invertible: float | None = None
+    """Reduction factor of the invertible adapter behind the embeddings; None: it has none."""
 
     def form_in(self, layer: int) -> BottleneckSettings:
         """Return the form in one layer."""

@@ -20,6 +20,7 @@ from models import absorption
 from models.architectures import Architecture
 from models.fit import Fit
 from models.folding import fold, plan_fold
+from models.invertible import absorb_embeddings, has_invertible
 from models.objective import Objective
 from models.student import adapter_traces, add_biases, keep_layers, take_head
 from models.widening import widen_ffn
@@ -93,11 +94,14 @@ def absorb(
         plan.free if config.exact == "free" else plan.possible and config.exact == "always"
     )
     fits: list[Fit] = []
+    embeddings = None
     if exact:
         student = fold(teacher_model, architecture)
     else:
         student = load_classifier(checkpoint, objective, labels=description.labels, seed=seed)
         take_head(student, load_file(teacher / TEACHER_TENSORS))
+        if has_invertible(teacher_model):
+            embeddings = _absorb_embeddings(teacher_model, student, length=max_length, seed=seed)
         if layers is not None:
             _keep(student, architecture, layers)
         if config.add_biases:
@@ -126,12 +130,24 @@ def absorb(
         method="exact" if exact else "ridge",
         extra_units=plan.extra_units if exact else config.extra_units,
         why_not_exact=() if exact else plan.obstacles,
+        embeddings_r2=embeddings,
         held_out=_fidelity(teacher_model, student, unseen, task),
         sites=tuple(
             SiteFit(layer=fit.layer, site=fit.site, r2=round(fit.r2, 4), ridge=fit.ridge)
             for fit in fits
         ),
     )
+
+
+def _absorb_embeddings(
+    teacher: PreTrainedModel, student: PreTrainedModel, *, length: int, seed: int
+) -> float:
+    try:
+        r2 = absorb_embeddings(teacher.base_model, student.base_model, length=length, seed=seed)
+    except ValueError as error:
+        raise InputError(f"absorb: {error}.") from error
+    logger.info("absorb: the embeddings took over %.3f of the invertible adapter", r2)
+    return round(r2, 4)
 
 
 def _keep(student: PreTrainedModel, architecture: Architecture, layers: tuple[int, ...]) -> None:

@@ -52,6 +52,7 @@ _DEFAULTS = {
     "residual_before_ln": True,
     "adapter_residual_before_ln": False,
     "inv_adapter": None,
+    "inv_adapter_reduction_factor": 2,
     "cross_adapter": False,
     "leave_out": (),
     "phm_layer": False,
@@ -73,7 +74,6 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
         f"{key} = {config[key]!r}"
         for key, expected in (
             ("cross_adapter", False),
-            ("inv_adapter", None),
             ("factorized_phm_W", True),
             ("factorized_phm_rule", False),
             ("shared_W_phm", False),
@@ -91,6 +91,11 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
     activation = str(config["non_linearity"]).lower()
     if activation != "leakyrelu" and activation not in ACT2FN:
         unsupported.append(f"non_linearity = {activation!r}")
+    if config["inv_adapter"] not in (None, "nice"):
+        # The library's own GLOW block fails at every input: it adds parts of different sizes.
+        unsupported.append(f"inv_adapter = {config['inv_adapter']!r}")
+    elif config["inv_adapter"] and not config["inv_adapter_reduction_factor"]:
+        unsupported.append("inv_adapter without inv_adapter_reduction_factor")
     if unsupported:
         raise InputError(f"{folder}: this adapter has {', '.join(unsupported)}: not supported.")
     sizes = _sizes_of(folder, config["reduction_factor"], hidden_size)
@@ -121,6 +126,7 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
         after_norm=after_norm and not config["is_parallel"],
         without=tuple(config["leave_out"]),
         sizes={int(layer): size for layer, size in sizes.items()},
+        invertible=config["inv_adapter_reduction_factor"] if config["inv_adapter"] else None,
     )
 
 
@@ -154,6 +160,9 @@ def config_of(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise InputError(f"The configuration in {folder} has no {', no '.join(missing)}.")
     config: dict[str, Any] = _DEFAULTS | dict(given)
+    if old_invertible := given.get("invertible_adapter"):  # before version 2
+        config["inv_adapter"] = old_invertible["block_type"]
+        config["inv_adapter_reduction_factor"] = old_invertible["reduction_factor"]
     if "version" not in meta:  # before version 2, gelu meant its tanh form
         old = {"gelu": "gelu_new", "gelu_orig": "gelu"}
         activation = str(config["non_linearity"])

@@ -101,6 +101,9 @@ class AbsorbFacts:
     """Units by which each layer's FFN is wider than the backbone's."""
     why_not_exact: tuple[str, ...]
     """What stands against an exact fold, in sentences."""
+    embeddings_r2: float | None = None
+    """Part of the invertible adapter's change of the embeddings that the student's own took over,
+    1 for all of it; None without one. The sites' regressions correct for the rest."""
     held_out: dict[str, float]
     """Closeness to the teacher on the held-out texts, before any gradient step."""
     sites: tuple[SiteFit, ...]

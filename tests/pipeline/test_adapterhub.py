@@ -262,7 +262,15 @@ DAMAGED = {
     ),
     "unknown name": (lambda f: write(f, "unheard_of", {}), "'unheard_of' is not known"),
     "no factor": (lambda f: write(f, {"mh_adapter": True}, {}), "has no output_adapter"),
-    "invertible": (lambda f: write(f, SEQ_BN | {"inv_adapter": "nice"}), "inv_adapter = 'nice'"),
+    "GLOW": (lambda f: write(f, SEQ_BN | {"inv_adapter": "glow"}), "inv_adapter = 'glow'"),
+    "no invertible factor": (
+        lambda f: write(f, SEQ_BN | {"inv_adapter": "nice", "inv_adapter_reduction_factor": None}),
+        "without inv_adapter_reduction_factor",
+    ),
+    "no invertible tensors": (
+        lambda f: write(f, SEQ_BN | {"inv_adapter": "nice"}),
+        r"missing bert\.invertible_adapters\.task\.F\.0",
+    ),
     "activation": (lambda f: write(f, SEQ_BN | {"non_linearity": "x"}), "non_linearity = 'x'"),
     "no folder": (lambda _: None, "not an AdapterHub checkpoint"),
     "shape": (
