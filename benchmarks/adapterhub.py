@@ -1,13 +1,15 @@
 """Golden cases of the AdapterHub format: how far our outputs are from the library's own.
 
 Each case is a folder with a tiny backbone, what the ``adapters`` library 1.3.0 saved of an adapter
-in it, and the output that the library computed. Prints the largest difference of each.
+in it, and the output that the library computed. Prints the largest difference of each, and what is
+not equal once the case was written by us and read again: tensors, output, keys of configurations.
 
     python -m benchmarks.adapterhub FOLDER_OF_CASES
 """
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ from safetensors.torch import load_file
 from models.adapters import set_active
 from models.architectures import architecture_of
 from models.composition import Average, Composition, Stack
-from pipeline.adapterhub import load_adapter, load_fusion, read_adapter
-from pipeline.adapterhub_head import has_head, load_head
+from pipeline.adapterhub import load_adapter, load_fusion, read_adapter, read_fusion_settings
+from pipeline.adapterhub_files import read_tensors
+from pipeline.adapterhub_head import has_head, load_head, read_labels
+from pipeline.adapterhub_names import with_present_names
+from pipeline.adapterhub_writing import write_adapter, write_fusion, write_head
 from pipeline.errors import InputError
 
 
@@ -43,36 +48,84 @@ def model_of(case: dict[str, Any], backbone: Path) -> Any:
     return model_class.from_pretrained(backbone, num_labels=case["head"]["num_labels"])
 
 
+def read(folder: Path, adapters: dict[str, Path], fusion: Path, head: Path | None) -> Any:
+    """Return a case's model with the adapters, fusion and head in these folders, active."""
+    case = json.loads((folder / "case.json").read_text())
+    model = model_of(case, folder / "backbone").eval()
+    architecture = architecture_of(model.config.model_type)
+    settings = {}
+    for name, place in adapters.items():
+        hub = read_adapter(place, model)
+        load_adapter(hub, model, architecture, name=name)
+        settings[name] = hub.settings
+    if head is not None:
+        load_head(head, model)
+    fused = load_fusion(fusion, model, architecture) if fusion.is_dir() else None
+    set_active(model, composition_of(case["composition"], fused))
+    return model, settings, fused
+
+
 @torch.no_grad()
-def difference(folder: Path) -> float:
-    """Return the largest difference of our output to a case's."""
+def check(folder: Path, scratch: Path) -> tuple[float, list[str]]:
+    """Return the largest difference of our output to a case's, and what writing changes."""
     case = json.loads((folder / "case.json").read_text())
     expected = load_file(folder / "expected.safetensors")
-    model = model_of(case, folder / "backbone")
-    model.eval()
-    architecture = architecture_of(model.config.model_type)
-    for adapter in case["adapters"]:
-        hub = read_adapter(folder / adapter["folder"], model)
-        load_adapter(hub, model, architecture, name=adapter["name"])
-        if has_head(folder / adapter["folder"]):
-            load_head(folder / adapter["folder"], model)
-    fused = (
-        load_fusion(folder / "fusion", model, architecture)
-        if (folder / "fusion").is_dir()
-        else None
-    )
-    set_active(model, composition_of(case["composition"], fused))
+    adapters = {each["name"]: folder / each["folder"] for each in case["adapters"]}
+    head = next((place for place in adapters.values() if has_head(place)), None)
+    model, settings, fused = read(folder, adapters, folder / "fusion", head)
     inputs = {name: expected[name] for name in ("input_ids", "attention_mask")}
-    name = case["output"]
-    wanted = expected.get(f"{name}_weights_applied_once", expected[name])
-    return float((model(**inputs)[name] - wanted).abs().max())
+    output = model(**inputs)[case["output"]]
+    wanted = expected.get(f"{case['output']}_weights_applied_once", expected[case["output"]])
+
+    architecture = architecture_of(model.config.model_type)
+    written = {name: scratch / name for name in adapters}
+    for name, place in written.items():
+        write_adapter(place, model, architecture, name, settings[name], model_name="backbone")
+    if fused is not None:
+        fusion = read_fusion_settings(folder / "fusion")
+        write_fusion(scratch / "fusion", model, architecture, fused, fusion, model_name="backbone")
+    if head is not None:
+        labels = read_labels(head)
+        kind = case["head"]["type"]
+        write_head(scratch / "head", model, "task", labels, model_name="backbone", head_type=kind)
+    again, settings_again, _ = read(
+        folder, written, scratch / "fusion", None if head is None else scratch / "head"
+    )
+    problems = [] if settings == settings_again else ["settings"]
+    if not torch.equal(again(**inputs)[case["output"]], output):
+        problems.append("output")
+    for pattern in ("adapter.safetensors", "pytorch_adapter.bin"):
+        for name, place in written.items():
+            tensors = read_tensors(place, (pattern,))
+            theirs = read_tensors(adapters[name], ("adapter.safetensors", "pytorch_adapter.bin"))
+            theirs = with_present_names(theirs, model)
+            if tensors.keys() != theirs.keys() or any(
+                not torch.equal(tensors[key], theirs[key]) for key in theirs
+            ):
+                problems.append(f"tensors of {place / pattern}")
+    for mine, theirs in [(written[name], adapters[name]) for name in adapters]:
+        ours, library = (
+            json.loads((f / "adapter_config.json").read_text()) for f in (mine, theirs)
+        )
+        if ours.keys() != library.keys() or ours["config"].keys() != library["config"].keys():
+            problems.append("keys of the configuration")
+        free = ("init_weights", "stochastic_depth")
+        problems += [
+            f"{key}: {ours['config'].get(key)!r} for {value!r}"
+            for key, value in library["config"].items()
+            if ours["config"].get(key) != value and key not in free
+        ]
+    return float((output - wanted).abs().max()), problems
 
 
 def main(root: Path) -> None:
     """Print a line for every case."""
     for folder in sorted(path.parent for path in root.glob("*/case.json")):
         try:
-            print(f"{folder.name:45} {difference(folder):.1e}", flush=True)
+            with tempfile.TemporaryDirectory() as scratch:
+                difference, problems = check(folder, Path(scratch))
+            rewritten = "; ".join(problems) or "written and read again: equal"
+            print(f"{folder.name:45} {difference:.1e}  {rewritten}", flush=True)
         except Exception as error:
             print(f"{folder.name:45} {type(error).__name__}: {str(error)[:150]}", flush=True)
     for folder in sorted((root / "corrupted").glob("*/adapter")):

@@ -1,4 +1,4 @@
-"""The command line: `adapter-distill run`, `absorb`, `predict` and `config`.
+"""The command line: `adapter-distill run`, `absorb`, `predict`, `config`, and adapters in and out.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
@@ -163,7 +163,11 @@ def absorb(
 @app.command("import-adapter")
 def import_adapter(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders that the adapters library saved, one an adapter.")
+        list[Path],
+        typer.Argument(
+            help="Folders that the adapters library saved, one an adapter; or one with "
+            "adapter_setup.json."
+        ),
     ],
     backbone: Annotated[
         str, typer.Option(help="Hub id or path of the model that they were trained in.")
@@ -199,6 +203,32 @@ def import_adapter(
     console.print(f"labels: {', '.join(teacher.labels)}", markup=False)
     console.print(f"teacher: {out}", markup=False)
     console.print(f"next: adapter-distill absorb {out} --texts FILE --out STUDENT", markup=False)
+
+
+@app.command("export-adapter")
+def export_adapter(
+    teacher: Annotated[
+        Path,
+        typer.Argument(help="Teacher folder, such as runs/latest/finetune, or an imported one."),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the AdapterHub checkpoint.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="The teacher's backbone, where it moved since.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
+) -> None:
+    """Write a teacher's adapters and head as the adapters library reads them (AdapterHub)."""
+    _prepare_environment(verbose=verbose)
+    _prepare_terminal(verbose=verbose)
+    from pipeline.export_adapter import export_adapter as export_it
+
+    composition = export_it(teacher, out, backbone=backbone)
+    console = Console(soft_wrap=True)
+    console.print(f"adapter: {out}", markup=False)
+    method = "load_adapter" if isinstance(composition, str) else "load_adapter_setup"
+    console.print(
+        f'next, with the adapters library: model.{method}("{out}", set_active=True)', markup=False
+    )
 
 
 @app.command("config")

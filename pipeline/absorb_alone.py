@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.absorb import absorb
-from pipeline.checkpoints import find_checkpoint, read_teacher
+from pipeline.checkpoints import check_backbone_of, find_checkpoint, read_teacher
 from pipeline.config import AbsorbConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.records import AbsorbFacts
@@ -40,12 +40,7 @@ def absorb_alone(
         raise InputError(f"{out} exists already. Give the path of a new folder.")
     description = read_teacher(teacher)
     checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
-    if checkpoint.digest != description.backbone_digest:
-        raise InputError(
-            f"The teacher in {teacher} was trained on another backbone than "
-            f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
-            f"found {checkpoint.digest[:12]}. Give its own with --backbone."
-        )
+    check_backbone_of(teacher, description, checkpoint)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:

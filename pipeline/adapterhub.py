@@ -9,6 +9,7 @@ only: nothing in it is executed. Format: https://docs.adapterhub.ml and what the
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ from pipeline.errors import InputError
 
 ADAPTER_CONFIG = "adapter_config.json"
 FUSION_CONFIG = "adapter_fusion_config.json"
-_ADAPTER_FILES = ("adapter.safetensors", "pytorch_adapter.bin")
-_FUSION_FILES = ("model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin")
+ADAPTER_FILES = ("adapter.safetensors", "pytorch_adapter.bin")
+FUSION_FILES = ("model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,15 @@ class HubAdapter:
     settings: AdapterSettings
     tensors: dict[str, Tensor]
     folder: Path
+
+
+def read_name(folder: Path) -> str:
+    """Return the name of the adapter in a folder.
+
+    Raises:
+        InputError: when it holds no adapter of AdapterHub.
+    """
+    return str(_read_meta(folder)["name"])
 
 
 def read_adapter(folder: Path, model: PreTrainedModel) -> HubAdapter:
@@ -55,20 +65,10 @@ def read_adapter(folder: Path, model: PreTrainedModel) -> HubAdapter:
         InputError: when it is not a bottleneck adapter, is damaged, or belongs to another
             architecture or hidden size.
     """
-    meta = read_json(folder / ADAPTER_CONFIG)
-    if "peft_type" in meta:
-        raise InputError(
-            f"{folder} is a checkpoint of PEFT ({meta['peft_type']}), not of AdapterHub: PEFT has "
-            "no bottleneck adapters. Merge it into its model with PEFT, and give that model."
-        )
-    if "config" not in meta or "name" not in meta:
-        raise InputError(
-            f"{folder / ADAPTER_CONFIG} is not AdapterHub's: expected the keys config and name, "
-            f"found {', '.join(sorted(meta)) or 'none'}."
-        )
+    meta = _read_meta(folder)
     check_backbone(folder, meta, model)
     config = config_of(folder, meta)
-    tensors = with_present_names(read_tensors(folder, _ADAPTER_FILES), model)
+    tensors = with_present_names(read_tensors(folder, ADAPTER_FILES), model)
     # The first version's task adapters declare an invertible adapter that they do not have.
     if meta.get("type") == "text_task" and not any(".F.0." in name for name in tensors):
         config["inv_adapter"] = None
@@ -122,11 +122,10 @@ def load_fusion(folder: Path, model: PreTrainedModel, architecture: Architecture
     Raises:
         InputError: when it is damaged, or fuses adapters that the backbone does not have.
     """
-    settings = read_fusion_settings(folder)
-    meta = read_json(folder / FUSION_CONFIG)
+    settings, composition = read_fusion_settings(folder), read_fusion(folder)
+    meta = _read_fusion_meta(folder)
     check_backbone(folder, meta, model)
-    composition = Fuse(tuple(meta["adapter_names"]))
-    found = with_present_names(read_tensors(folder, _FUSION_FILES), model)
+    found = with_present_names(read_tensors(folder, FUSION_FILES), model)
     add_fusion(model.base_model, composition, settings)
     expected = fusion_parameters(
         model, architecture, module_name(composition), hub_name=meta["name"]
@@ -138,16 +137,18 @@ def load_fusion(folder: Path, model: PreTrainedModel, architecture: Architecture
     return composition
 
 
+def read_fusion(folder: Path) -> Fuse:
+    """Return which adapters the AdapterFusion in a folder fuses."""
+    return Fuse(tuple(_read_fusion_meta(folder)["adapter_names"]))
+
+
 def read_fusion_settings(folder: Path) -> FusionSettings:
     """Return the settings of the AdapterFusion layers in a folder.
 
     Raises:
         InputError: when there are none, or they are not supported.
     """
-    meta = read_json(folder / FUSION_CONFIG)
-    if not {"config", "name", "adapter_names"} <= meta.keys():
-        raise InputError(f"{folder / FUSION_CONFIG} does not describe an AdapterFusion layer.")
-    config = meta["config"]
+    config = _read_fusion_meta(folder)["config"]
     if config.get("temperature"):
         raise InputError(f"{folder}: an AdapterFusion with a temperature is not supported.")
     return FusionSettings(
@@ -158,3 +159,25 @@ def read_fusion_settings(folder: Path) -> FusionSettings:
         residual_before=config.get("residual_before", False),
         value_before_softmax=config.get("value_before_softmax", True),
     )
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    meta = read_json(folder / ADAPTER_CONFIG)
+    if "peft_type" in meta:
+        raise InputError(
+            f"{folder} is a checkpoint of PEFT ({meta['peft_type']}), not of AdapterHub: PEFT has "
+            "no bottleneck adapters. Merge it into its model with PEFT, and give that model."
+        )
+    if "config" not in meta or "name" not in meta:
+        raise InputError(
+            f"{folder / ADAPTER_CONFIG} is not AdapterHub's: expected the keys config and name, "
+            f"found {', '.join(sorted(meta)) or 'none'}."
+        )
+    return meta
+
+
+def _read_fusion_meta(folder: Path) -> dict[str, Any]:
+    meta = read_json(folder / FUSION_CONFIG)
+    if not {"config", "name", "adapter_names"} <= meta.keys():
+        raise InputError(f"{folder / FUSION_CONFIG} does not describe an AdapterFusion layer.")
+    return meta

@@ -1,4 +1,4 @@
-"""AdapterHub's configurations of bottleneck adapters, read into our settings."""
+"""AdapterHub's configurations of bottleneck adapters, read into our settings and back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +63,7 @@ _DEFAULTS = {
     "shared_W_phm": False,
     "shared_phm_rule": True,
     "phm_bias": True,
+    "dropout": 0.0,
 }
 """What a key that a file leaves out means."""
 _REQUIRED = ("mh_adapter", "output_adapter", "reduction_factor", "non_linearity")
@@ -83,10 +84,12 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
         if config[key] != expected and (config["phm_layer"] or "phm" not in key.lower())
     ]
     after_norm = not config["original_ln_after"]
-    if after_norm and (not config["original_ln_before"] or config["residual_before_ln"]):
+    if after_norm and (
+        not config["original_ln_before"] or config["residual_before_ln"] or config["is_parallel"]
+    ):
         unsupported.append(
-            "original_ln_after = False without original_ln_before = True and "
-            "residual_before_ln = False"
+            "original_ln_after = False without original_ln_before = True, "
+            "residual_before_ln = False and is_parallel = False"
         )
     activation = str(config["non_linearity"]).lower()
     if activation != "leakyrelu" and activation not in ACT2FN:
@@ -106,10 +109,12 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
         scaling=config["scaling"],
         norm_before=config["ln_before"],
         norm_after=config["ln_after"],
-        residual_before_norm=config["adapter_residual_before_ln"],
+        # A parallel adapter's LayerNorm never sees the residual.
+        residual_before_norm=config["adapter_residual_before_ln"] and not config["is_parallel"],
         gate=config["use_gating"],
         kronecker_factors=config["phm_dim"] if config["phm_layer"] else None,
         kronecker_rank=config["phm_rank"],
+        dropout=config["dropout"],
     )
     residuals: dict[bool | str, Residual] = {True: "output", False: "seen", "post_add": "sum"}
     sees: Sees = "output"
@@ -123,7 +128,7 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
         ffn=config["output_adapter"],
         sees=sees,
         residual=residuals[config["residual_before_ln"]],
-        after_norm=after_norm and not config["is_parallel"],
+        after_norm=after_norm,
         without=tuple(config["leave_out"]),
         sizes={int(layer): size for layer, size in sizes.items()},
         invertible=config["inv_adapter_reduction_factor"] if config["inv_adapter"] else None,
@@ -168,3 +173,72 @@ def config_of(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
         activation = str(config["non_linearity"])
         config["non_linearity"] = old.get(activation, activation)
     return config
+
+
+_AT_START = {
+    "factorized_phm_W": True,
+    "factorized_phm_rule": False,
+    "hypercomplex_nonlinearity": "glorot-uniform",
+    "init_weights": "bert",
+    "init_weights_seed": None,
+    "learn_phm": True,
+    "phm_bias": True,
+    "phm_c_init": "normal",
+    "phm_init_range": 0.0001,
+    "shared_W_phm": False,
+    "shared_phm_rule": True,
+    "cross_adapter": False,
+    "stochastic_depth": 0.0,
+}
+"""Keys whose value shapes only how an adapter starts or trains, or has one value here."""
+
+
+def hub_config(name: str, settings: AdapterSettings, hidden_size: int) -> dict[str, Any]:
+    """Return the library's configuration, with every key that it writes.
+
+    Raises:
+        InputError: when the library has no configuration that computes the same.
+    """
+    form, parallel = settings.form, settings.sees == "input"
+    before_norm = settings.sees == "normalised" or settings.after_norm
+    residuals: dict[Residual, bool | str] = {"output": True, "sum": "post_add", "seen": False}
+    residual = residuals["output" if parallel else settings.residual]
+    if (settings.after_norm and residual is not False) or (
+        residual == "post_add" and not before_norm
+    ):
+        raise InputError(
+            f"AdapterHub's format has no adapter like {name!r}, which sees the {settings.sees} "
+            f"with the {settings.residual} as its residual"
+            f"{', behind the LayerNorm' if settings.after_norm else ''}."
+        )
+    factors = {str(layer): _factor(size, hidden_size) for layer, size in settings.sizes.items()}
+    default = _factor(form.bottleneck_size, hidden_size)
+    return {
+        **_AT_START,
+        "adapter_residual_before_ln": form.residual_before_norm,
+        "dropout": form.dropout,
+        "inv_adapter": None if settings.invertible is None else "nice",
+        "inv_adapter_reduction_factor": settings.invertible,
+        "is_parallel": parallel,
+        "leave_out": list(settings.without),
+        "ln_after": form.norm_after,
+        "ln_before": form.norm_before,
+        "mh_adapter": settings.attention,
+        "non_linearity": form.activation,
+        "original_ln_after": not settings.after_norm,
+        "original_ln_before": before_norm,
+        "output_adapter": settings.ffn,
+        "phm_dim": form.kronecker_factors or 4,
+        "phm_layer": form.kronecker_factors is not None,
+        "phm_rank": form.kronecker_rank,
+        "reduction_factor": {**factors, "default": default} if factors else default,
+        "residual_before_ln": residual,
+        "scaling": form.scaling,
+        "use_gating": form.gate,
+    }
+
+
+def _factor(size: int, hidden_size: int) -> int | float:
+    """Return a reduction factor that gives a bottleneck of that size."""
+    # The library rounds hidden_size // factor down: half a unit keeps it clear of the edge.
+    return hidden_size / (size + 0.5) if hidden_size % size else hidden_size // size

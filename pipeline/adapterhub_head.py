@@ -1,17 +1,18 @@
-"""Heads that AdapterHub checkpoints were saved with, set into stock transformers classifiers."""
+"""Heads of AdapterHub checkpoints, set into stock transformers classifiers, and taken of them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.adapterhub_files import check_tensors, read_json, read_tensors
 from pipeline.errors import InputError
 
-_HEAD_CONFIG = "head_config.json"
-_HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
+HEAD_CONFIG = "head_config.json"
+HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
 _HEADS = {
     "bert": ("bert.pooler.dense", "tanh", "classifier"),
     "roberta": ("classifier.dense", "tanh", "classifier.out_proj"),
@@ -19,22 +20,51 @@ _HEADS = {
     "distilbert": ("pre_classifier", "relu", "classifier"),
     "electra": ("classifier.dense", "gelu", "classifier.out_proj"),
     "deberta-v2": ("pooler.dense", "gelu", "classifier"),
+    "albert": ("albert.pooler", "tanh", "classifier"),
 }
 """By ``model_type``, what a stock classifier computes of the first token: a dense layer, an
 activation, and the dense layer that gives the logits."""
+_STATIC = "ForSequenceClassification"
 _CLASSIFICATION = ("classification", "multilabel_classification")
 
 
 def has_head(folder: Path) -> bool:
     """Tell whether an adapter was saved with a head."""
-    return (folder / _HEAD_CONFIG).is_file()
+    return (folder / HEAD_CONFIG).is_file()
 
 
 def read_labels(folder: Path) -> tuple[str, ...]:
     """Return the names of a saved head's labels, in class order."""
-    meta = read_json(folder / _HEAD_CONFIG)
+    meta = read_json(folder / HEAD_CONFIG)
     numbers = (meta.get("config") or meta).get("label2id") or {}
     return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
+
+
+def single_labels(folder: Path) -> tuple[str, ...]:
+    """Return the labels of a saved single-label classification head, in class order.
+
+    Raises:
+        InputError: when the head is for another task.
+    """
+    meta = read_json(folder / HEAD_CONFIG)
+    labels = read_labels(folder)
+    static = str(meta.get("model_class") or _STATIC)
+    kind = (meta.get("config") or {}).get("head_type")
+    if kind is None:
+        kind = "classification" if static.endswith(_STATIC) else f"{static}'s"
+    if kind == "classification" and len(labels) == 1:
+        kind = "regression"
+    if kind != "classification":
+        raise InputError(
+            f"The head in {folder} is for {kind.replace('_', ' ')}, and the task that is supported "
+            "is single-label classification. Save the adapter with such a head."
+        )
+    if not labels:
+        raise InputError(
+            f"{folder / HEAD_CONFIG} names no labels, and a classifier of two or more is expected. "
+            "Add its label2id."
+        )
+    return labels
 
 
 def load_head(folder: Path, model: PreTrainedModel) -> None:
@@ -48,8 +78,8 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
         InputError: when the stock model's head computes something else, or tensors are missing,
             unknown or of another shape; nothing is set then.
     """
-    meta = read_json(folder / _HEAD_CONFIG)
-    tensors = read_tensors(folder, _HEAD_FILES)
+    meta = read_json(folder / HEAD_CONFIG)
+    tensors = read_tensors(folder, HEAD_FILES)
     names: dict[str, str] = {}
     if meta.get("config"):
         names = _flexible_head(folder, meta, model)
@@ -69,6 +99,37 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(tensors[name])
+
+
+def hub_head(
+    model: PreTrainedModel, name: str, *, head_type: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return a stock model's head as the library's own: its configuration and tensors.
+
+    Labels are left to the caller.
+
+    Raises:
+        InputError: when the library has no head that computes the same.
+    """
+    own = dict(model.named_parameters())
+    config: dict[str, Any] = {"activation_function": "tanh", "dropout_prob": None}
+    config["head_type"] = head_type
+    places = {1: "classifier"}
+    if head_type != "tagging":
+        if model.config.model_type not in _HEADS:
+            raise InputError(
+                f"A {model.config.model_type} classifier has no counterpart among AdapterHub's "
+                f"heads. Supported are {', '.join(sorted(_HEADS))}."
+            )
+        dense, activation, last = _HEADS[model.config.model_type]
+        places = {1: dense, 4: last}
+        config |= {"activation_function": activation, "bias": True, "use_pooler": False}
+    tensors: dict[str, Tensor] = {
+        f"heads.{name}.{number}.{tensor}": own[f"{place}.{tensor}"]
+        for number, place in places.items()
+        for tensor in ("weight", "bias")
+    }
+    return config | {"layers": len(places)}, tensors
 
 
 def _flexible_head(folder: Path, meta: Mapping[str, Any], model: PreTrainedModel) -> dict[str, str]:

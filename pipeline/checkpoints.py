@@ -26,6 +26,7 @@ from models.adapters import (
     add_fusion,
     insert_adapters,
     set_active,
+    settings_of,
 )
 from models.architectures import Architecture, UnknownArchitectureError, architecture_of
 from models.composition import Composition, FusionSettings
@@ -43,6 +44,8 @@ _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.mo
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
 TEACHER_TENSORS = "teacher.safetensors"
 TEACHER_FACTS = "teacher.json"
+TRAINED = "task"
+"""Name of the adapter that the chain trains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,12 +184,20 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     """
     architecture = find_architecture(model)
     if isinstance(adapter, AdapterConfig):
-        insert_adapters(model.base_model, architecture, **adapter.model_dump())
+        insert_adapters(model.base_model, architecture, **adapter.model_dump(), name=TRAINED)
         return
     for name, settings in adapter.adapters.items():
         add_adapter(model.base_model, architecture, name, settings)
     add_fusion(model.base_model, adapter.active, adapter.fusion)
     set_active(model.base_model, adapter.active)
+
+
+def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
+    """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
+    if isinstance(adapter, ImportedAdapters):
+        return adapter
+    form = adapter.model_dump(exclude={"initialisation"})
+    return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
@@ -258,6 +269,35 @@ def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> 
     load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
     model.eval()
     return model
+
+
+def load_backed_teacher(
+    folder: Path, objective: Objective, *, backbone: str | None = None
+) -> tuple[TeacherDescription, Checkpoint, PreTrainedModel]:
+    """Return a teacher with what its folder says of it, on the backbone that it was trained on.
+
+    Args:
+        backbone: Where that is; None takes the one that the teacher names.
+
+    Raises:
+        InputError: when the folder holds no teacher, or the backbone is another one.
+    """
+    description = read_teacher(folder)
+    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
+    check_backbone_of(folder, description, checkpoint)
+    return description, checkpoint, load_teacher(checkpoint, folder, objective)
+
+
+def check_backbone_of(
+    folder: Path, description: TeacherDescription, checkpoint: Checkpoint
+) -> None:
+    """Refuse a backbone that a teacher was not trained on."""
+    if checkpoint.digest != description.backbone_digest:
+        raise InputError(
+            f"The teacher in {folder} was trained on another backbone than "
+            f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
+            f"found {checkpoint.digest[:12]}. Give its own with --backbone."
+        )
 
 
 def describe_teacher(

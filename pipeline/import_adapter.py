@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from transformers import PreTrainedModel
+
 from models.adapters import set_active
 from models.composition import Average, Composition, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.adapterhub import (
     FUSION_CONFIG,
-    HubAdapter,
     load_adapter,
     load_fusion,
     read_adapter,
+    read_fusion,
     read_fusion_settings,
+    read_name,
 )
-from pipeline.adapterhub_head import has_head, load_head, read_labels
+from pipeline.adapterhub_head import has_head, load_head, single_labels
+from pipeline.adapterhub_setup import SETUP, HubSetup, read_setup
 from pipeline.checkpoints import (
+    Checkpoint,
     ImportedAdapters,
     TeacherDescription,
     find_architecture,
@@ -47,7 +52,7 @@ def import_adapter(
     """Write a teacher to the new folder ``out``, whole or not at all.
 
     Args:
-        folders: One an adapter, as the ``adapters`` library saves them. One of them has the head.
+        folders: As `find_setup` takes them.
         backbone: Hub id, path or package reference of the model that they were trained in.
         fusion: Folder of the AdapterFusion over them.
         together: How several adapters work together without one.
@@ -55,55 +60,15 @@ def import_adapter(
             takes if that is less.
 
     Raises:
-        InputError: when ``out`` exists, a folder is no sound bottleneck adapter of this backbone,
-            none or several have a head, or it is not said how several work together.
+        InputError: when ``out`` exists, or whatever `find_setup` and `hang_setup` refuse.
     """
     if out.exists():
         raise InputError(f"{out} exists already. Give the path of a new folder.")
-    if len(folders) > 1 and (fusion is None) == (together is None):
-        raise InputError(
-            f"{len(folders)} adapters: say how they work together, with either a folder with "
-            f"{FUSION_CONFIG} (--fusion) or one of stack and average (--together)."
-        )
-    heads = [folder for folder in folders if has_head(folder)]
-    if len(heads) != 1:
-        raise InputError(
-            f"Expected one adapter that was saved with its classification head, found "
-            f"{len(heads)} among {', '.join(map(str, folders))}. Save one with its head."
-        )
+    setup = find_setup(folders, fusion=fusion, together=together)
     checkpoint = find_checkpoint(ModelConfig(model=backbone))
-    labels = read_labels(heads[0])
-    if len(labels) < 2:
-        raise InputError(
-            f"The head in {heads[0]} has {len(labels)} named labels, and classifiers of two or "
-            "more are supported."
-        )
     longest = max_length or min(128, longest_input(checkpoint))
     load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-    model = load_classifier(checkpoint, OBJECTIVE, labels=labels, seed=0)
-    architecture = find_architecture(model)
-    adapters: dict[str, HubAdapter] = {}
-    for folder in folders:
-        adapter = read_adapter(folder, model)
-        if adapter.name in adapters:
-            raise InputError(
-                f"{folder} and {adapters[adapter.name].folder} hold adapters of one name, "
-                f"{adapter.name!r}. Save one of them under another name."
-            )
-        load_adapter(adapter, model, architecture, name=adapter.name)
-        adapters[adapter.name] = adapter
-    load_head(heads[0], model)
-    active: Composition
-    if fusion is not None:
-        active = load_fusion(fusion, model, architecture)
-    elif together is not None and len(adapters) > 1:
-        active = Stack(tuple(adapters)) if together == "stack" else Average(tuple(adapters))
-    else:
-        active = next(iter(adapters))
-    try:
-        set_active(model.base_model, active)
-    except ValueError as error:
-        raise InputError(f"These adapters do not go together: {error}.") from error
+    model, adapters = hang_setup(setup, checkpoint)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -111,15 +76,99 @@ def import_adapter(
             model,
             partial,
             checkpoint=checkpoint,
-            labels=labels,
-            adapter=ImportedAdapters(
-                adapters={name: adapter.settings for name, adapter in adapters.items()},
-                active=active,
-                fusion=None if fusion is None else read_fusion_settings(fusion),
-            ),
+            labels=single_labels(setup.head),
+            adapter=adapters,
             max_length=longest,
         )
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read_teacher(out)
+
+
+def find_setup(
+    folders: Sequence[Path], *, fusion: Path | None = None, together: Together | None = None
+) -> HubSetup:
+    """Return which adapters there are, how they work together, and where their head is.
+
+    Args:
+        folders: One an adapter, as the ``adapters`` library saves them; one of them has the head.
+            Or a single folder with ``adapter_setup.json``.
+        fusion: Folder of the AdapterFusion over them.
+        together: How several adapters work together without one.
+
+    Raises:
+        InputError: when there is no head or several, two adapters have one name, or it is not said
+            how several work together.
+    """
+    if len(folders) == 1 and (folders[0] / SETUP).is_file():
+        if fusion is not None or together is not None:
+            raise InputError(
+                f"{folders[0] / SETUP} says how its adapters work together: leave out --fusion and "
+                "--together."
+            )
+        return read_setup(folders[0])
+    if len(folders) > 1 and (fusion is None) == (together is None):
+        raise InputError(
+            f"{len(folders)} adapters: say how they work together, with either a folder with "
+            f"{FUSION_CONFIG} (--fusion) or one of stack and average (--together)."
+        )
+    adapters: dict[str, Path] = {}
+    for folder in folders:
+        name = read_name(folder)
+        if name in adapters:
+            raise InputError(
+                f"{folder} and {adapters[name]} hold adapters of one name, {name!r}. Save one of "
+                "them under another name."
+            )
+        adapters[name] = folder
+    heads = [folder for folder in folders if has_head(folder)]
+    if len(heads) != 1:
+        raise InputError(
+            f"Expected one adapter that was saved with its classification head, found "
+            f"{len(heads)} among {', '.join(map(str, folders))}. Save one with its head."
+        )
+    composition: Composition = next(iter(adapters))
+    if fusion is None and len(adapters) > 1:
+        kind = Stack if together == "stack" else Average
+        composition = kind(tuple(adapters))
+    elif fusion is not None:
+        composition = read_fusion(fusion)
+    return HubSetup(
+        composition=composition,
+        adapters=adapters,
+        fusions=() if fusion is None else (fusion,),
+        head=heads[0],
+    )
+
+
+def hang_setup(setup: HubSetup, checkpoint: Checkpoint) -> tuple[PreTrainedModel, ImportedAdapters]:
+    """Return a classifier with a setup's adapters, active, and its head.
+
+    Raises:
+        InputError: when a folder is no sound bottleneck adapter, fusion or head of this backbone,
+            or the adapters do not go together.
+    """
+    model = load_classifier(checkpoint, OBJECTIVE, labels=single_labels(setup.head), seed=0)
+    architecture = find_architecture(model)
+    adapters = {name: read_adapter(folder, model) for name, folder in setup.adapters.items()}
+    for name, adapter in adapters.items():
+        load_adapter(adapter, model, architecture, name=name)
+    load_head(setup.head, model)
+    fusions = {read_fusion_settings(folder) for folder in setup.fusions}
+    if len(fusions) > 1:
+        raise InputError(
+            f"The AdapterFusions in {', '.join(map(str, setup.fusions))} have different settings; "
+            "those of one composition must agree."
+        )
+    for folder in setup.fusions:
+        load_fusion(folder, model, architecture)
+    try:
+        set_active(model.base_model, setup.composition)
+    except ValueError as error:
+        raise InputError(f"These adapters do not go together: {error}.") from error
+    return model, ImportedAdapters(
+        adapters={name: adapter.settings for name, adapter in adapters.items()},
+        active=setup.composition,
+        fusion=next(iter(fusions), None),
+    )

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.adapters import add_adapter, adapter_names, set_active, settings_of
+from models.adapters import adapter_names, add_adapter, set_active, settings_of
 from models.architectures import ARCHITECTURES, architecture_of
 from models.composition import Stack
 from models.folding import plan_fold
