@@ -16,10 +16,11 @@ from flows.stages import (
     find_model,
     finetune_stage,
     head_only_stage,
+    import_stage,
     soft_targets_stage,
 )
 from pipeline.artifacts import Store
-from pipeline.config import RunConfig
+from pipeline.config import AdapterSource, RunConfig
 from pipeline.gate import decide
 from pipeline.publish import Finished, publish
 from pipeline.task import SINGLE_LABEL
@@ -32,6 +33,8 @@ STAGES = ".stages"
 def adapter_to_student(config: RunConfig) -> Path:
     """Fine-tune adapters, distil them into an adapter-free student, export, measure, decide.
 
+    Adapters that were trained elsewhere are imported instead of fine-tuned.
+
     A student that the gate refuses is a completed run with a verdict, not a failure.
 
     Args:
@@ -41,7 +44,11 @@ def adapter_to_student(config: RunConfig) -> Path:
     backbone = find_model(config.teacher)
     data = data_stage(store, config)
     head_only = head_only_stage(store, config, data, backbone)
-    teacher = finetune_stage(store, config, data, head_only, backbone)
+    teacher = (
+        import_stage(store, config, data, backbone)
+        if isinstance(config.teacher.adapter, AdapterSource)
+        else finetune_stage(store, config, data, head_only, backbone)
+    )
     pretrained = find_model(config.student.model) if config.student.model else backbone
     # Only a student of the backbone's own layers has the sites that absorb.
     absorbed = (

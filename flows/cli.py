@@ -163,10 +163,10 @@ def absorb(
 @app.command("import-adapter")
 def import_adapter(
     folders: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Folders that the adapters library saved, one an adapter; or one with "
-            "adapter_setup.json."
+            help="Folders that the adapters library saved, or their hub ids, one an adapter; or "
+            "one with adapter_setup.json."
         ),
     ],
     backbone: Annotated[
@@ -189,10 +189,11 @@ def import_adapter(
     """Make a teacher of AdapterHub checkpoints: adapters, head and AdapterFusion."""
     _prepare_environment(verbose=verbose)
     _prepare_terminal(verbose=verbose)
+    from pipeline.checkpoints import find_adapter_folder
     from pipeline.import_adapter import import_adapter as import_them
 
     teacher = import_them(
-        folders,
+        [find_adapter_folder(folder) for folder in folders],
         out,
         backbone=backbone,
         fusion=fusion,

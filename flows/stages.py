@@ -16,7 +16,7 @@ from pipeline.absorb import absorb
 from pipeline.artifacts import Stage, Store
 from pipeline.benchmark import benchmark, describe_machine
 from pipeline.checkpoints import Checkpoint, find_checkpoint
-from pipeline.config import ModelConfig, RunConfig
+from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
 from pipeline.data import prepare_data
 from pipeline.distill import distill
 from pipeline.errors import UnreachableError
@@ -24,6 +24,7 @@ from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.head_only import head_only
+from pipeline.import_teacher import adapters_digest, import_teacher
 from pipeline.records import (
     AbsorbFacts,
     BenchmarkFacts,
@@ -110,6 +111,9 @@ def finetune_stage(
     backbone: Checkpoint,
 ) -> Stage[TeacherFacts]:
     """The teacher: adapters and head on the frozen backbone."""
+    adapter = config.teacher.adapter
+    if not isinstance(adapter, AdapterConfig):
+        raise TypeError(f"expected an AdapterConfig, found {type(adapter).__name__}")
     build = partial(
         finetune,
         data,
@@ -117,19 +121,51 @@ def finetune_stage(
         config.finetune,
         task=TASK,
         objective=OBJECTIVE,
-        adapter=config.teacher.adapter,
+        adapter=adapter,
         head_from=head_only,
         max_length=config.data.max_length,
         seed=config.seed,
     )
     settings = {
         "training": config.finetune,
-        "adapter": config.teacher.adapter,
+        "adapter": adapter,
         **_common(config, backbone),
     }
     return store.ensure(
         "finetune", build, TeacherFacts, settings=settings, inputs=[data, head_only]
     )
+
+
+@task(
+    name="import",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 20],
+    retry_condition_fn=_is_passing,
+)
+def import_stage(
+    store: Store, config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
+) -> Stage[TeacherFacts]:
+    """The teacher, of adapters that were trained elsewhere."""
+    source = config.teacher.adapter
+    if not isinstance(source, AdapterSource):
+        raise TypeError(f"expected an AdapterSource, found {type(source).__name__}")
+    build = partial(
+        import_teacher,
+        data,
+        backbone,
+        source,
+        task=TASK,
+        objective=OBJECTIVE,
+        max_length=config.data.max_length,
+    )
+    settings = {
+        "adapter": source,
+        "files": adapters_digest(source),
+        **_common(config, backbone),
+    }
+    return store.ensure("import", build, TeacherFacts, settings=settings, inputs=[data])
 
 
 @task(name="absorb", cache_policy=NO_CACHE, persist_result=False)

@@ -34,12 +34,14 @@ from models.objective import Objective
 from models.site import AdapterSettings
 from models.teacher import count_parameters, load_trained_tensors, trained_tensors
 from pipeline.artifacts import sha256_file, sha256_json
-from pipeline.config import AdapterConfig, ModelConfig
+from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
 from pipeline.errors import InputError, UnreachableError
 from pipeline.records import TeacherFacts, TrainingOutcome
 from pipeline.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+# Many have no safetensors; a .bin is read as weights only.
+_WANTED_OF_ADAPTERS = ["*.safetensors", "*.bin", "*.json"]
 # These number their positions from the one after the padding token's id.
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
 TEACHER_TENSORS = "teacher.safetensors"
@@ -93,7 +95,7 @@ def find_checkpoint(config: ModelConfig) -> Checkpoint:
         InputError: when it cannot be found, has no safetensors weights, or has other weights
             than the config's sha256 says.
     """
-    folder = locate(config.model) or _fetch(config.model)
+    folder = locate(config.model) or _fetch(config.model, _WANTED)
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not weights or not (folder / "config.json").is_file():
         raise InputError(
@@ -116,6 +118,15 @@ def find_checkpoint(config: ModelConfig) -> Checkpoint:
         digest=sha256_json(digests),
         reference=str(folder.resolve()) if own_path else config.model,
     )
+
+
+def find_adapter_folder(reference: str) -> Path:
+    """Return the local folder of an AdapterHub checkpoint, fetched from the hub if it is an id.
+
+    Raises:
+        InputError: when it cannot be found.
+    """
+    return locate(reference) or _fetch(reference, _WANTED_OF_ADAPTERS)
 
 
 def load_classifier(
@@ -303,7 +314,7 @@ def check_backbone_of(
 def describe_teacher(
     model: PreTrainedModel,
     *,
-    adapter: AdapterConfig | None,
+    adapter: AdapterConfig | AdapterSource | None,
     digest: str,
     warnings: tuple[str, ...],
     outcome: TrainingOutcome,
@@ -347,10 +358,10 @@ def _positions(checkpoint: Checkpoint) -> int:
     return int(config.max_position_embeddings) - reserved
 
 
-def _fetch(model_id: str) -> Path:
-    """Return the local snapshot of a hub model: safetensors and text files, never code."""
+def _fetch(model_id: str, wanted: list[str]) -> Path:
+    """Return the local snapshot of a hub model: weights and text files, never code."""
     try:
-        return Path(snapshot_download(model_id, allow_patterns=_WANTED))
+        return Path(snapshot_download(model_id, allow_patterns=wanted))
     # The hub client raises HTTP, network, cache and validation errors of several families.
     except Exception as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""

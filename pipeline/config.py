@@ -5,9 +5,17 @@ field is described once. Config is data: nothing here reads a file.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 SplitSize = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 
@@ -107,6 +115,55 @@ class AdapterConfig(Section):
     """Dropout probability on the bottleneck's units while training."""
 
 
+class AdapterSource(Section):
+    """Adapters that were trained elsewhere, instead of trained ones: the chain starts at absorb."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: tuple[str, ...] | str = Field(alias="from", min_length=1)
+    """AdapterHub checkpoints: a path, ``package://name/folder`` or a Hugging Face id; several for
+    a composition. One of them has the head; a single one may hold ``adapter_setup.json``."""
+
+    together: Literal["stack", "average"] | None = None
+    """How several adapters work together: one after the other, or their mean."""
+
+    fusion: str | None = None
+    """The same kind of reference to the AdapterFusion over several adapters."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.together is not None and self.fusion is not None:
+            raise ValueError("together and fusion exclude each other: give one of them")
+        if len(self.references) > 1 and self.together is None and self.fusion is None:
+            raise ValueError(
+                "several adapters: say how they work together, with together = 'stack' or "
+                "'average', or with fusion"
+            )
+        return self
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The checkpoints, one an adapter."""
+        return (self.from_,) if isinstance(self.from_, str) else self.from_
+
+
+def _adapter_kind(value: object) -> str:
+    imported = "from" in value if isinstance(value, dict) else isinstance(value, AdapterSource)
+    return "imported" if imported else "trained"
+
+
+def _any_of(schema: dict[str, Any]) -> None:
+    """Let a form offer the choice: forms know anyOf, and not pydantic's oneOf."""
+    schema["anyOf"] = schema.pop("oneOf")
+
+
+AdapterChoice = Annotated[
+    Annotated[AdapterConfig, Tag("trained")] | Annotated[AdapterSource, Tag("imported")],
+    Discriminator(_adapter_kind),
+]
+"""Adapters that are trained, or, with the key ``from``, imported ones."""
+
+
 class ModelConfig(Section):
     """A pretrained transformer."""
 
@@ -120,8 +177,8 @@ class ModelConfig(Section):
 class TeacherConfig(ModelConfig):
     """The backbone and its adapters."""
 
-    adapter: AdapterConfig = AdapterConfig()
-    """The adapters."""
+    adapter: AdapterChoice = Field(default=AdapterConfig(), json_schema_extra=_any_of)
+    """The adapters: trained by this run, or with ``from`` those that were trained elsewhere."""
 
 
 class StudentConfig(Section):

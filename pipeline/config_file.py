@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -74,14 +74,20 @@ def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
     """
     section: type[BaseModel] = RunConfig
     parts: list[str] = []
+    choices: dict[str, type[BaseModel]] = {}
     for part in map(str, location):
+        if part in choices:
+            section, choices = choices[part], {}
+            continue
         parts.append(part)
-        if part not in section.model_fields:
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        if part not in fields:
             break
-        inner = _section_of(section.model_fields[part].annotation)
-        if inner is None:
+        choices = _tagged(fields[part].annotation)
+        inner = _section_of(fields[part].annotation)
+        if inner is None and not choices:
             break
-        section = inner
+        section = inner or section
     return ".".join(parts) or "(whole config)", section
 
 
@@ -93,9 +99,18 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _tagged(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Return the sections that a field chooses among, by pydantic's tag of each."""
+    return {
+        note.tag: get_args(member)[0]
+        for member in get_args(annotation)
+        for note in getattr(member, "__metadata__", ())
+        if isinstance(note, Tag)
+    }
+
+
 def _near_miss(key: str, section: type[BaseModel]) -> str:
     """Return a hint naming the closest known key of the same table, or the known ones."""
-    close = difflib.get_close_matches(key, section.model_fields, n=1)
-    return (
-        f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(section.model_fields)}"
-    )
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

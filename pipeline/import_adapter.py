@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from models.adapters import set_active
 from models.composition import Average, Composition, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
+from models.objective import Objective
 from pipeline.adapterhub import (
     FUSION_CONFIG,
     load_adapter,
@@ -65,10 +66,11 @@ def import_adapter(
     if out.exists():
         raise InputError(f"{out} exists already. Give the path of a new folder.")
     setup = find_setup(folders, fusion=fusion, together=together)
+    labels = single_labels(setup.head)
     checkpoint = find_checkpoint(ModelConfig(model=backbone))
     longest = max_length or min(128, longest_input(checkpoint))
     load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-    model, adapters = hang_setup(setup, checkpoint)
+    model, adapters = hang_setup(setup, checkpoint, OBJECTIVE, labels=labels)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -76,7 +78,7 @@ def import_adapter(
             model,
             partial,
             checkpoint=checkpoint,
-            labels=single_labels(setup.head),
+            labels=labels,
             adapter=adapters,
             max_length=longest,
         )
@@ -142,14 +144,16 @@ def find_setup(
     )
 
 
-def hang_setup(setup: HubSetup, checkpoint: Checkpoint) -> tuple[PreTrainedModel, ImportedAdapters]:
-    """Return a classifier with a setup's adapters, active, and its head.
+def hang_setup(
+    setup: HubSetup, checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...]
+) -> tuple[PreTrainedModel, ImportedAdapters]:
+    """Return a classifier of these labels with a setup's adapters, active, and its head.
 
     Raises:
         InputError: when a folder is no sound bottleneck adapter, fusion or head of this backbone,
             or the adapters do not go together.
     """
-    model = load_classifier(checkpoint, OBJECTIVE, labels=single_labels(setup.head), seed=0)
+    model = load_classifier(checkpoint, objective, labels=labels, seed=0)
     architecture = find_architecture(model)
     adapters = {name: read_adapter(folder, model) for name, folder in setup.adapters.items()}
     for name, adapter in adapters.items():

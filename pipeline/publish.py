@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.artifacts import Artifact, Stage, sha256_file, write_atomic
-from pipeline.config import RunConfig
+from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.gate import Decision
 from pipeline.inference import MODEL
 from pipeline.page import render_card, render_page
@@ -121,7 +121,7 @@ def build_report(
             finished.teacher,
             "teacher",
             model=config.teacher.model,
-            adapter=config.teacher.adapter.model_dump(),
+            adapter=_described(config.teacher.adapter),
             warnings=finished.teacher.facts.warnings,
         ),
         student=_student(finished),
@@ -139,6 +139,18 @@ def build_report(
         timing_s={stage.name: round(stage.seconds, 2) for stage in finished.all},
         reused=tuple(stage.name for stage in finished.all if stage.reused),
     )
+
+
+def _described(adapter: AdapterConfig | AdapterSource) -> dict[str, str | int | float | bool]:
+    """Return the settings of the adapters, or where they came from."""
+    if isinstance(adapter, AdapterConfig):
+        return adapter.model_dump()
+    described = {"imported from": ", ".join(adapter.references)}
+    if adapter.together is not None:
+        described["together"] = adapter.together
+    if adapter.fusion is not None:
+        described["fusion"] = adapter.fusion
+    return {**described}
 
 
 def _data(config: RunConfig, facts: DataFacts) -> DataPart:

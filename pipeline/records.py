@@ -5,7 +5,7 @@ Beside its facts a stage has files; `pipeline.artifacts.Stage` holds both.
 
 from dataclasses import dataclass
 
-from pipeline.config import AdapterConfig
+from pipeline.config import AdapterConfig, AdapterSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,8 @@ class TrainingOutcome:
 class TeacherFacts:
     """What trained, and how it went."""
 
-    adapter: AdapterConfig | None
+    adapter: AdapterConfig | AdapterSource | None
+    """What was trained, or where it came from; None for the baseline."""
     total_parameters: int
     trainable_parameters: int
     adapter_parameters: int

@@ -335,5 +335,13 @@ def test_import_refuses_what_is_no_adapter(cli, tiny_checkpoint, tmp_path):
     )
 
     assert code == 2
-    assert "saved with its classification head, found 0" in " ".join(errors.split())
+    assert "it has no adapter_config.json" in " ".join(errors.split())
     assert not (tmp_path / "teacher").exists()
+
+
+def test_teacher_is_exported_for_the_adapters_library(cli, tiny_teacher, tmp_path):
+    code, printed, errors = cli("export-adapter", tiny_teacher.folder, "--out", tmp_path / "hub")
+
+    assert code == 0, errors
+    assert "load_adapter(" in printed
+    assert (tmp_path / "hub" / "pytorch_adapter.bin").is_file()

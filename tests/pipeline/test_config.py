@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import DataConfig, ModelConfig, RunConfig, StudentConfig
+from pipeline.config import DataConfig, ModelConfig, RunConfig, StudentConfig, TeacherConfig
 from pipeline.config_file import load_config
 from pipeline.errors import InputError
 
@@ -238,3 +238,44 @@ def test_schema_describes_every_field():
     for section in (schema, *schema["$defs"].values()):
         for name, field in section["properties"].items():
             assert field.get("description") or "$ref" in field, name
+
+
+def test_adapters_come_from_elsewhere_with_the_key_from():
+    table = {"model": "m", "adapter": {"from": ["a", "b"], "together": "stack"}}
+
+    config = TeacherConfig.model_validate(table)
+
+    assert config.adapter.references == ("a", "b")
+    assert config.model_dump(mode="json")["adapter"]["from"] == ["a", "b"]
+    assert TeacherConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("from = 'a'\nfusio = 'b'", "teacher.adapter.fusio: unknown key; did you mean 'fusion'?"),
+        ("from = ['a', 'b']", "teacher.adapter: several adapters: say how they work together"),
+        (
+            "from = ['a', 'b']\ntogether = 'stack'\nfusion = 'c'",
+            "teacher.adapter: together and fusion exclude each other",
+        ),
+        ("from = 'a'\nkind = 'houlsby'", "teacher.adapter.kind: unknown key; known: from, "),
+        ("from = 'a'\ntogether = 'sum'", "teacher.adapter.together: Input should be 'stack' or"),
+        ("kind = 'big'", "teacher.adapter.kind: Input should be 'houlsby', 'pfeiffer' or"),
+    ],
+)
+def test_wrong_adapter_table_is_told_by_its_own_keys(load, table, problem):
+    (line,) = problems_of(load, MINIMAL + "[teacher.adapter]\n" + table)
+
+    assert line.strip().startswith(problem)
+
+
+def test_schema_offers_trained_and_imported_adapters():
+    schema = RunConfig.model_json_schema()
+
+    choice = schema["$defs"]["TeacherConfig"]["properties"]["adapter"]
+    assert [each["$ref"] for each in choice["anyOf"]] == [
+        "#/$defs/AdapterConfig",
+        "#/$defs/AdapterSource",
+    ]
+    assert "from" in schema["$defs"]["AdapterSource"]["properties"]

@@ -1,0 +1,89 @@
+import pytest
+
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints import read_teacher
+from pipeline.config import AdapterSource
+from pipeline.errors import InputError
+from pipeline.export_adapter import export_adapter
+from pipeline.import_teacher import adapters_digest, import_teacher
+from pipeline.task import SINGLE_LABEL as TASK
+
+
+@pytest.fixture
+def bring(tiny_data, tiny_backbone, tmp_path):
+    """``bring(reference, **settings)``: the facts of the stage; the teacher is in tmp_path/out."""
+
+    def bring(reference, **settings):
+        (tmp_path / "out").mkdir()
+        source = AdapterSource.model_validate({"from": reference, **settings})
+        return import_teacher(
+            tiny_data,
+            tiny_backbone,
+            source,
+            tmp_path / "out",
+            task=TASK,
+            objective=OBJECTIVE,
+            max_length=16,
+        )
+
+    return bring
+
+
+def test_imported_teacher_is_as_good_as_it_was(bring, tiny_teacher, tmp_path):
+    export_adapter(tiny_teacher.folder, tmp_path / "hub")
+
+    facts = bring(str(tmp_path / "hub"))
+
+    assert facts.outcome.steps == 0
+    assert facts.outcome.best_metric == tiny_teacher.facts.outcome.best_metric
+    assert facts.adapter_parameters == tiny_teacher.facts.adapter_parameters
+    assert facts.backbone_sha256 == tiny_teacher.facts.backbone_sha256
+    assert read_teacher(tmp_path / "out").labels == ("negative", "positive")
+
+
+def test_several_are_composed(bring, hub_adapter, tmp_path):
+    folders = [
+        hub_adapter(tmp_path / name, name, head=name == "a", seed=seed)
+        for seed, name in enumerate("ab")
+    ]
+
+    bring([str(folder) for folder in folders], together="stack")
+
+    assert read_teacher(tmp_path / "out").adapter.active.children == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"positive": 0, "negative": 1}, "Put data.labels in the head's order"),
+        ({"bad": 0, "good": 1}, r"has the labels \['bad', 'good'\], but data.labels is"),
+    ],
+)
+def test_labels_that_are_not_the_datas_are_refused(bring, hub_adapter, tmp_path, labels, message):
+    folder = hub_adapter(tmp_path / "a", "a")
+    head = folder / "head_config.json"
+    head.write_text(f'{{"config": null, "label2id": {labels}}}'.replace("'", '"'))
+
+    with pytest.raises(InputError, match=message):
+        bring(str(folder))
+
+
+def test_labels_without_names_are_those_of_the_data(bring, hub_adapter, tmp_path):
+    folder = hub_adapter(tmp_path / "a", "a")
+    head = folder / "head_config.json"
+    head.write_text('{"config": null, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}')
+
+    bring(str(folder))
+
+    assert read_teacher(tmp_path / "out").labels == ("negative", "positive")
+
+
+def test_digest_changes_with_any_file(hub_adapter, tmp_path):
+    folder = hub_adapter(tmp_path / "a", "a")
+    source = AdapterSource.model_validate({"from": str(folder)})
+    before = adapters_digest(source)
+
+    head = folder / "head_config.json"
+    head.write_text(head.read_text() + "\n")
+
+    assert adapters_digest(source) != before
