@@ -36,6 +36,8 @@ from models.site import AdapterSettings, AdapterSite
 AdapterKind = Literal["houlsby", "pfeiffer", "parallel"]
 ADAPTER = "adapter"
 """Name under which a site hangs on the module whose output it changes."""
+_SITES = "_adapter_sites"
+"""Name under which a backbone lists its sites."""
 
 
 def settings_of(
@@ -98,6 +100,8 @@ def add_adapter(
             )
             site.adapters[name] = adapter.to(_like(layer))
             site.settings[name] = settings
+    # Kept, because a walk through all modules takes longer than switching may.
+    setattr(_backbone(model), _SITES, [m for m in model.modules() if isinstance(m, AdapterSite)])
     if settings.invertible is not None:
         activation = settings.form.activation
         add_invertible(
@@ -184,7 +188,8 @@ def set_active(model: nn.Module, composition: Composition | None) -> None:
 
 def adapter_sites(model: nn.Module) -> list[AdapterSite]:
     """Return the sites of a model, in forward order of its modules."""
-    return [module for module in model.modules() if isinstance(module, AdapterSite)]
+    sites: list[AdapterSite] = getattr(_backbone(model), _SITES, [])
+    return sites
 
 
 def site_of(layer: nn.Module, architecture: Architecture, position: Position) -> AdapterSite | None:
@@ -215,6 +220,11 @@ def _needs_norm_after(settings: AdapterSettings) -> bool:
 def _positions(settings: AdapterSettings) -> list[Position]:
     wanted: dict[Position, bool] = {"attention": settings.attention, "ffn": settings.ffn}
     return [position for position, is_wanted in wanted.items() if is_wanted]
+
+
+def _backbone(model: nn.Module) -> nn.Module:
+    backbone = getattr(model, "base_model", model)
+    return backbone if isinstance(backbone, nn.Module) else model
 
 
 def _like(module: nn.Module) -> torch.Tensor:

@@ -98,7 +98,9 @@ def add_invertible(
 
 def invertible_site(model: nn.Module) -> InvertibleSite | None:
     """Return a model's site of invertible adapters, if it has one."""
-    return next((m for m in model.modules() if isinstance(m, InvertibleSite)), None)
+    backbone = getattr(model, "base_model", model)
+    places = [getattr(backbone, name) for name in _EMBEDDINGS if hasattr(backbone, name)]
+    return next((m for p in places for m in p.children() if isinstance(m, InvertibleSite)), None)
 
 
 def has_invertible(model: nn.Module) -> bool:

@@ -11,7 +11,10 @@ from models.architectures import Architecture, Position
 from models.invertible import invertible_site
 
 _SITES: dict[str, dict[Position, str]] = {
+    "albert": {"attention": "attention.attention_adapters", "ffn": "output_adapters"},
     "distilbert": {"attention": "attention_adapters", "ffn": "output_adapters"},
+    "gpt2": {"attention": "attention_adapters", "ffn": "output_adapters"},
+    "llama": {"attention": "attention_adapters", "ffn": "output_adapters"},
 }
 """Where in a layer the library keeps its adapters, by ``model_type``."""
 _USUAL_SITES: dict[Position, str] = {"attention": "attention.output", "ffn": "output"}
