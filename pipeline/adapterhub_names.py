@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.adapters import AdapterSite, site_of
+from models.adapters import site_of
 from models.architectures import Architecture, Position
 from models.invertible import invertible_site
+from models.site import AdapterSite
 
 _SITES: dict[str, dict[Position, str]] = {
     "albert": {"attention": "attention.attention_adapters", "ffn": "output_adapters"},

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.adapters import AdapterSettings
 from models.architectures import Architecture
 from models.composition import Fuse, FusionSettings, module_name
+from models.site import AdapterSettings
 from pipeline.adapterhub import ADAPTER_CONFIG, ADAPTER_FILES, FUSION_CONFIG, FUSION_FILES
 from pipeline.adapterhub_config import hub_config
 from pipeline.adapterhub_head import HEAD_CONFIG, HEAD_FILES, hub_head
