@@ -24,9 +24,10 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from models.adapters import AdapterSettings, add_adapter, set_active
+from models.adapters import add_adapter, set_active
 from models.architectures import architecture_of
 from models.bottleneck import BottleneckSettings
+from models.site import AdapterSettings
 from pipeline.adapterhub_writing import write_adapter, write_head
 from pipeline.import_adapter import import_adapter
 

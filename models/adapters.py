@@ -78,10 +78,10 @@ def add_adapter(
         raise ValueError(f"expected an adapter name without dots and commas, found {name!r}")
     if name in adapter_names(model):
         raise ValueError(f"the backbone already has an adapter named {name!r}")
-    if architecture.norm_first and _needs_norm_after(settings):
+    if architecture.norm_first and settings.after_norm:
         raise ValueError(
-            "LayerNorm comes before each half of this backbone's layers: an adapter can stand "
-            "after a dense layer, with what that gives as its residual, or beside the half"
+            "LayerNorm comes before each half of this backbone's layers: no adapter can stand "
+            "behind it"
         )
     rule = None
     if settings.form.kronecker_factors is not None:
@@ -211,12 +211,6 @@ def is_adapter_parameter(name: str) -> bool:
     return ADAPTER in name.split(".")
 
 
-def _needs_norm_after(settings: AdapterSettings) -> bool:
-    """Tell whether a form is defined by a LayerNorm, or a sum, that only post-LN layers have."""
-    behind = settings.after_norm or settings.sees == "normalised"
-    return behind or (settings.sees == "output" and settings.residual == "sum")
-
-
 def _positions(settings: AdapterSettings) -> list[Position]:
     wanted: dict[Position, bool] = {"attention": settings.attention, "ffn": settings.ffn}
     return [position for position, is_wanted in wanted.items() if is_wanted]
@@ -252,6 +246,9 @@ def _site(
             residual = _Residual()
             source = architecture.input_source(layer, position)
             source.register_forward_pre_hook(residual.take, with_kwargs=True)
+            if norm is None:
+                first = architecture.norm_before(layer, position)
+                first.register_forward_pre_hook(residual.take_stream, with_kwargs=True)
             module.register_forward_hook(residual.give)
     site = getattr(module, ADAPTER)
     if not isinstance(site, AdapterSite):
@@ -270,8 +267,12 @@ class _Residual:
 
     def __init__(self) -> None:
         self.x: Tensor | None = None
+        self.stream: Tensor | None = None
 
     # Any: as above.
+    def take_stream(self, _: Any, arguments: Any, keywords: Any) -> None:
+        self.stream = arguments[0] if arguments else keywords["hidden_states"]
+
     def take(self, _: Any, arguments: Any, keywords: Any) -> None:
         self.x = arguments[0] if arguments else keywords["hidden_states"]
 
@@ -279,5 +280,6 @@ class _Residual:
         if self.x is None:
             raise RuntimeError("an adapter's site ran before the module that its residual enters")
         x, self.x = self.x, None
-        result: Tensor = module.adapter(output, x)
+        stream, self.stream = self.stream, None
+        result: Tensor = module.adapter(output, x, stream)
         return result

@@ -93,6 +93,11 @@ class Architecture:
         path = self.attention_norm if position == "attention" else self.ffn_norm
         return layer.get_submodule(path)
 
+    def norm_before(self, layer: nn.Module, position: Position) -> nn.Module:
+        """Return the LayerNorm before a half of a pre-LN layer: it is given the residual."""
+        path = self.attention_norm if position == "attention" else self.ffn_norm
+        return layer.get_submodule(path)
+
     def norm_of_middle(self, layer: nn.Module) -> nn.Module:
         """Return the LayerNorm that is given the residual sum after attention."""
         path = self.ffn_norm if self.norm_first else self.attention_norm

@@ -1,8 +1,8 @@
 """One site: the adapters at one place of one layer, what they see, how they work together.
 
 At a site, h is what the dense layer gives, x what is added to it afterwards (the residual), and
-s = LayerNorm(h + x). In layers whose LayerNorm comes first (pre-LN) there is no s, and x is the
-input of the half that the dense layer ends: only a parallel adapter sees it.
+s = LayerNorm(h + x). In layers whose LayerNorm comes first (pre-LN), x is the input of the half
+that the dense layer ends, r what is added to h afterwards, and s = h + r.
 
 Shapes: B = batch, T = tokens, D = hidden size.
 """
@@ -26,7 +26,7 @@ from models.composition import (
     parts_of,
 )
 
-Sees = Literal["output", "normalised", "input"]
+Sees = Literal["output", "normalised", "input", "stream"]
 Residual = Literal["output", "sum", "seen"]
 
 
@@ -40,7 +40,8 @@ class AdapterSettings:
     ffn: bool
     """One after, or beside, the FFN."""
     sees: Sees = "output"
-    """``output``: h; ``normalised``: s; ``input``: x, which is a parallel adapter."""
+    """``output``: h; ``normalised``: s; ``input``: x, which is a parallel adapter; ``stream``: r,
+    which is one too, and x itself in post-LN layers."""
     residual: Residual = "output"
     """What is added to the change: ``output``: h; ``sum``: h + x; ``seen``: what it sees."""
     after_norm: bool = False
@@ -69,11 +70,17 @@ class AdapterSite(nn.Module):
         self.weights = nn.ModuleDict()
         self.settings: dict[str, AdapterSettings] = {}
         self.active: Composition | None = None
+        self._stream: Tensor | None = None
         self._norm = [norm]  # in a list: the LayerNorm is the backbone's, not a part of this
 
-    def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return what the layer goes on with instead of h, (B, T, D)."""
-        return h if self.active is None else self._changed(self.active, h, x)
+    def forward(self, h: Tensor, x: Tensor, stream: Tensor | None = None) -> Tensor:
+        """Return what the layer goes on with instead of h, (B, T, D); without a stream r is x."""
+        if self.active is None:
+            return h
+        self._stream = x if stream is None else stream
+        changed = self._changed(self.active, h, x)
+        self._stream = None
+        return changed
 
     def stacked(self) -> list[tuple[BottleneckAdapter, AdapterSettings]] | None:
         """Return what is active, in order; None where it is more than one after the other."""
@@ -123,10 +130,13 @@ class AdapterSite(nn.Module):
     def _prepare(self, name: str, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return what an adapter sees, and what is added to its change."""
         settings = self.settings[name]
-        if settings.sees == "input":
-            return x, h
-        norm = self._norm[0]
-        seen = norm(h + x) if settings.sees == "normalised" and norm is not None else h
+        stream = x if self._stream is None else self._stream
+        if settings.sees in ("input", "stream"):
+            return x if settings.sees == "input" else stream, h
+        seen = h
+        if settings.sees == "normalised":
+            norm = self._norm[0]
+            seen = h + stream if norm is None else norm(h + stream)
         if settings.residual == "seen":
             return seen, seen
-        return seen, h + x if settings.residual == "sum" else h
+        return seen, h + stream if settings.residual == "sum" else h

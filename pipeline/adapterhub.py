@@ -7,7 +7,7 @@ only: nothing in it is executed. Format: https://docs.adapterhub.ml and what the
 1.3.0 writes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pipeline.adapterhub_names import (
     fusion_parameters,
     with_present_names,
 )
+from pipeline.checkpoints import find_architecture
 from pipeline.errors import InputError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -72,12 +73,34 @@ def read_adapter(folder: Path, model: PreTrainedModel) -> HubAdapter:
     # The first version's task adapters declare an invertible adapter that they do not have.
     if meta.get("type") == "text_task" and not any(".F.0." in name for name in tensors):
         config["inv_adapter"] = None
+    settings = settings_of(folder, config, int(model.config.hidden_size))
+    if model.config.model_type == "albert" and settings.attention:
+        # The library hands over attention's input and output the wrong way round.
+        raise InputError(
+            f"{folder}: the library's ALBERT gives adapters after attention its input instead of "
+            "its output. Such adapters (mh_adapter) are not supported there."
+        )
+    if find_architecture(model).norm_first:
+        settings = _for_norm_first(settings)
     return HubAdapter(
         name=str(meta["name"]),
-        settings=settings_of(folder, config, int(model.config.hidden_size)),
+        settings=settings,
         tensors=tensors,
         folder=folder,
     )
+
+
+def _for_norm_first(settings: AdapterSettings) -> AdapterSettings:
+    """Return what settings mean in pre-LN layers, where the library has no LayerNorm to use.
+
+    A parallel adapter sees what is added afterwards there. One behind the LayerNorm, whose residual
+    is the sum already, is one whose residual is the output.
+    """
+    if settings.sees == "input":
+        return replace(settings, sees="stream")
+    if settings.after_norm:
+        return replace(settings, sees="normalised", residual="output", after_norm=False)
+    return settings
 
 
 def load_adapter(

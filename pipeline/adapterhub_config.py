@@ -199,7 +199,7 @@ def hub_config(name: str, settings: AdapterSettings, hidden_size: int) -> dict[s
     Raises:
         InputError: when the library has no configuration that computes the same.
     """
-    form, parallel = settings.form, settings.sees == "input"
+    form, parallel = settings.form, settings.sees in ("input", "stream")
     before_norm = settings.sees == "normalised" or settings.after_norm
     residuals: dict[Residual, bool | str] = {"output": True, "sum": "post_add", "seen": False}
     residual = residuals["output" if parallel else settings.residual]

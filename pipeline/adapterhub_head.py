@@ -103,15 +103,17 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
 
 def hub_head(
     model: PreTrainedModel, name: str, *, head_type: str
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     """Return a stock model's head as the library's own: its configuration and tensors.
 
-    Labels are left to the caller.
+    Labels are left to the caller. A head that is one layer named ``score`` has no configuration.
 
     Raises:
         InputError: when the library has no head that computes the same.
     """
     own = dict(model.named_parameters())
+    if "score.weight" in own and "score.bias" not in own:
+        return None, {"score.weight": own["score.weight"]}
     config: dict[str, Any] = {"activation_function": "tanh", "dropout_prob": None}
     config["head_type"] = head_type
     places = {1: "classifier"}

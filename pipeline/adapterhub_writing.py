@@ -21,6 +21,7 @@ from pipeline.adapterhub import ADAPTER_CONFIG, ADAPTER_FILES, FUSION_CONFIG, FU
 from pipeline.adapterhub_config import hub_config
 from pipeline.adapterhub_head import HEAD_CONFIG, HEAD_FILES, hub_head
 from pipeline.adapterhub_names import adapter_parameters, copies_of_norms, fusion_parameters
+from pipeline.errors import InputError
 
 VERSION = "adapters.1.3.0"
 """What the library writes as its version: the format that is meant."""
@@ -40,6 +41,14 @@ def write_adapter(
     Raises:
         InputError: when the format has no such adapter; nothing is written then.
     """
+    if (architecture.norm_first and settings.sees == "input") or (
+        model.config.model_type == "albert" and settings.attention
+    ):
+        raise InputError(
+            f"AdapterHub's format has no adapter like {name!r} in a {model.config.model_type}: "
+            "there its parallel adapters see the residual, not the input of the FFN, and in ALBERT "
+            "those after attention see its input."
+        )
     config = hub_config(name, settings, int(model.config.hidden_size))
     parameters = adapter_parameters(model, architecture, name, hub_name=name)
     tensors: dict[str, Tensor] = dict(parameters)
@@ -90,14 +99,23 @@ def write_head(
 ) -> None:
     """Write a stock model's head to a folder, as one of the library's own (flexible) heads.
 
+    A decoder's stays the stock one, which the library saves without a name (a static head).
+
     Raises:
         InputError: when the library has no head that computes the same; nothing is written then.
     """
     config, tensors = hub_head(model, name, head_type=head_type)
-    config["label2id"] = {label: number for number, label in enumerate(labels)}
-    config["num_labels"] = len(labels)
+    meta: dict[str, Any] = _meta(model, name, model_name) | {"config": config}
+    about = {
+        "label2id": {label: number for number, label in enumerate(labels)},
+        "num_labels": len(labels),
+    }
+    if config is None:
+        meta |= {"name": None, "model_class": type(model).__name__, **about}
+    else:
+        meta["config"] = config | about
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / HEAD_CONFIG, _meta(model, name, model_name) | {"config": config})
+    write_json(folder / HEAD_CONFIG, meta)
     _write_tensors(folder, HEAD_FILES, tensors)
 
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.adapters import ADAPTER, add_adapter, insert_adapters, is_adapter_parameter
+from models.adapters import ADAPTER, add_adapter, insert_adapters, is_adapter_parameter, set_active
 from models.architectures import ARCHITECTURES, architecture_of
 from models.bottleneck import BottleneckAdapter, BottleneckSettings
 from models.site import AdapterSettings, AdapterSite
@@ -125,12 +125,7 @@ def test_parallel_adapter_sees_the_ffns_input_where_layer_norm_comes_first(
     torch.testing.assert_close(layer.mlp(x), plain + adapter.up(F.relu(adapter.down(x))))
 
 
-@pytest.mark.parametrize(
-    "settings", [{"sees": "normalised"}, {"residual": "sum"}, {"after_norm": True}]
-)
-def test_adapter_that_needs_a_norm_after_the_sum_is_refused_where_there_is_none(
-    tiny_classifier, settings
-):
+def test_adapter_behind_a_norm_is_refused_where_there_is_none(tiny_classifier):
     model = tiny_classifier("llama")
     form = BottleneckSettings(bottleneck_size=4)
 
@@ -139,8 +134,55 @@ def test_adapter_that_needs_a_norm_after_the_sum_is_refused_where_there_is_none(
             model.base_model,
             architecture_of("llama"),
             "task",
-            AdapterSettings(form=form, attention=False, ffn=True, **settings),
+            AdapterSettings(form=form, attention=False, ffn=True, after_norm=True),
         )
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama", "modernbert"])
+@pytest.mark.parametrize(
+    ("settings", "formula"),
+    [
+        ({"sees": "normalised"}, lambda a, h, r: a(h + r) + h),
+        ({"sees": "normalised", "residual": "seen"}, lambda a, h, r: a(h + r) + h + r),
+        ({"sees": "normalised", "residual": "sum"}, lambda a, h, r: a(h + r) + h + r),
+        ({"sees": "stream"}, lambda a, h, r: a(r) + h),
+    ],
+)
+@torch.no_grad()
+def test_before_a_norm_an_adapter_sees_the_sum_or_what_is_added(
+    tiny_classifier, token_batch, model_type, settings, formula
+):
+    model = tiny_classifier(model_type)
+    architecture = architecture_of(model_type)
+    layer = architecture.layers(model.base_model)[1]
+    form = BottleneckSettings(bottleneck_size=4)
+    add_adapter(
+        model.base_model,
+        architecture,
+        "task",
+        AdapterSettings(form=form, attention=False, ffn=True, **settings),
+    )
+    randomise_adapters(model)
+    taken = {}
+    norm, dense = architecture.norm_before(layer, "ffn"), architecture.dense(layer, "ffn")
+    norm.register_forward_pre_hook(lambda _, given: taken.update(r=given[0]))
+    dense.register_forward_hook(lambda _, _given, output: taken.update(changed=output))
+    batch = token_batch(model, (9, 9))
+
+    set_active(model.base_model, None)
+    model(**batch)
+    h = taken["changed"]
+    set_active(model.base_model, "task")
+    layer_of_first = architecture.layers(model.base_model)[0]
+    architecture.dense(layer_of_first, "ffn").adapter.active = None
+    model(**batch)
+
+    adapter = dense.adapter.adapters["task"]
+
+    def change(x):
+        return adapter.up(F.relu(adapter.down(x)))
+
+    torch.testing.assert_close(taken["changed"], formula(change, h, taken["r"]))
 
 
 @pytest.mark.parametrize("kind", KINDS)

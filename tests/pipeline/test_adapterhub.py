@@ -347,3 +347,39 @@ def test_fusion_with_a_temperature_is_refused(with_two, tmp_path):
 
     with pytest.raises(InputError, match="temperature is not supported"):
         load_fusion(folder, with_two, architecture_of("bert"))
+
+
+def decoder_adapter(folder, config):
+    """Write a checkpoint of a tiny GPT-2."""
+    tensors = {
+        name.replace("bert.encoder.layer.", "transformer.h.").replace(
+            ".output.adapters.", ".output_adapters.adapters."
+        ): tensor
+        for name, tensor in tensors_of(config).items()
+    }
+    return write(folder, config, tensors, model_type="gpt2")
+
+
+def test_settings_mean_what_the_library_makes_of_them_before_a_norm(tiny_classifier, tmp_path):
+    model = tiny_classifier("gpt2")
+
+    seq, par, plus = (
+        read_adapter(decoder_adapter(tmp_path / name, config), model).settings
+        for name, config in (("seq", SEQ_BN), ("par", PAR_BN), ("plus", ADAPTER_PLUS))
+    )
+
+    assert (seq.sees, seq.residual) == ("normalised", "output")
+    assert par.sees == "stream"
+    assert (plus.sees, plus.residual, plus.after_norm) == ("normalised", "output", False)
+    load(decoder_adapter(tmp_path / "hung", SEQ_BN), model)
+    assert torch.equal(
+        model.transformer.h[1].mlp.c_proj.adapter.adapters["task"].up.bias,
+        random(32, seed=31),
+    )
+
+
+def test_albert_with_an_adapter_after_attention_is_refused(tiny_classifier, tmp_path):
+    folder = write(tmp_path / "a", DOUBLE_SEQ_BN, model_type="albert")
+
+    with pytest.raises(InputError, match=r"mh_adapter\) are not supported there"):
+        read_adapter(folder, tiny_classifier("albert"))

@@ -5,13 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.adapters import AdapterSettings, add_adapter, set_active
+from models.adapters import add_adapter, set_active
 from models.architectures import architecture_of
 from models.bottleneck import BottleneckSettings
 from models.composition import Weighted
 from models.objective import SINGLE_LABEL as OBJECTIVE
+from models.site import AdapterSettings
 from pipeline.adapterhub import load_adapter, read_adapter
-from pipeline.adapterhub_writing import write_adapter
+from pipeline.adapterhub_head import load_head, single_labels
+from pipeline.adapterhub_writing import write_adapter, write_head
 from pipeline.checkpoints import (
     TEACHER_TENSORS,
     ImportedAdapters,
@@ -158,3 +160,26 @@ def test_learned_weights_and_a_teacher_without_adapters_are_refused(
         export_adapter(tiny_head_only.folder, tmp_path / "out")
 
     assert not (tmp_path / "out").exists()
+
+
+@torch.no_grad()
+def test_head_of_a_decoder_is_written_as_the_stock_one(tiny_classifier, tmp_path):
+    first, second = (tiny_classifier("gpt2", seed=seed) for seed in range(2))
+
+    write_head(tmp_path, first, "mine", ("a", "b", "c"), model_name="x")
+    load_head(tmp_path, second)
+
+    assert torch.equal(first.score.weight, second.score.weight)
+    assert single_labels(tmp_path) == ("a", "b", "c")
+
+
+def test_parallel_adapter_of_a_decoder_that_sees_the_ffns_input_is_refused(
+    tiny_classifier, tmp_path
+):
+    model = tiny_classifier("gpt2")
+    architecture = architecture_of("gpt2")
+    settings = dataclasses.replace(PLAIN, sees="input")
+    add_adapter(model.base_model, architecture, "mine", settings)
+
+    with pytest.raises(InputError, match="parallel adapters see the residual"):
+        write_adapter(tmp_path, model, architecture, "mine", settings, model_name="x")
