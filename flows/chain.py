@@ -60,7 +60,7 @@ def adapter_to_student(config: RunConfig) -> Path:
     student = distill_stage(store, config, data, teacher, targets, absorbed, pretrained)
     exported = export_stage(store, config, data, head_only, teacher, student, backbone)
     evaluation = evaluate_stage(store, config, data, exported)
-    latency = benchmark_stage(store, config, exported)
+    latency = benchmark_stage(store, config, data, teacher, exported, backbone)
     decision = decide(
         evaluation.facts, latency.facts, config.gate, main_metric=SINGLE_LABEL.main_metric
     )

@@ -1,4 +1,4 @@
-"""The command line: `adapter-distill run`, `absorb`, `predict`, `config`, and adapters in and out.
+"""The command line: `run`, `absorb`, `benchmark`, `predict`, `config`, and adapters in and out.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from safetensors import SafetensorError
 
+from flows.benchmark_command import benchmark
 from pipeline.errors import InputError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
@@ -30,6 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn an adapter-tuned transformer into an adapter-free ONNX student, and prove it.",
 )
+
+
+app.command()(benchmark)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.absorb import absorb
 from pipeline.artifacts import Stage, Store
-from pipeline.benchmark import benchmark, describe_machine
+from pipeline.benchmark import benchmark
 from pipeline.checkpoints import Checkpoint, find_checkpoint
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
 from pipeline.data import prepare_data
@@ -25,6 +25,8 @@ from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.head_only import head_only
 from pipeline.import_teacher import adapters_digest, import_teacher
+from pipeline.ladder import TorchTeacher
+from pipeline.machine import describe_machine
 from pipeline.records import (
     AbsorbFacts,
     BenchmarkFacts,
@@ -296,18 +298,32 @@ def evaluate_stage(
 
 @task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
 def benchmark_stage(
-    store: Store, config: RunConfig, exported: Stage[ExportFacts]
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
+    exported: Stage[ExportFacts],
+    backbone: Checkpoint,
 ) -> Stage[BenchmarkFacts]:
-    """Latency of the ONNX files on this machine."""
+    """Latency of the ONNX files on this machine, and whether the overhead is gone."""
     length = config.data.max_length
-    build = partial(benchmark, exported, config.benchmark, max_length=length, seed=config.seed)
+    build = partial(
+        benchmark,
+        data,
+        exported,
+        TorchTeacher(folder=teacher.folder, backbone=backbone.folder),
+        config.benchmark,
+        max_length=length,
+        seed=config.seed,
+    )
     settings = {
         "benchmark": config.benchmark,
         "max_length": length,
         "seed": config.seed,
         "machine": describe_machine(),
     }
-    return store.ensure("benchmark", build, BenchmarkFacts, settings=settings, inputs=[exported])
+    inputs = [data, teacher, exported]
+    return store.ensure("benchmark", build, BenchmarkFacts, settings=settings, inputs=inputs)
 
 
 def _common(config: RunConfig, checkpoint: Checkpoint) -> dict[str, object]:

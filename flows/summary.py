@@ -5,6 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.benchmark_summary import ladder_table, verdict_table
+from pipeline.headline import headlines
 from pipeline.records import AbsorbFacts, Latency
 from pipeline.report import ModelPart, Report
 
@@ -26,20 +28,25 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
     table.add_row("mean KL to teacher", "", "", f"{report.fidelity.mean_kl:.5f}")
     table.add_row("parameters", *(f"{m.total_parameters:,}" for m in models))
     table.add_row("ONNX size, MiB", *(f"{m.onnx_bytes / MIB:.1f}" for m in models))
-    for batch, length in sorted({(entry.batch, entry.length) for entry in report.latency}):
-        cell = {e.arm: e for e in report.latency if (e.batch, e.length) == (batch, length)}
+    for cell in report.cells():
         table.add_row(
-            f"ms a call, batch {batch}, {length} tokens",
+            f"ms a call, {cell['plain'].cell}",
             f"{cell['plain'].median_ms:.2f}",
             *(_latency(cell[arm]) for arm in ("teacher", "student")),
         )
     console.print(table, markup=False)
-    for note in report.latency_notes:
-        console.print(f"note: {note}", markup=False)
+    if report.ladder:
+        console.print(ladder_table(report.ladder), markup=False)
+    if report.overhead is not None:
+        console.print(verdict_table(report.overhead), markup=False)
+    for warning in report.warnings:
+        console.print(f"note: {warning}", markup=False)
     console.print(f"verdict: {report.verdict}", markup=False, style="bold")
     for reason in report.reasons:
         console.print(f"  - {reason}", markup=False)
     console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    for line in headlines(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"student: {folder / 'student'}", markup=False, soft_wrap=True)
 
 

@@ -1,166 +1,143 @@
-"""Stage benchmark: what a call costs in onnxruntime, paired, with the noise beside the result.
+"""Stage benchmark: the proof that the adapters' overhead is gone, and how fast the student is.
 
-Four arms: the plain backbone, the same file again (A/A: what differs there is noise), the adapter
-teacher (which is known to be slower: a rig that cannot see it cannot see anything) and the
-student. One process a cell; how it measures is in benchmark_cell.py. Ratios are of thread CPU time
-to the plain backbone's, one per block; their intervals are Student's over blocks, on the log scale.
+Structure first, by the graphs alone. Then four arms, cell by cell: the plain backbone, the same
+file again (A/A: what differs there is noise), the adapter teacher (known to be slower: a rig that
+cannot see it cannot see anything) and the student, in thread CPU time. From these a verdict. Then
+what users feel, in wall time: the ladder from the teacher in PyTorch down to every file of the
+student's bundle, and each file with all cores.
 """
 
 import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
-from tqdm.auto import tqdm
 
-from pipeline.artifacts import Stage, write_atomic
-from pipeline.benchmark_cell import Block, CellSpec
+from pipeline.artifacts import Stage
+from pipeline.cells import MeasuredCell
 from pipeline.config import BenchmarkConfig
 from pipeline.inference import MODEL
-from pipeline.records import BenchmarkFacts, ExportFacts, Latency
+from pipeline.intervals import estimate_ratio
+from pipeline.ladder import TorchTeacher, describe_rungs
+from pipeline.measure import Plan, measure
+from pipeline.measurement import Measurement, write_measurement
+from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency
+from pipeline.tables import read_split
+from pipeline.workload import fixed_shape, own_lengths
 
-PLAIN, AGAIN, TEACHER, STUDENT = "plain", "plain again", "teacher", "student"
+PLAIN, TEACHER, STUDENT = "plain", "teacher", "student"
+MEASUREMENT = "benchmark.json"
 
 
 def benchmark(
-    exported: Stage[ExportFacts], config: BenchmarkConfig, out: Path, *, max_length: int, seed: int
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    torch_teacher: TorchTeacher,
+    config: BenchmarkConfig,
+    out: Path,
+    *,
+    max_length: int,
+    seed: int,
 ) -> BenchmarkFacts:
-    """Time the exported files in every cell; write the raw times to ``out``.
+    """Measure the exported files; write everything that was seen to ``out``.
 
     Args:
+        torch_teacher: What the ladder begins with.
         max_length: Lengths above it are measured at it: the model takes no more.
 
     Raises:
         RuntimeError: when a measuring process fails, with what it said.
     """
-    files = {
-        PLAIN: exported.folder / "plain" / MODEL,
-        AGAIN: exported.folder / "plain" / MODEL,
-        TEACHER: exported.folder / "teacher" / MODEL,
-        STUDENT: exported.folder / "student" / MODEL,
-    }
-    vocabularies = [
-        json.loads((exported.folder / arm / "config.json").read_text())["vocab_size"]
-        for arm in (PLAIN, STUDENT)
-    ]
-    lengths = sorted({min(length, max_length) for length in config.lengths})
-    cells = [(batch, length) for batch in config.batch_sizes for length in lengths]
-    raw: list[dict[str, object]] = []
-    latency: list[Latency] = []
-    fewest = config.blocks
-    for batch, length in tqdm(cells, desc="benchmark", unit="cell", leave=False, disable=None):
-        spec = CellSpec(
-            files={arm: str(path) for arm, path in files.items()},
-            batch=batch,
-            length=length,
-            vocab_size=min(vocabularies),
-            blocks=config.blocks,
-            rounds=config.rounds,
-            warmup_runs=config.warmup_runs,
-            seconds=config.seconds_per_cell,
-            seed=seed,
-        )
-        blocks = _run_cell(spec)
-        raw.append({"batch": batch, "length": length, "blocks": [asdict(b) for b in blocks]})
-        fewest = min(fewest, len(blocks))
-        latency += _summarise(blocks, batch, length, config.confidence)
-    write_atomic(out / "blocks.json", json.dumps(raw))
+    plan = _plan(data, exported, torch_teacher, config, max_length=max_length, seed=seed)
+    measurement = measure(plan, config, seed=seed)
+    write_measurement(measurement, out / MEASUREMENT)
+    return describe(measurement, config.confidence)
+
+
+def describe(measurement: Measurement, confidence: float) -> BenchmarkFacts:
+    """Return what a measurement found: statistics of its raw times."""
+    blocks, calls = measurement.ladder, measurement.ladder_calls
     return BenchmarkFacts(
-        blocks=fewest,
-        confidence=config.confidence,
-        latency=tuple(latency),
-        notes=tuple(_notes(latency)),
-        machine=describe_machine(),
-    )
-
-
-def describe_machine() -> dict[str, str]:
-    """Return what a timing depends on: processor, cores and versions."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
+        blocks=min(len(cell.blocks) for cell in measurement.cells),
+        confidence=confidence,
+        verdict=measurement.verdict,
+        graphs=measurement.graphs,
+        latency=tuple(
+            row
+            for cell in measurement.cells
+            for row in _latencies(cell, measurement.baseline, confidence)
         ),
-        platform.processor(),
+        ladder=describe_rungs(blocks, calls, confidence, teacher=measurement.teacher),
+        costs=measurement.costs,
+        machine=measurement.machine,
+        conditions=measurement.conditions,
     )
+
+
+def _plan(
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    torch_teacher: TorchTeacher,
+    config: BenchmarkConfig,
+    *,
+    max_length: int,
+    seed: int,
+) -> Plan:
+    files = {arm: exported.folder / arm / MODEL for arm in (PLAIN, TEACHER, STUDENT)}
+    folders = [exported.folder / arm for arm in files]
+    vocabulary = min(
+        json.loads((folder / "config.json").read_text())["vocab_size"] for folder in folders
+    )
+    lengths = sorted({min(length, max_length) for length in config.lengths})
+    workloads = [
+        fixed_shape(batch, length, vocabulary=vocabulary, seed=seed)
+        for batch in config.batch_sizes
+        for length in lengths
+    ]
+    texts = own_lengths(
+        exported.folder / STUDENT,
+        read_split(data.folder, "test").texts,
+        count=config.own_lengths or 1,
+        max_length=max_length,
+        vocabulary=vocabulary,
+    )
+    return Plan(
+        files=files | _other_files(exported.folder / STUDENT),
+        candidate=STUDENT,
+        baseline=PLAIN,
+        teacher=TEACHER,
+        others=(),
+        workloads=[*workloads, texts] if config.own_lengths else workloads,
+        texts=texts,
+        torch_teacher=torch_teacher,
+    )
+
+
+def _other_files(student: Path) -> dict[str, Path]:
+    """Return further files of the student's bundle: ``student quantized`` and the like."""
+    model = student / MODEL
     return {
-        "cpu": cpu,
-        "cores": str(len(os.sched_getaffinity(0))),
-        "python": platform.python_version(),
-        "onnxruntime": version("onnxruntime"),
+        f"{STUDENT} {path.stem.removeprefix('model_')}": path
+        for path in sorted(model.parent.glob("*.onnx"))
+        if path != model
     }
 
 
-def _run_cell(spec: CellSpec) -> list[Block]:
-    """Measure one cell in a process of its own, on one thread, with large pages where possible."""
-    process = subprocess.run(
-        [sys.executable, "-m", "pipeline.benchmark_cell"],
-        input=json.dumps(asdict(spec)),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
-    )
-    if process.returncode != 0:
-        raise RuntimeError(f"The measuring process failed:\n{process.stderr[-2000:]}")
-    return [Block(**block) for block in json.loads(process.stdout)]
-
-
-def _summarise(
-    blocks: Sequence[Block], batch: int, length: int, confidence: float
-) -> list[Latency]:
+def _latencies(cell: MeasuredCell, baseline: str, confidence: float) -> list[Latency]:
     rows = []
-    for arm in (PLAIN, AGAIN, TEACHER, STUDENT):
-        ratio, low, high = ratio_interval(blocks, arm, PLAIN, confidence)
-        wall = [time for block in blocks for time in block.wall_ns[arm]]
+    for arm in cell.arms:
+        ratio = estimate_ratio(cell.log_ratios(arm, baseline), confidence)
+        median, p95, p99 = np.percentile(cell.wall_ms(arm), (50, 95, 99)).round(4).tolist()
         rows.append(
             Latency(
                 arm=arm,
-                batch=batch,
-                length=length,
-                median_ms=round(float(np.median(wall)) / 1e6, 4),
-                ratio_to_plain=ratio,
-                ci_low=low,
-                ci_high=high,
+                batch=cell.batch,
+                length=cell.length,
+                median_ms=median,
+                p95_ms=p95,
+                p99_ms=p99,
+                ratio_to_plain=ratio.value,
+                ci_low=ratio.low,
+                ci_high=ratio.high,
             )
         )
     return rows
-
-
-def ratio_interval(
-    blocks: Sequence[Block], arm: str, base: str, confidence: float
-) -> tuple[float, float, float]:
-    """Return the ratio of two arms' CPU times, and its interval over blocks.
-
-    Each block gives one log-ratio of medians; the interval is Student's t of their mean.
-    """
-    logs = np.log([np.median(b.cpu_ns[arm]) / np.median(b.cpu_ns[base]) for b in blocks])
-    mean, error = logs.mean(), logs.std(ddof=1) / np.sqrt(len(logs))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(logs) - 1) * error)
-    return float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half))
-
-
-def _notes(latency: Sequence[Latency]) -> list[str]:
-    """Say where these measurements cannot tell the arms apart."""
-    notes = []
-    by_cell = {(entry.batch, entry.length, entry.arm): entry for entry in latency}
-    for batch, length in sorted({(entry.batch, entry.length) for entry in latency}):
-        again = by_cell[batch, length, AGAIN]
-        teacher = by_cell[batch, length, TEACHER]
-        noise = max(again.ci_high - 1, 1 - again.ci_low)
-        effect = teacher.ratio_to_plain - 1
-        if noise >= effect:
-            notes.append(
-                f"batch {batch}, {length} tokens: the same file measured twice differs by up to "
-                f"{noise:.1%}, the adapters cost {effect:.1%}. The noise is larger than the "
-                "effect here: measure on a quieter machine or raise benchmark.blocks."
-            )
-    return notes

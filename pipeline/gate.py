@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.benchmark_records import Verdict
 from pipeline.config import GateConfig
 from pipeline.records import BenchmarkFacts, EvaluateFacts
 
@@ -25,6 +26,8 @@ class Decision:
     """Every check; a student passes when all of them do."""
 
     checks: tuple[Check, ...]
+    warnings: tuple[str, ...] = ()
+    """What a user should know of a student that passes all the same."""
 
     @property
     def passed(self) -> bool:
@@ -42,8 +45,12 @@ def decide(
 ) -> Decision:
     """Hold the measurements against the thresholds.
 
-    Latency refuses only on evidence: when the whole interval lies above the limit.
+    Latency refuses only on evidence: when the whole interval lies above the limit, and when the
+    adapters' overhead surely remains. A verdict that is inconclusive warns, unless
+    ``gate.overhead`` asks for proof.
     """
+    verdict = benchmark.verdict
+    inconclusive = verdict is not None and verdict.outcome == "inconclusive"
     drop = -evaluation.change.values[main_metric]
     agreement = evaluation.fidelity.values["agreement"]
     slowest = max(
@@ -88,5 +95,28 @@ def decide(
                     f"gate.max_latency_ratio accepts {config.max_latency_ratio:.3f}."
                 ),
             ),
-        )
+            *([_overhead(verdict, config)] if verdict else []),
+        ),
+        warnings=verdict.reasons if verdict and inconclusive else (),
+    )
+
+
+def _overhead(verdict: Verdict, config: GateConfig) -> Check:
+    """Return the check of the benchmark's verdict; its number is the removed part."""
+    accepted = {
+        "gone": ["overhead_gone"],
+        "not_refuted": ["overhead_gone", "inconclusive"],
+        "any": ["overhead_gone", "inconclusive", "overhead_remains"],
+    }[config.overhead]
+    lows = [cell.removed_low for cell in verdict.cells]
+    known = [low for low in lows if low is not None]
+    said = verdict.outcome.replace("_", " ")
+    why = " ".join(verdict.reasons)
+    return Check(
+        name="part of the adapters' cost that is gone (low end of the interval)",
+        value=min(known) if len(known) == len(lows) else 0.0,
+        limit=verdict.rules.min_removed,
+        bound="at least",
+        passed=verdict.outcome in accepted,
+        explanation=f"The benchmark's verdict: {said}. {why}".strip(),
     )

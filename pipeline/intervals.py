@@ -6,30 +6,13 @@ On the log scale slower by a factor and faster by it are the same distance, and 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
+from pipeline.benchmark_records import Estimate
+
 Logs = Sequence[float] | np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A ratio and its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Half the interval."""
-        return (self.high - self.low) / 2
-
-    def inverse(self) -> "Estimate":
-        """Return the ratio the other way round."""
-        return Estimate(value=1 / self.value, low=1 / self.high, high=1 / self.low)
 
 
 def estimate_ratio(logs: Logs, confidence: float) -> Estimate:

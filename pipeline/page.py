@@ -13,18 +13,24 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pipeline import plots
-from pipeline.records import Latency, Parity
+from pipeline.benchmark_records import Estimate
+from pipeline.headline import TIMES, headlines
+from pipeline.latency_plots import plot_ladder, plot_latency
+from pipeline.records import Parity
 from pipeline.report import Report
+from pipeline.verdict_reasons import change_text, removed_text
 
 
 def render_page(report: Report) -> str:
     """Return the report as one self-contained HTML document."""
     drawings = {
         "quality": plots.plot_quality,
-        "latency": plots.plot_latency,
+        "latency": plot_latency,
         "sizes": plots.plot_sizes,
         "training": plots.plot_training,
     }
+    if report.ladder:
+        drawings["ladder"] = plot_ladder
     if report.student.absorbed is not None and report.student.absorbed.sites:
         drawings["absorption"] = plots.plot_absorption
     pictures = {name: _data_uri(draw(report)) for name, draw in drawings.items()}
@@ -55,21 +61,21 @@ def _render(template: str, report: Report, **extra: object) -> str:
         "signed": _signed,
         "megabytes": _megabytes,
         "duration": _duration,
+        "change": change_text,
+        "removed": removed_text,
+        "times": _times,
         "md": _escape_markdown,
     }
     environment.filters.update(filters)
-    cells = _cells(report)
+    cells = report.cells()
     return environment.get_template(template).render(
-        report=report, cells=cells, first=cells[0], worst_parity=_worst_parity(report), **extra
+        report=report,
+        cells=cells,
+        first=cells[0],
+        headlines=[line.partition(": ") for line in headlines(report)],
+        worst_parity=_worst_parity(report),
+        **extra,
     )
-
-
-def _cells(report: Report) -> list[dict[str, Latency]]:
-    """Return the latency by arm, one entry for each batch size and length, smallest first."""
-    cells: dict[tuple[int, int], dict[str, Latency]] = {}
-    for entry in report.latency:
-        cells.setdefault((entry.batch, entry.length), {})[entry.arm] = entry
-    return [cells[key] for key in sorted(cells)]
 
 
 def _worst_parity(report: Report) -> list[Parity]:
@@ -101,6 +107,13 @@ def _signed(value: float, digits: int = 4) -> str:
 def _megabytes(size_bytes: int) -> str:
     """Return a size in MB, a million bytes each."""
     return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _times(ratio: Estimate | None) -> str:
+    """Return how many times faster: ``2.21x (2.17 to 2.25)``; nothing for None."""
+    if ratio is None:
+        return ""
+    return f"{ratio.value:.2f}{TIMES} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _duration(seconds: float) -> str:

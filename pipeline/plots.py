@@ -3,12 +3,10 @@
 Every function takes a report and returns the bytes of one PNG file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from pipeline.drawing import (
     INK,
@@ -16,7 +14,6 @@ from pipeline.drawing import (
     STUDENT,
     STUDENT_LIGHT,
     TEACHER,
-    TIMES,
     draw_curve,
     draw_interval,
     new_figure,
@@ -24,7 +21,7 @@ from pipeline.drawing import (
     set_rows,
     style,
 )
-from pipeline.records import Interval, Latency, Point
+from pipeline.records import Interval, Point
 from pipeline.report import Report
 
 
@@ -51,29 +48,6 @@ def plot_training(report: Report) -> bytes:
     }
     for name, title in titles.items():
         style(panels[name], title=title, xlabel="step")
-    return png_bytes(figure)
-
-
-def plot_latency(report: Report) -> bytes:
-    """Draw each arm's CPU time as a multiple of the plain backbone's, cell by cell."""
-    cells = sorted({(entry.batch, entry.length) for entry in report.latency})
-    figure = new_figure(1.3 + 0.95 * len(cells), _latency_finding(report))
-    panels = figure.subplots(len(cells), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, (batch, length) in zip(panels, cells, strict=True):
-        entries = {e.arm: e for e in report.latency if (e.batch, e.length) == (batch, length)}
-        style(panel, title=f"batch {batch}, {length} tokens", grid="x")
-        _draw_cell(panel, entries)
-    panels[-1].set_xlabel(
-        f"thread CPU time, multiple of the plain backbone's ({report.confidence:.0%} intervals); "
-        "left: median wall time",
-        fontsize=8,
-        color=INK,
-    )
-    again = Line2D([], [], color=PLAIN, marker="o", mfc="white", label="the plain file again")
-    noise = Patch(color=PLAIN, alpha=0.2, label="its interval: differences in here are noise")
-    figure.legend(
-        handles=[again, noise], loc="outside lower left", ncols=2, frameon=False, fontsize=8
-    )
     return png_bytes(figure)
 
 
@@ -157,42 +131,12 @@ def _training_finding(report: Report) -> str:
     return f"{best}Training takes the student's KL from {before:.4f} to {after:.4f}"
 
 
-def _latency_finding(report: Report) -> str:
-    batch, length = min((entry.batch, entry.length) for entry in report.latency)
-    ratio = {
-        e.arm: e.ratio_to_plain for e in report.latency if (e.batch, e.length) == (batch, length)
-    }
-    finding = (
-        f"Student {ratio['student']:.2f}{TIMES}, teacher {ratio['teacher']:.2f}{TIMES} the plain "
-        f"backbone's time at batch {batch}, {length} tokens"
-    )
-    cells = len({(entry.batch, entry.length) for entry in report.latency})
-    noisy = len(report.latency_notes)
-    return f"{finding}; noise hides the adapters in {noisy} of {cells} cells" if noisy else finding
-
-
 def _quality_finding(report: Report) -> str:
     points = 100 * report.fidelity.change["accuracy"]
     direction = "below" if points < 0 else "above"
     distance = f"{abs(points):.2f} points {direction}" if abs(points) >= 0.005 else "level with"
     agreement = f"agrees on {report.fidelity.agreement:.2%} of the texts"
     return f"The student is {distance} its teacher's accuracy and {agreement}"
-
-
-def _draw_cell(panel: Axes, entries: Mapping[str, Latency]) -> None:
-    """Draw one cell: three rows, the noise as a band behind them, ratios at the right."""
-    again = entries["plain again"]
-    panel.axvspan(again.ci_low, again.ci_high, color=PLAIN, alpha=0.2, linewidth=0)
-    panel.axvline(1, color=PLAIN, linewidth=1)
-    arms = {"plain": PLAIN, "teacher": TEACHER, "student": STUDENT}
-    beside = panel.get_yaxis_transform()  # x in parts of the panel's width, y in rows
-    for row, (arm, colour) in enumerate(arms.items()):
-        shown = again if arm == "plain" else entries[arm]
-        ratio, interval = shown.ratio_to_plain, (shown.ci_low, shown.ci_high)
-        draw_interval(panel, row, ratio, interval, colour, hollow=arm == "plain")
-        text = f"{ratio:.3f}{TIMES}"
-        panel.text(1.01, row, text, transform=beside, va="center", fontsize=8, color=colour)
-    set_rows(panel, [f"{arm}  {entries[arm].median_ms:.2f} ms" for arm in arms])
 
 
 def _draw_bars(panel: Axes, values: Sequence[float], unit: str) -> None:

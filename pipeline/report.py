@@ -8,7 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.artifacts import Artifact
+from pipeline.benchmark_records import FileCost, Graph, Rung, Verdict
 from pipeline.gate import Check
+from pipeline.machine import Conditions
 from pipeline.records import AbsorbFacts, Interval, Latency, Parity, Point
 
 
@@ -102,7 +104,7 @@ class ParityPart(Part):
 class Report(Part):
     """One run, from its data to its verdict."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     name: str
     created: str
@@ -110,6 +112,8 @@ class Report(Part):
     verdict: Literal["passed", "refused"]
     reasons: tuple[str, ...]
     """Why it was refused; empty when it passed."""
+    warnings: tuple[str, ...]
+    """What did not refuse it, and should be known: a verdict that noise left open."""
     checks: tuple[Check, ...]
     data: DataPart
     head_only: TrainedPart
@@ -118,12 +122,21 @@ class Report(Part):
     student: StudentPart
     fidelity: FidelityPart
     parity: ParityPart
+    overhead: Verdict | None
+    """Whether the adapters' overhead is gone, with all numbers; None where that was not asked."""
+    graphs: dict[str, Graph]
+    """Structure of the ONNX files, by arm."""
     latency: tuple[Latency, ...]
-    latency_notes: tuple[str, ...]
-    """Where the noise is larger than the effect."""
+    """One thread, in thread CPU time, cell by cell."""
+    ladder: tuple[Rung, ...]
+    """Wall time from the teacher in PyTorch down; empty where it was left out."""
+    costs: dict[str, FileCost]
+    """Each file with all cores: load time, memory, latency, throughput."""
     confidence: float
     """Confidence level of all intervals."""
     machine: dict[str, str]
+    conditions: Conditions
+    """How busy the machine was while it was measured."""
     versions: dict[str, str]
     artifacts: tuple[Artifact, ...]
     """Every file of the run; paths are relative to its folder."""
@@ -131,3 +144,10 @@ class Report(Part):
     """Seconds by stage; those of a reused stage are of the run that built it."""
     reused: tuple[str, ...]
     """Stages that were finished before this run."""
+
+    def cells(self) -> list[dict[str, Latency]]:
+        """Return the latency by arm, one entry a cell, in the order of their measurement."""
+        cells: dict[str, dict[str, Latency]] = {}
+        for entry in self.latency:
+            cells.setdefault(entry.cell, {})[entry.arm] = entry
+        return list(cells.values())

@@ -20,6 +20,7 @@ def make_graph(
     bottleneck_size: int = 4,
     vocab_size: int = 20,
     inputs: tuple[str, ...] = INPUTS,
+    adapter_name: str = "adapter",
     seed: int = 0,
 ) -> ModelProto:
     """Return a classifier of two classes: embeddings, dense layers, adapters after some, a mean."""
@@ -40,7 +41,7 @@ def make_graph(
         dense(f"layer.{layer}", source, f"h{layer}", hidden_size, hidden_size)
         nodes.append(helper.make_node("Relu", [f"h{layer}"], [last]))
         if layer < adapters:
-            name = f"layer.{layer}.adapter"
+            name = f"layer.{layer}.{adapter_name}"
             dense(f"{name}.down", last, f"{name}.low", hidden_size, bottleneck_size)
             dense(f"{name}.up", f"{name}.low", f"{name}.high", bottleneck_size, hidden_size)
             nodes.append(helper.make_node("Add", [last, f"{name}.high"], [target]))

@@ -1,55 +1,48 @@
-import json
-import math
+import dataclasses
+import multiprocessing
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifacts import Stage
-from pipeline.benchmark import _notes, benchmark, describe_machine, ratio_interval
-from pipeline.benchmark_cell import Block
+from pipeline.benchmark import MEASUREMENT, benchmark, describe
 from pipeline.config import BenchmarkConfig
-from pipeline.records import ExportFacts, Latency
+from pipeline.ladder import TORCH_TEACHER, TorchTeacher
+from pipeline.machine import describe_machine
+from pipeline.measure import Plan, decide_measured
+from pipeline.measurement import read_measurement
+from pipeline.records import ExportFacts
 
 ARMS = ["plain", "plain again", "teacher", "student"]
-ALL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-TINY = BenchmarkConfig(batch_sizes=(1, 2), lengths=(4,), blocks=3, rounds=2, warmup_runs=1)
-
-
-def write_onnx(folder, *, inputs=ALL_INPUTS, vocab_size=20):
-    """Write a classifier of two classes: the mean of its tokens' embeddings."""
-    (folder / "onnx").mkdir(parents=True)
-    table = np.random.default_rng(0).normal(size=(vocab_size, 2)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
-            helper.make_node("ReduceMean", ["embedded", "axes"], ["logits"], keepdims=0),
-        ],
-        "classifier",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in inputs],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 2])],
-        [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1]), "axes")],
-    )
-    opsets = [helper.make_opsetid("", 20)]
-    onnx.save(
-        helper.make_model(graph, opset_imports=opsets, ir_version=10),
-        folder / "onnx" / "model.onnx",
-    )
-    (folder / "config.json").write_text(json.dumps({"vocab_size": vocab_size}))
+TINY = BenchmarkConfig(
+    batch_sizes=(1, 2),
+    lengths=(4,),
+    own_lengths=0,
+    min_blocks=3,
+    max_blocks=3,
+    rounds=2,
+    warmup_runs=1,
+    ladder_blocks=0,
+    seconds_per_file=0.01,
+    throughput_batch=2,
+)
+ONE = TINY.model_copy(update={"batch_sizes": (1,)})
+# Large enough that an adapter's share of the time is far above a clock's resolution.
+LARGE = {"layers": 4, "hidden_size": 256, "vocab_size": 50}
+ADAPTERS = {"adapters": 4, "bottleneck_size": 128}
 
 
 @pytest.fixture
-def exported(tmp_path):
+def exported(write_bundle, tmp_path):
     """``exported(**settings by model)``: a finished export stage of three tiny classifiers."""
 
     def exported(**settings):
-        folder = tmp_path / "export"
-        for arm in ("plain", "teacher", "student"):
-            write_onnx(folder / arm, **settings.get(arm, {}))
+        shapes = {"plain": {}, "teacher": {"adapters": 1}, "student": {"seed": 1}}
+        for arm, shape in shapes.items():
+            write_bundle(tmp_path / "export" / arm, **settings.get(arm, shape))
         return Stage(
             name="export",
-            folder=folder,
+            folder=tmp_path / "export",
             digest="0" * 64,
             facts=ExportFacts(opset=20, parity=()),
             artifacts=(),
@@ -61,126 +54,19 @@ def exported(tmp_path):
 
 
 @pytest.fixture
-def measure(exported, tmp_path):
-    """``measure(config, max_length=128, **settings by model)``: facts and raw blocks."""
+def measure(exported, tiny_data, tmp_path):
+    """``measure(config, max_length=128, **settings by model)``: facts and the measurement."""
 
-    def measure(config, *, max_length=128, **settings):
+    def measure(config, *, max_length=128, torch_teacher=None, **settings):
         out = tmp_path / "benchmark"
         out.mkdir()
-        facts = benchmark(exported(**settings), config, out, max_length=max_length, seed=0)
-        return facts, json.loads((out / "blocks.json").read_text())
+        stage = exported(**settings)
+        facts = benchmark(
+            tiny_data, stage, torch_teacher, config, out, max_length=max_length, seed=0
+        )
+        return facts, read_measurement(out / MEASUREMENT)
 
     return measure
-
-
-def blocks_of(*ratios, base=1000):
-    """Return blocks in which the student takes these multiples of the plain backbone's time."""
-    return [
-        Block(
-            cpu_ns={"plain": [base] * 3, "student": [round(base * ratio)] * 3},
-            wall_ns={"plain": [1] * 3, "student": [1] * 3},
-        )
-        for ratio in ratios
-    ]
-
-
-def entry(arm, ratio=1.0, low=None, high=None, *, batch=1, length=16):
-    return Latency(
-        arm=arm,
-        batch=batch,
-        length=length,
-        median_ms=1.0,
-        ratio_to_plain=ratio,
-        ci_low=ratio if low is None else low,
-        ci_high=ratio if high is None else high,
-    )
-
-
-def test_equal_ratios_have_no_spread():
-    assert ratio_interval(blocks_of(2, 2, 2), "student", "plain", 0.95) == pytest.approx((2, 2, 2))
-
-
-def test_ratio_interval_by_hand():
-    # Log-ratios 0, 1, 2: mean 1, standard error 1 / sqrt(3); Student's t at 0.975, 2 degrees of
-    # freedom, is 4.302653.
-    blocks = blocks_of(1, math.e, math.e**2, base=10**9)
-
-    found = ratio_interval(blocks, "student", "plain", 0.95)
-
-    half = 4.302653 / math.sqrt(3)
-    assert found == pytest.approx((math.e, math.exp(1 - half), math.exp(1 + half)), rel=1e-5)
-
-
-def test_interval_widens_with_the_confidence():
-    blocks = blocks_of(1.0, 1.1, 1.2)
-
-    _, low, high = ratio_interval(blocks, "student", "plain", 0.9)
-    _, lower, higher = ratio_interval(blocks, "student", "plain", 0.99)
-
-    assert lower < low < high < higher
-
-
-def test_ratio_is_one_over_the_other_way_round():
-    blocks = blocks_of(1.5, 1.25, 1.75)
-
-    ratio, low, high = ratio_interval(blocks, "student", "plain", 0.95)
-
-    back = ratio_interval(blocks, "plain", "student", 0.95)
-    assert back == pytest.approx((1 / ratio, 1 / high, 1 / low))
-
-
-def test_one_slow_call_of_a_block_does_not_count():
-    blocks = [
-        Block(cpu_ns={"plain": [10, 10, 10], "student": [20, 20, 9000]}, wall_ns={})
-        for _ in range(3)
-    ]
-
-    assert ratio_interval(blocks, "student", "plain", 0.95)[0] == pytest.approx(2)
-
-
-def test_machine_does_not_matter_where_both_arms_feel_it():
-    quiet, busy = blocks_of(1.5, base=1000), blocks_of(1.5, base=8000)
-
-    found = ratio_interval([*quiet, *busy], "student", "plain", 0.95)
-
-    assert found == pytest.approx((1.5, 1.5, 1.5))
-
-
-def test_no_note_where_the_adapters_cost_more_than_the_noise():
-    latency = [entry("plain again", 1.0, 0.99, 1.02), entry("teacher", 1.03)]
-
-    assert _notes(latency) == []
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(0.99, 1.05), (0.95, 1.01)], ids=["slower again", "faster again"]
-)
-def test_noise_above_the_effect_is_noted(low, high):
-    latency = [entry("plain again", 1.0, low, high), entry("teacher", 1.03)]
-
-    (note,) = _notes(latency)
-
-    assert note.startswith("batch 1, 16 tokens: ")
-    assert "up to 5.0%" in note
-    assert "the adapters cost 3.0%" in note
-    assert "benchmark.blocks" in note
-
-
-def test_teacher_that_seems_faster_is_noted():
-    assert len(_notes([entry("plain again"), entry("teacher", 0.98)])) == 1
-
-
-def test_notes_are_per_cell():
-    latency = [
-        entry("plain again", 1.0, 0.9, 1.1, batch=8, length=64),
-        entry("teacher", 1.05, batch=8, length=64),
-        entry("plain again", 1.0, 0.99, 1.01),
-        entry("teacher", 1.05),
-    ]
-
-    (note,) = _notes(latency)
-
-    assert note.startswith("batch 8, 64 tokens: ")
 
 
 def test_every_arm_is_measured_in_every_cell(measure):
@@ -189,73 +75,217 @@ def test_every_arm_is_measured_in_every_cell(measure):
     cells = [(1, 4), (2, 4)]
     found = [(e.batch, e.length, e.arm) for e in facts.latency]
     assert found == [(batch, length, arm) for batch, length in cells for arm in ARMS]
-    assert [(cell["batch"], cell["length"]) for cell in raw] == cells
+    assert [(cell.batch, cell.length) for cell in raw.cells] == cells
     assert facts.blocks == 3
     assert facts.machine == describe_machine()
 
 
 def test_raw_times_are_kept_and_statistics_follow_from_them(measure):
-    config = TINY.model_copy(update={"batch_sizes": (1,)})
+    facts, raw = measure(ONE)
 
-    facts, raw = measure(config)
-
-    blocks = [Block(**block) for block in raw[0]["blocks"]]
-    assert len(blocks) == 3
-    for found in facts.latency:
-        for block in blocks:
-            assert len(block.cpu_ns[found.arm]) == len(block.wall_ns[found.arm]) == 2
-        expected = ratio_interval(blocks, found.arm, "plain", config.confidence)
-        assert (found.ratio_to_plain, found.ci_low, found.ci_high) == expected
-        assert found.ci_low <= found.ratio_to_plain <= found.ci_high
+    for block in raw.cells[0].blocks:
+        assert {arm: len(times) for arm, times in block.cpu_ns.items()} == dict.fromkeys(ARMS, 2)
+        assert {arm: len(times) for arm, times in block.wall_ns.items()} == dict.fromkeys(ARMS, 2)
+    assert describe(raw, ONE.confidence) == facts
     assert facts.latency[0].ratio_to_plain == 1.0
-    assert facts.notes == tuple(_notes(facts.latency))
+    for row in facts.latency:
+        assert row.ci_low <= row.ratio_to_plain <= row.ci_high
+        assert row.median_ms <= row.p95_ms <= row.p99_ms
+
+
+def test_own_lengths_are_one_more_cell(measure):
+    facts, raw = measure(ONE.model_copy(update={"own_lengths": 3}))
+
+    assert [cell.length for cell in raw.cells] == [4, None]
+    assert raw.cells[1].calls == 3
+    assert len(raw.cells[1].blocks[0].cpu_ns["plain"]) == 2 * 3
+    assert facts.latency[-1].cell == "batch 1, own lengths"
 
 
 def test_lengths_above_the_models_are_measured_once_at_its_longest(measure):
-    config = TINY.model_copy(update={"batch_sizes": (1,), "lengths": (4, 64, 512)})
-
-    facts, _ = measure(config, max_length=6)
+    facts, _ = measure(ONE.model_copy(update={"lengths": (4, 64, 512)}), max_length=6)
 
     assert sorted({found.length for found in facts.latency}) == [4, 6]
     assert len(facts.latency) == 2 * len(ARMS)
 
 
 def test_three_blocks_are_made_when_time_is_up(measure):
-    config = TINY.model_copy(update={"batch_sizes": (1,), "blocks": 50, "seconds_per_cell": 1e-9})
+    late = {"max_blocks": 50, "min_blocks": 50, "seconds_per_cell": 1e-9}
 
-    facts, raw = measure(config)
+    facts, raw = measure(ONE.model_copy(update=late))
 
-    assert facts.blocks == len(raw[0]["blocks"]) == 3
+    assert facts.blocks == len(raw.cells[0].blocks) == 3
 
 
 def test_token_ids_fit_the_smaller_vocabulary(measure):
-    config = TINY.model_copy(update={"batch_sizes": (8,), "lengths": (64,)})
+    config = ONE.model_copy(update={"batch_sizes": (8,), "lengths": (64,), "own_lengths": 2})
 
     facts, _ = measure(config, student={"vocab_size": 3})  # an id above 2 would fail
 
-    assert len(facts.latency) == len(ARMS)
+    assert len(facts.latency) == 2 * len(ARMS)
 
 
 def test_models_may_take_different_inputs(measure):
-    config = TINY.model_copy(update={"batch_sizes": (1,)})
-
-    facts, _ = measure(config, student={"inputs": ("input_ids", "attention_mask")})
+    facts, _ = measure(ONE, student={"inputs": ("input_ids", "attention_mask")})
 
     assert len(facts.latency) == len(ARMS)
 
 
-def test_what_a_failing_process_said_is_passed_on(exported, tmp_path):
-    stage = exported()
-    (stage.folder / "student" / "onnx" / "model.onnx").write_bytes(b"not a model")
+def test_structure_tells_the_student_from_the_teacher(measure):
+    facts, _ = measure(ONE)
 
-    with pytest.raises(RuntimeError, match="measuring process failed") as caught:
-        benchmark(stage, TINY, tmp_path, max_length=8, seed=0)
+    structure = facts.verdict.structure
+    assert structure.student_is_plain
+    assert not structure.student_is_teacher
+    assert not structure.teacher_is_plain
+    assert facts.verdict.claim == "equal to plain"
+    assert facts.graphs["teacher"].adapter_traces
 
-    assert str(stage.folder / "student") in str(caught.value)
+
+def test_every_file_is_loaded_and_run_with_all_cores(measure):
+    facts, _ = measure(ONE)
+
+    assert set(facts.costs) == {"plain", "teacher", "student"}
+    for cost in facts.costs.values():
+        assert cost.threads == int(facts.machine["cores"])
+        assert 0 < cost.p50_ms <= cost.p95_ms <= cost.p99_ms
+        assert cost.load_ms > 0
+        assert cost.texts_per_second > 0
+        assert 20e6 < cost.peak_rss_bytes < 500e6  # Python, NumPy and onnxruntime alone
 
 
-def test_machine_says_what_a_timing_depends_on():
-    machine = describe_machine()
+def test_other_files_of_the_bundle_stand_on_the_ladder(exported, tiny_data, tmp_path):
+    stage, out = exported(), tmp_path / "out"
+    out.mkdir()
+    folder = stage.folder / "student" / "onnx"
+    (folder / "model_quantized.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    config = ONE.model_copy(update={"ladder_blocks": 3})
 
-    assert set(machine) >= {"cpu", "cores", "python", "onnxruntime"}
-    assert all(machine.values())
+    facts = benchmark(tiny_data, stage, None, config, out, max_length=8, seed=0)
+
+    arms = {rung.arm for rung in facts.ladder}
+    assert arms == {"plain", "teacher", "student", "student quantized"}
+    assert set(facts.costs) == arms
+
+
+def test_ladder_begins_with_the_teacher_in_pytorch(
+    tiny_export, tiny_data, tiny_teacher, tiny_backbone, tmp_path
+):
+    config = ONE.model_copy(update={"ladder_blocks": 3})
+    teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
+
+    facts = benchmark(tiny_data, tiny_export, teacher, config, tmp_path, max_length=16, seed=0)
+
+    rungs = {rung.arm: rung for rung in facts.ladder}
+    assert set(rungs) == {TORCH_TEACHER, "teacher", "plain", "student"}
+    assert rungs[TORCH_TEACHER].runtime == "PyTorch"
+    assert rungs[TORCH_TEACHER].faster_than_torch.value == 1.0
+    assert [r.mean_ms.value for r in facts.ladder] == sorted(
+        (r.mean_ms.value for r in facts.ladder), reverse=True
+    )
+    for rung in facts.ladder:
+        # A ratio of geometric means over the same blocks.
+        expected = rungs[TORCH_TEACHER].mean_ms.value / rung.mean_ms.value
+        assert rung.faster_than_torch.value == pytest.approx(expected)
+    assert facts.verdict.structure.student_is_plain
+    assert facts.graphs["student"].hash == facts.graphs["plain"].hash
+    assert facts.graphs["student"].adapter_traces == ()
+
+
+def test_what_a_failing_process_said_is_passed_on(exported, tiny_data, tmp_path):
+    stage = exported(student={"hidden_size": 8, "vocab_size": 20})
+    path = stage.folder / "student" / "onnx" / "model.onnx"
+    path.write_bytes(path.read_bytes().replace(b"ReduceMean", b"ReduceNone"))
+
+    with pytest.raises(RuntimeError, match=r"process pipeline\.benchmark_cell failed"):
+        benchmark(tiny_data, stage, None, ONE, tmp_path, max_length=8, seed=0)
+
+
+def planted(**update):
+    """Return settings under which differences of several per cent are seen in seconds."""
+    settings = {
+        "lengths": (32,),
+        "min_blocks": 8,
+        "max_blocks": 24,
+        "rounds": 10,
+        "warmup_runs": 3,
+        "seconds_per_cell": 20,
+    }
+    return ONE.model_copy(update=settings | update)
+
+
+def test_student_that_kept_its_adapters_keeps_the_overhead(measure):
+    # A planted slow student: other adapters than the teacher's, under names that hide them.
+    slow = LARGE | ADAPTERS | {"bottleneck_size": 120, "adapter_name": "extra"}
+
+    facts, _ = measure(planted(), plain=LARGE, teacher=LARGE | ADAPTERS, student=slow)
+
+    assert facts.graphs["student"].adapter_traces == ()
+    assert facts.verdict.outcome == "overhead_remains"
+    assert "is gone; 75% must be" in facts.verdict.reasons[0]
+
+
+def test_student_with_one_more_layer_keeps_the_overhead(measure):
+    facts, _ = measure(
+        planted(), plain=LARGE, teacher=LARGE | ADAPTERS, student=LARGE | {"layers": 5}
+    )
+
+    assert facts.verdict.outcome == "overhead_remains"
+
+
+def burn():
+    chance = np.random.default_rng(0)
+    while True:
+        size = int(chance.integers(64, 1024))
+        np.sort(chance.normal(size=(size, 512)), axis=0)
+
+
+def test_noisy_machine_never_passes_a_slow_student(measure):
+    context = multiprocessing.get_context("spawn")
+    burners = [context.Process(target=burn, daemon=True) for _ in range(3)]
+    for burner in burners:
+        burner.start()
+    try:
+        config = planted(max_blocks=4, min_blocks=4, rounds=2)
+        slow = LARGE | {"layers": 5}
+        facts, _ = measure(config, plain=LARGE, teacher=LARGE | ADAPTERS, student=slow)
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.join()
+
+    assert facts.verdict.outcome != "overhead_gone"
+    assert facts.conditions.busy > 0.5
+
+
+def disturbed(cell, noise):
+    """Return a measured cell as a machine would show it on which each session differs so much."""
+    chance = np.random.default_rng(0)
+    blocks = []
+    for block in cell.blocks:
+        factors = {arm: chance.lognormal(0, noise) for arm in block.cpu_ns}
+        cpu_ns = {arm: [round(t * factors[arm]) for t in block.cpu_ns[arm]] for arm in factors}
+        blocks.append(dataclasses.replace(block, cpu_ns=cpu_ns))
+    return dataclasses.replace(cell, blocks=tuple(blocks))
+
+
+@pytest.mark.parametrize("slow", [{}, {"layers": 5}], ids=["equal student", "slow student"])
+def test_noise_between_sessions_makes_it_inconclusive(measure, slow):
+    config = planted(min_blocks=8, max_blocks=8)
+    facts, raw = measure(config, plain=LARGE, teacher=LARGE | ADAPTERS, student=LARGE | slow)
+    plan = Plan(
+        files={},
+        candidate="student",
+        baseline="plain",
+        teacher="teacher",
+        others=(),
+        workloads=(),
+        texts=None,
+        torch_teacher=None,
+    )
+
+    found = decide_measured(plan, facts.graphs, [disturbed(raw.cells[0], 0.3)], config)
+
+    assert found.outcome == "inconclusive"
+    assert not found.cells[0].calibrated
+    assert "too noisy" in found.reasons[0]

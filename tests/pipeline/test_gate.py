@@ -1,10 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 
+from pipeline.benchmark_records import Structure
 from pipeline.config import GateConfig
 from pipeline.gate import decide
+from pipeline.machine import Conditions
 from pipeline.records import BenchmarkFacts, EvaluateFacts, Latency, Measured
+from pipeline.verdict import CellLogs, decide_overhead
 
 CONFIG = GateConfig(max_accuracy_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
 
@@ -31,14 +35,33 @@ def latency(ci_low=0.9, *, arm="student", batch=1, length=16):
         batch=batch,
         length=length,
         median_ms=1.0,
+        p95_ms=1.0,
+        p99_ms=1.0,
         ratio_to_plain=ci_low + 0.1,
         ci_low=ci_low,
         ci_high=ci_low + 0.2,
     )
 
 
-def benchmark(*entries):
-    return BenchmarkFacts(blocks=8, confidence=0.95, latency=entries, notes=(), machine={})
+def benchmark(*entries, student=1.0, noise=1e-4, spread=(-1, 0, 1, 0)):
+    """Return facts in which the student takes this multiple of the plain backbone's time."""
+    structure = Structure(
+        student_is_plain=True, student_is_teacher=False, teacher_is_plain=False, adapter_traces=()
+    )
+    steps = noise * np.array(spread)
+    logs = {"again": 0.0, "teacher": math.log(1.07), "student": math.log(student)}
+    cell = CellLogs(name="batch 1, 16 tokens", **{arm: log + steps for arm, log in logs.items()})
+    return BenchmarkFacts(
+        blocks=8,
+        confidence=0.95,
+        verdict=decide_overhead(structure, [cell]),
+        graphs={},
+        latency=entries or (latency(),),
+        ladder=(),
+        costs={},
+        machine={},
+        conditions=Conditions(load_before=0, load_after=0, steal=0, busy=0, involuntary_switches=0),
+    )
 
 
 def decision(evaluated=None, *entries, config=CONFIG, main_metric="accuracy"):
@@ -55,7 +78,7 @@ def test_student_within_every_limit_passes():
 
     assert found.passed
     assert found.reasons == ()
-    assert [check.passed for check in found.checks] == [True, True, True]
+    assert [check.passed for check in found.checks] == [True, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +183,7 @@ def test_limits_are_the_configs():
         ("at most", 0.0),
         ("at least", 1.0),
         ("at most", 0.5),
+        ("at least", 0.75),
     ]
     assert len(found.reasons) == 3
 
@@ -181,3 +205,45 @@ def test_the_tasks_main_metric_is_held_against_the_limit():
 )
 def test_number_that_is_not_one_is_refused(found):
     assert not found.passed
+
+
+def overhead_decision(rule, **measured):
+    config = GateConfig(overhead=rule)
+    return decide(evaluation(), benchmark(**measured), config, main_metric="accuracy")
+
+
+GONE, REMAINS, NOISE = {"student": 1.0}, {"student": 1.07}, {"noise": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured", "passed"),
+    [
+        ("gone", GONE, True),
+        ("gone", NOISE, False),
+        ("gone", REMAINS, False),
+        ("not_refuted", GONE, True),
+        ("not_refuted", NOISE, True),
+        ("not_refuted", REMAINS, False),
+        ("any", REMAINS, True),
+    ],
+)
+def test_verdict_on_the_overhead_is_held_against_the_rule(rule, measured, passed):
+    assert overhead_decision(rule, **measured).passed is passed
+
+
+def test_remaining_overhead_is_a_reason_with_its_numbers():
+    (reason,) = overhead_decision("not_refuted", **REMAINS).reasons
+
+    assert reason.startswith("The benchmark's verdict: overhead remains. batch 1, 16 tokens: ")
+    assert "+7.0%" in reason
+
+
+def test_noise_is_a_warning_and_no_reason():
+    found = overhead_decision("not_refuted", **NOISE)
+
+    assert found.reasons == ()
+    assert "too noisy" in found.warnings[0]
+
+
+def test_proven_removal_warns_of_nothing():
+    assert overhead_decision("gone", **GONE).warnings == ()

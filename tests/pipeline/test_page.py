@@ -1,17 +1,22 @@
 import base64
 import io
 import re
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from matplotlib.image import imread
 
-from pipeline import plots
+from pipeline import latency_plots, plots
+from pipeline.benchmark_records import Structure, cell_name
 from pipeline.page import render_card, render_page, render_summary
 from pipeline.report import Report
+from pipeline.verdict import CellLogs, decide_overhead
 
 ATTACK = "<script>alert('x')</script>"
 NOTES = ("batch 1, 16 tokens: noise.", "batch 8, 64 tokens: noise too.")
+CELLS = ((1, 16, 0.007), (8, 64, 0.04), (1, None, 0.011))
 REASONS = ("The accuracy is 4.00% too low.", f"Because | of {ATTACK}")
 
 
@@ -115,16 +120,86 @@ def fidelity() -> dict:
     }
 
 
-def latency(batch: int, length: int, noise: float) -> list[dict]:
+def latency(batch: int, length: int | None, noise: float) -> list[dict]:
     """Return a cell in which the teacher is slower and the student is not."""
     ratios = {"plain": 1.0, "plain again": 1.003, "teacher": 1.061, "student": 0.998}
+    times = {arm: 0.19 * batch * (length or 27) * ratio for arm, ratio in ratios.items()}
     return records(
-        "arm batch length median_ms ratio_to_plain ci_low ci_high",
+        "arm batch length median_ms p95_ms p99_ms ratio_to_plain ci_low ci_high",
         *(
-            (arm, batch, length, 0.19 * batch * length * ratio, ratio, ratio - noise, ratio + noise)
+            (
+                *(arm, batch, length, times[arm], 2 * times[arm], 3 * times[arm]),
+                *(ratio, ratio - noise, ratio + noise),
+            )
             for arm, ratio in ratios.items()
         ),
     )
+
+
+def verdict() -> dict:
+    """Return the verdict that the real decision makes of the cells above."""
+    structure = Structure(
+        student_is_plain=True, student_is_teacher=False, teacher_is_plain=False, adapter_traces=()
+    )
+    steps = 0.002 * np.array([-1, 0, 1, 0, 1, -1])
+    logs = {"again": 0.001, "teacher": 0.06, "student": -0.001}
+    cells = [
+        CellLogs(name=cell_name(batch, length), **{arm: log + steps for arm, log in logs.items()})
+        for batch, length, _ in CELLS
+    ]
+    return asdict(decide_overhead(structure, cells))
+
+
+def graphs() -> dict:
+    shapes = {"plain": ("0df4", 217, ()), "teacher": ("f41b", 289, ("layer.0.adapter.down",))}
+    shapes["student"] = shapes["plain"]
+    return {
+        arm: {
+            "hash": digest,
+            "sha256": "c" * 64,
+            "size_bytes": 90_000_000,
+            "operators": {"MatMul": 50, "Add": nodes - 50},
+            "parameters": 22_713_986,
+            "multiply_adds": 171_197_184,
+            "adapter_traces": traces,
+        }
+        for arm, (digest, nodes, traces) in shapes.items()
+    }
+
+
+def ladder() -> list[dict]:
+    def around(value: float) -> dict:
+        return {"value": value, "low": 0.97 * value, "high": 1.03 * value}
+
+    times = {"teacher in PyTorch": 21.5, "teacher": 10.1, "plain": 9.3, "student": 9.2}
+    return [
+        {
+            "arm": arm,
+            "runtime": "PyTorch" if "PyTorch" in arm else "onnxruntime",
+            "mean_ms": around(ms),
+            "p50_ms": ms,
+            "p95_ms": 2 * ms,
+            "p99_ms": 3 * ms,
+            "faster_than_torch": around(21.5 / ms),
+            "faster_than_teacher": around(10.1 / ms),
+            "cpu_faster_than_torch": around(21.5 / ms),
+            "cpu_faster_than_teacher": around(10.1 / ms),
+        }
+        for arm, ms in times.items()
+    ]
+
+
+def cost() -> dict:
+    return {
+        "load_ms": 210.0,
+        "peak_rss_bytes": 260_000_000,
+        "threads": 2,
+        "p50_ms": 6.2,
+        "p95_ms": 9.1,
+        "p99_ms": 11.0,
+        "batch": 32,
+        "texts_per_second": 143.2,
+    }
 
 
 def parity() -> dict:
@@ -153,10 +228,21 @@ def document() -> dict:
         "student": student(),
         "fidelity": fidelity(),
         "parity": parity(),
-        "latency": latency(8, 64, 0.04) + latency(1, 16, 0.007) + latency(1, 64, 0.011),
-        "latency_notes": (),
+        "warnings": (),
+        "overhead": verdict(),
+        "graphs": graphs(),
+        "latency": [row for cell in CELLS for row in latency(*cell)],
+        "ladder": ladder(),
+        "costs": {arm: cost() for arm in ("plain", "teacher", "student")},
         "confidence": 0.95,
         "machine": {"cpu": "A processor", "cores": "2"},
+        "conditions": {
+            "load_before": 1.0,
+            "load_after": 2.0,
+            "steal": 0.01,
+            "busy": 0.7,
+            "involuntary_switches": 1234,
+        },
         "versions": {"onnxruntime": "1.27.0"},
         "artifacts": records("path sha256 size_bytes", ("student/config.json", "a" * 64, 700)),
         "timing_s": {"data": 2.1, "teacher": 95.0, "benchmark": 3721.0},
@@ -179,7 +265,9 @@ def refused():
         "data": data("negative", ATTACK),
         "teacher": teacher() | {"warnings": ["the bottleneck is small"], "curve": ()},
         "student": student() | {"kept": "start", "absorbed": None},
-        "latency_notes": NOTES,
+        "warnings": NOTES,
+        "overhead": None,
+        "ladder": (),
     }
     return Report.model_validate(document() | changes)
 
@@ -209,10 +297,10 @@ def test_links_within_the_page_lead_somewhere(page):
     assert set(re.findall(r'href="#(\w+)"', page)) == set(re.findall(r'<section id="(\w+)"', page))
 
 
-def test_page_has_five_small_pictures_that_can_be_read(page):
+def test_page_has_six_small_pictures_that_can_be_read(page):
     found = pictures(page)
 
-    assert len(found) == 5
+    assert len(found) == 6
     for png in found:
         height, width, _ = imread(io.BytesIO(png), format="png").shape
         assert width >= 700
@@ -221,7 +309,7 @@ def test_page_has_five_small_pictures_that_can_be_read(page):
 
 
 def test_page_without_absorbed_sites_has_no_picture_of_them(refused_page):
-    assert len(pictures(refused_page)) == 4
+    assert len(pictures(refused_page)) == 4  # no ladder either
     assert "unlabelled texts" not in refused_page
 
 
@@ -237,6 +325,42 @@ def test_page_says_what_an_exact_fold_costs():
     assert "weights exactly, at 64 more units in each layer" in render_page(report)
 
 
+def test_page_shows_the_four_numbers_of_every_cell_and_the_structures(page):
+    section = page[page.index('id="overhead"') : page.index('id="latency"')]
+
+    assert '<span class="badge">overhead gone</span>' in section
+    for _, length, _ in CELLS:
+        assert f"{length} tokens" in section if length else "own lengths" in section
+    assert section.count("+6.2% (+6.0 to +6.4)") == len(CELLS)  # exp(0.06) - 1
+    for expected in ("0df4", "f41b", "289", "171.2 M", "geometric mean"):
+        assert expected in section
+
+
+def test_page_shows_the_ladder_and_all_cores(page):
+    section = page[page.index('id="latency"') : page.index('id="size"')]
+
+    for expected in ("2.34\u00d7 (2.27 to 2.41)", "143.2 texts/s", "210 ms", "260.0 MB"):
+        assert expected in section
+
+
+def test_how_fast_how_faithful_how_small_stands_in_three_lines(page, report):
+    summary = render_summary(report)
+
+    for text in (page, summary):
+        _check_headlines(text)
+
+
+def _check_headlines(text):
+    assert "2.34\u00d7 (2.27 to 2.41) than the teacher in PyTorch" in text
+    assert "agrees with the teacher on 97.2% of the texts" in text
+    assert "91.0 MB (-2.6% against the teacher" in text
+
+
+def test_ladder_that_was_left_out_is_refused(refused):
+    with pytest.raises(ValueError, match="not measured"):
+        latency_plots.plot_ladder(refused)
+
+
 def test_absorption_of_nothing_is_refused(refused):
     with pytest.raises(ValueError, match="no absorbed sites"):
         plots.plot_absorption(refused)
@@ -245,7 +369,7 @@ def test_absorption_of_nothing_is_refused(refused):
 def test_passed_page_says_so(page):
     assert '<header class="passed">' in page
     assert "All 2 checks passed." in page
-    assert "Read the latency with care" not in page
+    assert "The benchmark could not tell" not in page
 
 
 def test_refused_page_gives_every_reason_note_and_warning(refused_page):
@@ -261,7 +385,7 @@ def test_page_escapes_texts(refused_page):
 
 
 def test_page_shows_the_measured_numbers(page):
-    for number in ("79.50 → 79.25%", "97.25%", "1.06\u00d7", "93.4 → 91.0 MB", "\u22120.0138 to"):
+    for number in ("79.50 → 79.25%", "97.25%", "1.061\u00d7", "93.4 → 91.0 MB", "\u22120.0138 to"):
         assert number in page
 
 
@@ -300,10 +424,13 @@ def test_markdown_gives_every_reason_and_note_as_text(render, refused):
 
 @pytest.mark.parametrize("render", [render_card, render_summary])
 def test_markdown_tables_are_whole(render, report):
-    quality, latency = re.findall(r"(?:^\|.*\n)+", render(report), flags=re.MULTILINE)
+    tables = re.findall(r"(?:^\|.*\n)+", render(report), flags=re.MULTILINE)
 
-    for table in (quality, latency):
+    for table in tables:
         assert len({row.count("|") for row in table.splitlines()}) == 1
+    _, overhead, ladder, latency = tables
+    assert len(overhead.splitlines()) == 2 + 3 + 1
+    assert len(ladder.splitlines()) == 2 + 4
     assert len(latency.splitlines()) == 2 + 3
 
 

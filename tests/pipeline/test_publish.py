@@ -8,6 +8,7 @@ from pipeline.benchmark import benchmark
 from pipeline.config import BenchmarkConfig, EvaluateConfig, GateConfig, RunConfig
 from pipeline.evaluate import evaluate
 from pipeline.gate import decide
+from pipeline.ladder import TorchTeacher
 from pipeline.publish import Finished, publish
 from pipeline.records import BenchmarkFacts, EvaluateFacts
 from pipeline.report import Report
@@ -15,6 +16,9 @@ from pipeline.task import SINGLE_LABEL
 
 # One worker builds `tiny_export`, which takes longer than these tests.
 pytestmark = pytest.mark.xdist_group("export")
+
+
+ANYTHING = GateConfig(max_accuracy_drop=1, min_agreement=0, max_latency_ratio=1e6, overhead="any")
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +31,24 @@ def finished(
     tiny_absorbed,
     tiny_student,
     tiny_export,
+    tiny_backbone,
 ):
     """Every stage of a run on the tiny model."""
     quick = EvaluateConfig(bootstrap_samples=100)
     measure = partial(evaluate, tiny_data, tiny_export, quick, task=SINGLE_LABEL, seed=0)
-    tiny = BenchmarkConfig(batch_sizes=(1,), lengths=(8,), blocks=3, rounds=2, warmup_runs=1)
-    time = partial(benchmark, tiny_export, tiny, max_length=16, seed=0)
+    tiny = BenchmarkConfig(
+        batch_sizes=(1,),
+        lengths=(8,),
+        own_lengths=0,
+        min_blocks=3,
+        max_blocks=3,
+        rounds=2,
+        warmup_runs=1,
+        ladder_blocks=0,
+        seconds_per_file=0.01,
+    )
+    torch_teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
+    time = partial(benchmark, tiny_data, tiny_export, torch_teacher, tiny, max_length=16, seed=0)
     return Finished(
         data=tiny_data,
         head_only=tiny_head_only,
@@ -56,7 +72,7 @@ def publish_run(finished, tmp_path):
             runs_dir=tmp_path / "runs",
             data={"train": "reviews.csv", "labels": ["negative", "positive"]},
             teacher={"model": "tiny-bert"},
-            gate=gate or GateConfig(max_accuracy_drop=1, min_agreement=0, max_latency_ratio=1e6),
+            gate=gate or ANYTHING,
         )
         decision = decide(
             finished.evaluation.facts,

@@ -149,7 +149,7 @@ def test_rig_whose_same_file_differs_decides_nothing():
     found = decide_overhead(EQUAL, [exact(again=1.006)])
 
     assert found.outcome == "inconclusive"
-    assert "biased: the same file measured twice differs by +0.6 %" in found.reasons[0]
+    assert "biased: the same file measured twice differs by +0.6%" in found.reasons[0]
 
 
 def test_noise_is_named_with_what_to_do():
