@@ -63,6 +63,7 @@ def benchmark(
         batch_sizes=_numbers("--batch", batch),
         lengths=_numbers("--length", length),
         seconds_per_cell=seconds,
+        seconds_per_file=min(2.0, seconds / 20),
     )
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist. Create it.")

@@ -122,18 +122,18 @@ def _hash_graph(graph: GraphProto, outer: Mapping[str, str]) -> str:
     values = {**outer, **inputs, **weights}
     nodes = _hash_nodes(graph.node, values)
     outputs = [values.get(each.name, "") for each in graph.output]
-    return _digest(list(inputs.values()), sorted(nodes), sorted(weights.values()), outputs)
+    # Weights count where they are used: exporters keep equal ones (biases of zero) once.
+    return _digest(list(inputs.values()), sorted(nodes), outputs)
 
 
 def _hash_nodes(nodes: Iterable[onnx.NodeProto], values: dict[str, str]) -> list[str]:
-    """Return the digest of every node that is no constant; ``values`` gains what they make."""
+    """Return the digest of every node but constants; ``values`` gains what each makes."""
     digests = []
     for node in nodes:
         attributes = sorted(_digest(a.name, _hash_attribute(a, values)) for a in node.attribute)
         if node.op_type == "Constant":
             # The same as an initializer: exporters and optimizers turn one into the other.
             values[node.output[0]] = _hash_attribute(node.attribute[0], values)
-            digests.append(values[node.output[0]])
             continue
         inputs = [values.get(name, "") for name in node.input]
         digest = _digest(_operator(node), attributes, inputs, len(node.output))

@@ -52,6 +52,8 @@ from pipeline.soft_targets import compute_soft_targets
 from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL as TASK
 
+pytest_plugins = ("onnx_graphs",)
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD = "good great lovely superb charming brilliant delightful fresh moving fine"
 BAD = "bad awful boring dreadful dull stupid clumsy stale empty poor"

@@ -67,9 +67,21 @@ def test_report_holds_every_required_number(report):
 def test_report_holds_the_latency_of_every_arm(report):
     cells = [(entry.arm, entry.batch, entry.length) for entry in report.latency]
 
-    assert cells == [(arm, 1, 8) for arm in ("plain", "plain again", "teacher", "student")]
+    arms = ("plain", "plain again", "teacher", "student")
+    assert cells == [(arm, 1, length) for length in (8, None) for arm in arms]
     assert all(entry.median_ms > 0 for entry in report.latency)
     assert all(e.ci_low <= e.ratio_to_plain <= e.ci_high for e in report.latency)
+
+
+def test_report_holds_structure_verdict_and_ladder(report):
+    assert report.overhead.structure.student_is_plain
+    assert not report.overhead.structure.teacher_is_plain
+    assert report.graphs["student"].hash == report.graphs["plain"].hash
+    assert report.graphs["student"].adapter_traces == ()
+    assert report.graphs["teacher"].adapter_traces
+    arms = {"teacher in PyTorch", "teacher", "plain", "student"}
+    assert {rung.arm for rung in report.ladder} == arms
+    assert set(report.costs) == arms - {"teacher in PyTorch"}
 
 
 def test_every_artifact_of_the_report_is_there_with_its_digest(smoke_run, report):
@@ -87,7 +99,8 @@ def test_server_shows_the_summary_and_the_latency(report):
         artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
 
     assert artifacts["distill-summary"].type == "markdown"
-    assert artifacts["onnx-latency"].type == "table"
+    for key in ("onnx-latency", "latency-ladder", "overhead-verdict"):
+        assert artifacts[key].type == "table"
     assert f"{report.student.metrics['accuracy']:.4f}" in artifacts["distill-summary"].data
 
 
@@ -124,6 +137,7 @@ def refused_pairs(smoke_run, smoke_overrides, tiny_csv, tmp_path_factory):
         "gate.max_accuracy_drop=0",
         "gate.min_agreement=1",
         "gate.max_latency_ratio=0.01",
+        "benchmark.ladder_blocks=0",
     ]
     return read_report(adapter_to_student(load_config(SMOKE, [*smoke_overrides, *overrides])))
 

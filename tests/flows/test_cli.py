@@ -78,7 +78,7 @@ def without_line_breaks(text):
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["predict"], ["config"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["benchmark"], ["predict"], ["config"]])
 def test_help_stands_everywhere(command):
     result = RUNNER.invoke(app, [*command, "--help"])
 
@@ -116,6 +116,9 @@ def test_passed_run_exits_0_and_says_where_the_student_is(run_smoke):
     assert code == 0
     assert "verdict: passed" in stdout
     assert "macro f1" in stdout
+    assert "faster: " in stdout
+    assert "faithful: agrees with the teacher on " in stdout
+    assert "smaller: " in stdout
     assert (Path(stdout.split("student: ")[-1].strip()) / "onnx" / "model.onnx").is_file()
     assert "Traceback" not in stderr
 
