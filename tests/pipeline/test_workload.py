@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.workload import fixed_shape, own_lengths, tokenizer_limit
 
-WORDS = "good bad film plot actor scene ending music story night".split()
+WORDS = ["good", "bad", "film", "plot", "actor", "scene", "ending", "music", "story", "night"]
 
 
 def texts_of(*lengths):
