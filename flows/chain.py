@@ -17,6 +17,7 @@ from flows.stages import (
     finetune_stage,
     head_only_stage,
     import_stage,
+    quantize_stage,
     soft_targets_stage,
 )
 from pipeline.artifacts import Store
@@ -59,8 +60,9 @@ def adapter_to_student(config: RunConfig) -> Path:
     targets = soft_targets_stage(store, config, data, teacher, backbone)
     student = distill_stage(store, config, data, teacher, targets, absorbed, pretrained)
     exported = export_stage(store, config, data, head_only, teacher, student, backbone)
-    evaluation = evaluate_stage(store, config, data, exported)
-    latency = benchmark_stage(store, config, data, teacher, exported, backbone)
+    quantized = quantize_stage(store, config, data, exported) if config.quantize.enabled else None
+    evaluation = evaluate_stage(store, config, data, exported, quantized)
+    latency = benchmark_stage(store, config, data, teacher, exported, quantized, backbone)
     decision = decide(
         evaluation.facts, latency.facts, config.gate, main_metric=SINGLE_LABEL.main_metric
     )
@@ -71,6 +73,7 @@ def adapter_to_student(config: RunConfig) -> Path:
         absorbed=absorbed,
         student=student,
         exported=exported,
+        quantized=quantized,
         evaluation=evaluation,
         benchmark=latency,
         others=(targets,),

@@ -27,12 +27,14 @@ from pipeline.head_only import head_only
 from pipeline.import_teacher import adapters_digest, import_teacher
 from pipeline.ladder import TorchTeacher
 from pipeline.machine import describe_machine
+from pipeline.quantize import quantize
 from pipeline.records import (
     AbsorbFacts,
     BenchmarkFacts,
     DataFacts,
     EvaluateFacts,
     ExportFacts,
+    QuantizeFacts,
     SoftTargetFacts,
     StudentFacts,
     TeacherFacts,
@@ -284,16 +286,37 @@ def export_stage(
     return store.ensure("export", build, ExportFacts, settings=settings, inputs=inputs)
 
 
+@task(name="quantize", cache_policy=NO_CACHE, persist_result=False)
+def quantize_stage(
+    store: Store, config: RunConfig, data: Stage[DataFacts], exported: Stage[ExportFacts]
+) -> Stage[QuantizeFacts]:
+    """Variants of the student, and the one that ships from this machine."""
+    build = partial(quantize, data, exported, config.quantize, task=TASK, seed=config.seed)
+    settings = {
+        "quantize": config.quantize,
+        "seed": config.seed,
+        "machine": describe_machine(),
+    }
+    return store.ensure(
+        "quantize", build, QuantizeFacts, settings=settings, inputs=[data, exported]
+    )
+
+
 @task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
 def evaluate_stage(
-    store: Store, config: RunConfig, data: Stage[DataFacts], exported: Stage[ExportFacts]
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
 ) -> Stage[EvaluateFacts]:
     """Quality and fidelity of the ONNX files."""
-    build = partial(evaluate, data, exported, config.evaluate, task=TASK, seed=config.seed)
-    settings = {"evaluate": config.evaluate, "seed": config.seed}
-    return store.ensure(
-        "evaluate", build, EvaluateFacts, settings=settings, inputs=[data, exported]
+    build = partial(
+        evaluate, data, exported, quantized, config.evaluate, task=TASK, seed=config.seed
     )
+    settings = {"evaluate": config.evaluate, "seed": config.seed}
+    inputs = [data, exported, *([quantized] if quantized else [])]
+    return store.ensure("evaluate", build, EvaluateFacts, settings=settings, inputs=inputs)
 
 
 @task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
@@ -303,6 +326,7 @@ def benchmark_stage(
     data: Stage[DataFacts],
     teacher: Stage[TeacherFacts],
     exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
     backbone: Checkpoint,
 ) -> Stage[BenchmarkFacts]:
     """Latency of the ONNX files on this machine, and whether the overhead is gone."""
@@ -311,6 +335,7 @@ def benchmark_stage(
         benchmark,
         data,
         exported,
+        quantized,
         TorchTeacher(folder=teacher.folder, backbone=backbone.folder),
         config.benchmark,
         max_length=length,
@@ -322,7 +347,7 @@ def benchmark_stage(
         "seed": config.seed,
         "machine": describe_machine(),
     }
-    inputs = [data, teacher, exported]
+    inputs = [data, teacher, exported, *([quantized] if quantized else [])]
     return store.ensure("benchmark", build, BenchmarkFacts, settings=settings, inputs=inputs)
 
 

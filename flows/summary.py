@@ -39,6 +39,17 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
         console.print(ladder_table(report.ladder), markup=False)
     if report.overhead is not None:
         console.print(verdict_table(report.overhead), markup=False)
+    if report.quantized is not None:
+        facts, fp32 = report.quantized.facts, report.quantized.fidelity_fp32.values
+        times = ", ".join(
+            f"{v.name} {v.cpu_ratio:.3f}" if v.cpu_ratio is not None else f"{v.name} refused"
+            for v in facts.variants
+        )
+        console.print(f"ships as: {facts.chosen} (CPU time: {times})", markup=False)
+        console.print(
+            f"before quantisation: agreement {fp32['agreement']:.4f}, KL {fp32['mean_kl']:.5f}",
+            markup=False,
+        )
     for warning in report.warnings:
         console.print(f"note: {warning}", markup=False)
     console.print(f"verdict: {report.verdict}", markup=False, style="bold")

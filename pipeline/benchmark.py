@@ -3,8 +3,8 @@
 Structure first, by the graphs alone. Then four arms, cell by cell: the plain backbone, the same
 file again (A/A: what differs there is noise), the adapter teacher (known to be slower: a rig that
 cannot see it cannot see anything) and the student, in thread CPU time. From these a verdict. Then
-what users feel, in wall time: the ladder from the teacher in PyTorch down to every file of the
-student's bundle, and each file with all cores.
+what users feel, in wall time: the ladder from the teacher in PyTorch down to the file that ships,
+and each file with all cores.
 """
 
 import json
@@ -20,7 +20,7 @@ from pipeline.intervals import estimate_ratio
 from pipeline.ladder import TorchTeacher, describe_rungs
 from pipeline.measure import Plan, measure
 from pipeline.measurement import Measurement, write_measurement
-from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency
+from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency, QuantizeFacts
 from pipeline.tables import read_split
 from pipeline.workload import fixed_shape, own_lengths
 
@@ -31,6 +31,7 @@ MEASUREMENT = "benchmark.json"
 def benchmark(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
     torch_teacher: TorchTeacher,
     config: BenchmarkConfig,
     out: Path,
@@ -47,7 +48,7 @@ def benchmark(
     Raises:
         RuntimeError: when a measuring process fails, with what it said.
     """
-    plan = _plan(data, exported, torch_teacher, config, max_length=max_length, seed=seed)
+    plan = _plan(data, exported, quantized, torch_teacher, config, max_length=max_length, seed=seed)
     measurement = measure(plan, config, seed=seed)
     write_measurement(measurement, out / MEASUREMENT)
     return describe(measurement, config.confidence)
@@ -76,6 +77,7 @@ def describe(measurement: Measurement, confidence: float) -> BenchmarkFacts:
 def _plan(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
     torch_teacher: TorchTeacher,
     config: BenchmarkConfig,
     *,
@@ -101,7 +103,7 @@ def _plan(
         vocabulary=vocabulary,
     )
     return Plan(
-        files=files | _other_files(exported.folder / STUDENT),
+        files=files | _shipped(quantized),
         candidate=STUDENT,
         baseline=PLAIN,
         teacher=TEACHER,
@@ -112,14 +114,12 @@ def _plan(
     )
 
 
-def _other_files(student: Path) -> dict[str, Path]:
-    """Return further files of the student's bundle: ``student quantized`` and the like."""
-    model = student / MODEL
-    return {
-        f"{STUDENT} {path.stem.removeprefix('model_')}": path
-        for path in sorted(model.parent.glob("*.onnx"))
-        if path != model
-    }
+def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[str, Path]:
+    """Return the file that ships, by its arm, where it is not the student's as it was exported."""
+    if quantized is None or quantized.facts.arm == STUDENT:
+        return {}
+    onnx = (quantized.folder / STUDENT / MODEL).parent
+    return {quantized.facts.arm: onnx / quantized.facts.file}
 
 
 def _latencies(cell: MeasuredCell, baseline: str, confidence: float) -> list[Latency]:

@@ -14,11 +14,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from pipeline.blocks import Block, Call, read_specification, serve_blocks, time_block
+from pipeline.inference import runtime_of
 
 TokenIds = list[list[int]]
 _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
@@ -40,12 +42,8 @@ class CellSpec:
 
 
 def open_session(path: str, threads: int = 1) -> ort.InferenceSession:
-    """Return a CPU session; 0 threads are all cores."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    """Return a CPU session, as the file's bundle wants it; 0 threads are all cores."""
+    return runtime_of(Path(path)).open_file(Path(path), threads=threads)
 
 
 def make_calls(session: ort.InferenceSession, calls: list[TokenIds]) -> list[Call]:

@@ -13,29 +13,37 @@ from pipeline.artifacts import Stage
 from pipeline.bootstrap import measure_statistic, resamples
 from pipeline.config import EvaluateConfig
 from pipeline.inference import load_bundle
-from pipeline.records import DataFacts, EvaluateFacts, ExportFacts
+from pipeline.records import DataFacts, EvaluateFacts, ExportFacts, QuantizeFacts
 from pipeline.tables import read_split
 from pipeline.task import Metrics, Task
 
 ARMS = ("plain", "teacher", "student")
+"""The fourth, ``student_fp32``, is measured where the student ships as something else."""
 
 
 def evaluate(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
     config: EvaluateConfig,
     out: Path,
     *,
     task: Task,
     seed: int,
 ) -> EvaluateFacts:
-    """Measure the three bundles on the test split; write their logits to ``out``."""
+    """Measure the bundles on the test split; write their logits to ``out``.
+
+    The student is the file that ships: the winner of ``quantized``, where that stage ran.
+    """
     test = read_split(data.folder, "test")
+    bundles = {arm: exported.folder / arm for arm in ARMS}
+    if quantized is not None:
+        bundles |= {"student": quantized.folder / "student", "student_fp32": bundles["student"]}
     logits = {
-        arm: load_bundle(exported.folder / arm).logits(
-            test.texts, batch_size=config.batch_size, title=f"evaluating {arm}"
+        arm: load_bundle(bundle).logits(
+            test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
         )
-        for arm in ARMS
+        for arm, bundle in bundles.items()
     }
     np.savez_compressed(out / "logits.npz", allow_pickle=False, labels=test.labels, **logits)
     samples = resamples(len(test), config.bootstrap_samples, seed)
@@ -43,8 +51,8 @@ def evaluate(
     def quality(arm: str) -> Callable[[np.ndarray], Metrics]:
         return lambda rows: task.metrics(logits[arm][rows], test.labels[rows])
 
-    def fidelity(rows: np.ndarray) -> Metrics:
-        return task.fidelity(logits["student"][rows], logits["teacher"][rows])
+    def fidelity(arm: str) -> Callable[[np.ndarray], Metrics]:
+        return lambda rows: task.fidelity(logits[arm][rows], logits["teacher"][rows])
 
     def change(rows: np.ndarray) -> Metrics:
         student, teacher = quality("student")(rows), quality("teacher")(rows)
@@ -53,7 +61,12 @@ def evaluate(
     return EvaluateFacts(
         texts=len(test),
         confidence=config.confidence,
-        **{arm: measure_statistic(quality(arm), samples, config.confidence) for arm in ARMS},
-        fidelity=measure_statistic(fidelity, samples, config.confidence),
+        **{arm: measure_statistic(quality(arm), samples, config.confidence) for arm in logits},
+        fidelity=measure_statistic(fidelity("student"), samples, config.confidence),
+        fidelity_fp32=(
+            measure_statistic(fidelity("student_fp32"), samples, config.confidence)
+            if quantized
+            else None
+        ),
         change=measure_statistic(change, samples, config.confidence),
     )

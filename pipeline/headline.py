@@ -34,7 +34,8 @@ def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
 
 
 def _faster(report: Report) -> str:
-    rung = next((rung for rung in report.ladder if rung.arm == "student"), None)
+    arm = "student" if report.quantized is None else report.quantized.facts.arm
+    rung = next((rung for rung in report.ladder if rung.arm == arm), None)
     parts = []
     if rung is not None:
         torch = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)

@@ -1,12 +1,17 @@
-"""An exported classifier: texts to logits through tokenizers and onnxruntime, without torch."""
+"""An exported classifier: texts to logits through tokenizers and onnxruntime, without torch.
+
+A bundle may hold several ONNX files of the same model. ``onnx/runtime.json`` says which one runs
+and with which session settings; without it, that is ``onnx/model.onnx`` as it is.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Encoding, Tokenizer
 from tqdm.auto import tqdm
 
@@ -14,6 +19,39 @@ from pipeline.errors import InputError
 from pipeline.tables import Text
 
 MODEL = "onnx/model.onnx"
+RUNTIME = "onnx/runtime.json"
+
+
+class Runtime(BaseModel):
+    """One way to run a bundle: a file, and the session settings that it was measured with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str = Field(default="model.onnx", pattern=r"^[A-Za-z0-9_.-]+\.onnx$")
+    """Name of the file, inside the bundle's ``onnx``."""
+    disabled_optimizers: tuple[str, ...] = ()
+    """onnxruntime's own graph optimisers that slow this file down."""
+    session_config: dict[str, str] = {}
+    """Entries of the session's configuration."""
+
+    def open(self, bundle: Path, *, threads: int = 0) -> ort.InferenceSession:
+        """Return a session on the CPU; 0 threads are all cores."""
+        return self.open_file(bundle / "onnx" / self.file, threads=threads)
+
+    def open_file(self, path: Path, *, threads: int = 0) -> ort.InferenceSession:
+        """Return a session of any file with these settings."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        for key, value in self.session_config.items():
+            options.add_session_config_entry(key, value)
+        return ort.InferenceSession(
+            path,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(self.disabled_optimizers),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,20 +67,27 @@ class Classifier:
         self, texts: Sequence[Text], *, batch_size: int = 32, title: str | None = None
     ) -> np.ndarray:
         """Return the logits, (N, C) float32, in the texts' order. A title asks for a bar."""
-        encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
-        order = np.argsort([sum(e.attention_mask) for e in encodings], kind="stable")
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         with tqdm(
             total=len(texts), desc=title, unit="text", leave=False, disable=None if title else True
         ) as bar:
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                result[rows] = self._run([encodings[row] for row in rows])
+            for rows, inputs in self.batches(texts, batch_size=batch_size):
+                result[rows] = self.session.run(["logits"], inputs)[0]
                 bar.update(len(rows))
         return result
 
-    def _run(self, encodings: Sequence[Encoding]) -> np.ndarray:
-        """Return the logits of one batch, padded to its longest text."""
+    def batches(
+        self, texts: Sequence[Text], *, batch_size: int
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yield (row numbers, the session's inputs (B, T)), the shortest texts first."""
+        encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+        order = np.argsort([sum(e.attention_mask) for e in encodings], kind="stable")
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield rows, self._inputs([encodings[row] for row in rows])
+
+    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+        """Return one batch, padded to its longest text."""
         width = max(len(encoding.ids) for encoding in encodings)
         columns = {
             "input_ids": ([e.ids for e in encodings], self.pad_id),
@@ -54,16 +99,16 @@ class Classifier:
             rows, filler = columns[wanted.name]
             padded = [row + [filler] * (width - len(row)) for row in rows]
             inputs[wanted.name] = np.array(padded, dtype=np.int64)  # (B, T)
-        logits: np.ndarray = self.session.run(["logits"], inputs)[0]
-        return logits
+        return inputs
 
 
-def load_bundle(bundle: Path, *, threads: int = 0) -> Classifier:
+def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = None) -> Classifier:
     """Return the classifier in a folder written by the export stage.
 
     Args:
         bundle: Folder with ``config.json``, ``tokenizer.json`` and ``onnx/model.onnx``.
         threads: Threads per call; 0 lets onnxruntime take all cores.
+        runtime: Which of its files to run, and how; by default what the bundle says.
 
     Raises:
         InputError: when the folder is not a bundle, or its parts cannot be read.
@@ -75,9 +120,6 @@ def load_bundle(bundle: Path, *, threads: int = 0) -> Classifier:
             f"{bundle} is not an exported classifier: it has no {', '.join(missing)}. Give the "
             "student folder of a finished run, such as runs/latest/student."
         )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
     try:
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
         settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -86,9 +128,7 @@ def load_bundle(bundle: Path, *, threads: int = 0) -> Classifier:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=int(settings["model_max_length"]))
         return Classifier(
-            session=ort.InferenceSession(
-                bundle / MODEL, options, providers=["CPUExecutionProvider"]
-            ),
+            session=(runtime or read_runtime(bundle)).open(bundle, threads=threads),
             tokenizer=tokenizer,
             labels=tuple(labels[str(index)] for index in range(len(labels))),
             pad_id=int(config.get("pad_token_id") or 0),
@@ -98,3 +138,17 @@ def load_bundle(bundle: Path, *, threads: int = 0) -> Classifier:
         raise InputError(
             f"Cannot load the classifier in {bundle}: {error} Export it again, or copy it anew."
         ) from error
+
+
+def read_runtime(bundle: Path) -> Runtime:
+    """Return how a bundle wants to be run."""
+    path = bundle / RUNTIME
+    if not path.is_file():
+        return Runtime()
+    return Runtime.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def runtime_of(path: Path) -> Runtime:
+    """Return how the bundle around an ONNX file wants that file to be run, if it says so."""
+    said = read_runtime(path.parent.parent)
+    return said if said.file == path.name else Runtime(file=path.name)

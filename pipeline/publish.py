@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pipeline.artifacts import Artifact, Stage, sha256_file, write_atomic
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.gate import Decision
-from pipeline.inference import MODEL
+from pipeline.inference import read_runtime
 from pipeline.page import render_card, render_page
 from pipeline.records import (
     AbsorbFacts,
@@ -24,6 +24,7 @@ from pipeline.records import (
     EvaluateFacts,
     ExportFacts,
     Measured,
+    QuantizeFacts,
     StudentFacts,
     TeacherFacts,
 )
@@ -31,6 +32,7 @@ from pipeline.report import (
     DataPart,
     FidelityPart,
     ParityPart,
+    QuantizedPart,
     Report,
     StudentPart,
     TeacherPart,
@@ -51,6 +53,7 @@ class Finished:
     absorbed: Stage[AbsorbFacts] | None
     student: Stage[StudentFacts]
     exported: Stage[ExportFacts]
+    quantized: Stage[QuantizeFacts] | None
     evaluation: Stage[EvaluateFacts]
     benchmark: Stage[BenchmarkFacts]
     others: Sequence[Stage[Any]]
@@ -67,10 +70,16 @@ class Finished:
             *self.others,
             self.student,
             self.exported,
+            self.quantized,
             self.evaluation,
             self.benchmark,
         )
         return tuple(stage for stage in stages if stage is not None)
+
+    @property
+    def shipped(self) -> Stage[Any]:
+        """The stage whose ``student`` is the bundle."""
+        return self.quantized or self.exported
 
 
 def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
@@ -83,7 +92,7 @@ def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
         for stage in finished.all:
             (partial / stage.name).symlink_to(os.path.relpath(stage.folder, partial))
         bundle = partial / "student"
-        shutil.copytree(finished.exported.folder / "student", bundle, copy_function=_link_or_copy)
+        shutil.copytree(finished.shipped.folder / "student", bundle, copy_function=_link_or_copy)
         report = build_report(config, finished, decision, run_id=run_id)
         write_atomic(bundle / "README.md", render_card(report))
         card = _describe(bundle / "README.md", partial)
@@ -127,6 +136,7 @@ def build_report(
         ),
         student=_student(finished),
         fidelity=_fidelity(evaluation),
+        quantized=_quantized(finished),
         parity=ParityPart(
             max_abs_difference=max(check.max_abs_difference for check in exported.parity),
             checks=exported.parity,
@@ -205,10 +215,12 @@ def _student(finished: Finished) -> StudentPart:
 
 def _measured(finished: Finished, arm: str) -> Mapping[str, Any]:
     measured: Measured = getattr(finished.evaluation.facts, arm)
+    stage = finished.shipped if arm == "student" else finished.exported
+    bundle = stage.folder / arm
     return {
         "metrics": measured.values,
         "intervals": measured.intervals,
-        "onnx_bytes": (finished.exported.folder / arm / MODEL).stat().st_size,
+        "onnx_bytes": (bundle / "onnx" / read_runtime(bundle).file).stat().st_size,
     }
 
 
@@ -221,6 +233,17 @@ def _fidelity(evaluation: EvaluateFacts) -> FidelityPart:
     )
 
 
+def _quantized(finished: Finished) -> QuantizedPart | None:
+    evaluation = finished.evaluation.facts
+    if finished.quantized is None or not evaluation.student_fp32 or not evaluation.fidelity_fp32:
+        return None
+    return QuantizedPart(
+        facts=finished.quantized.facts,
+        student_fp32=evaluation.student_fp32,
+        fidelity_fp32=evaluation.fidelity_fp32,
+    )
+
+
 def _artifacts(finished: Finished) -> list[Artifact]:
     """Return every file of the run: the bundle's, and those of the stages under their links."""
     files = [
@@ -228,8 +251,8 @@ def _artifacts(finished: Finished) -> list[Artifact]:
         for stage in finished.all
         for file in stage.artifacts
     ]
-    # The bundle is the exported student under a shorter name.
-    bundle = [file for file in finished.exported.artifacts if file.path.startswith("student/")]
+    # The bundle is that stage's student under a shorter name.
+    bundle = [file for file in finished.shipped.artifacts if file.path.startswith("student/")]
     return bundle + files
 
 

@@ -11,7 +11,15 @@ from pipeline.artifacts import Artifact
 from pipeline.benchmark_records import FileCost, Graph, Rung, Verdict
 from pipeline.gate import Check
 from pipeline.machine import Conditions
-from pipeline.records import AbsorbFacts, Interval, Latency, Parity, Point
+from pipeline.records import (
+    AbsorbFacts,
+    Interval,
+    Latency,
+    Measured,
+    Parity,
+    Point,
+    QuantizeFacts,
+)
 
 
 class Part(BaseModel):
@@ -94,6 +102,14 @@ class FidelityPart(Part):
     """Of ``change``, paired over the same resamples."""
 
 
+class QuantizedPart(Part):
+    """Variants of the student's file, and the student before them on the test split."""
+
+    facts: QuantizeFacts
+    student_fp32: Measured
+    fidelity_fp32: Measured
+
+
 class ParityPart(Part):
     """ONNX against torch."""
 
@@ -121,6 +137,8 @@ class Report(Part):
     teacher: TeacherPart
     student: StudentPart
     fidelity: FidelityPart
+    quantized: QuantizedPart | None = None
+    """None where the fp32 file ships alone. Else student and fidelity are the chosen variant's."""
     parity: ParityPart
     overhead: Verdict | None
     """Whether the adapters' overhead is gone, with all numbers; None where that was not asked."""

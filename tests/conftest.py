@@ -33,6 +33,7 @@ from pipeline.config import (
     ExportConfig,
     HeadOnlyConfig,
     ModelConfig,
+    QuantizeConfig,
     TrainingConfig,
 )
 from pipeline.data import prepare_data
@@ -40,10 +41,12 @@ from pipeline.distill import distill
 from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.head_only import head_only
+from pipeline.quantize import quantize
 from pipeline.records import (
     AbsorbFacts,
     DataFacts,
     ExportFacts,
+    QuantizeFacts,
     SoftTargetFacts,
     StudentFacts,
     TeacherFacts,
@@ -345,6 +348,33 @@ def tiny_export(
         max_length=MAX_LENGTH,
     )
     return finish("export", build, ExportFacts)
+
+
+@pytest.fixture(scope="session")
+def tiny_quantize(
+    finish: Callable[..., Stage], tiny_data: Stage[DataFacts], tiny_export: Stage[ExportFacts]
+) -> Callable[..., Stage[QuantizeFacts]]:
+    """``tiny_quantize(**settings)``: the variants of the student in `tiny_export`."""
+
+    def tiny_quantize(**settings: object) -> Stage[QuantizeFacts]:
+        quick = {"calibration_texts": 16, "blocks": 4, "calls": 1, "bootstrap_samples": 100}
+        build = partial(
+            quantize,
+            tiny_data,
+            tiny_export,
+            QuantizeConfig(**quick | settings),
+            task=TASK,
+            seed=0,
+        )
+        return finish("quantize", build, QuantizeFacts)
+
+    return tiny_quantize
+
+
+@pytest.fixture(scope="session")
+def tiny_quantized(tiny_quantize: Callable[..., Stage]) -> Stage[QuantizeFacts]:
+    """The variants, of which none is refused."""
+    return tiny_quantize(max_metric_drop=1.0, max_agreement_drop=1.0)
 
 
 def write_hub_adapter(folder: Path, name: str, *, head: bool = True, seed: int = 0) -> Path:

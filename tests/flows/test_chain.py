@@ -20,6 +20,7 @@ STAGES = {
     "soft-targets",
     "distill",
     "export",
+    "quantize",
     "evaluate",
     "benchmark",
 }
@@ -91,7 +92,7 @@ def test_every_artifact_of_the_report_is_there_with_its_digest(smoke_run, report
     }
 
     assert found == {e.path: (e.sha256, e.size_bytes) for e in report.artifacts}
-    assert {"student/onnx/model.onnx", "student/README.md", "data/train.parquet"} <= set(found)
+    assert {"student/onnx/runtime.json", "student/README.md", "data/train.parquet"} <= set(found)
 
 
 def test_server_shows_the_summary_and_the_latency(report):

@@ -62,7 +62,7 @@ def measure(exported, tiny_data, tmp_path):
         out.mkdir()
         stage = exported(**settings)
         facts = benchmark(
-            tiny_data, stage, torch_teacher, config, out, max_length=max_length, seed=0
+            tiny_data, stage, None, torch_teacher, config, out, max_length=max_length, seed=0
         )
         return facts, read_measurement(out / MEASUREMENT)
 
@@ -154,18 +154,19 @@ def test_every_file_is_loaded_and_run_with_all_cores(measure):
         assert 20e6 < cost.peak_rss_bytes < 500e6  # Python, NumPy and onnxruntime alone
 
 
-def test_other_files_of_the_bundle_stand_on_the_ladder(exported, tiny_data, tmp_path):
-    stage, out = exported(), tmp_path / "out"
-    out.mkdir()
-    folder = stage.folder / "student" / "onnx"
-    (folder / "model_quantized.onnx").write_bytes((folder / "model.onnx").read_bytes())
+def test_file_that_ships_stands_on_the_ladder(tiny_export, tiny_quantized, tiny_data, tmp_path):
+    int8 = dataclasses.replace(tiny_quantized.facts, chosen="int8", file="model_quantized.onnx")
+    shipped = dataclasses.replace(tiny_quantized, facts=int8)
     config = ONE.model_copy(update={"ladder_blocks": 3})
 
-    facts = benchmark(tiny_data, stage, None, config, out, max_length=8, seed=0)
+    facts = benchmark(
+        tiny_data, tiny_export, shipped, None, config, tmp_path, max_length=16, seed=0
+    )
 
     arms = {rung.arm for rung in facts.ladder}
-    assert arms == {"plain", "teacher", "student", "student quantized"}
+    assert arms == {"plain", "teacher", "student", "student int8"}
     assert set(facts.costs) == arms
+    assert "MatMulInteger" in facts.graphs["student int8"].operators
 
 
 def test_ladder_begins_with_the_teacher_in_pytorch(
@@ -174,7 +175,9 @@ def test_ladder_begins_with_the_teacher_in_pytorch(
     config = ONE.model_copy(update={"ladder_blocks": 3})
     teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
 
-    facts = benchmark(tiny_data, tiny_export, teacher, config, tmp_path, max_length=16, seed=0)
+    facts = benchmark(
+        tiny_data, tiny_export, None, teacher, config, tmp_path, max_length=16, seed=0
+    )
 
     rungs = {rung.arm: rung for rung in facts.ladder}
     assert set(rungs) == {TORCH_TEACHER, "teacher", "plain", "student"}
@@ -198,7 +201,7 @@ def test_what_a_failing_process_said_is_passed_on(exported, tiny_data, tmp_path)
     path.write_bytes(path.read_bytes().replace(b"ReduceMean", b"ReduceNone"))
 
     with pytest.raises(RuntimeError, match=r"process pipeline\.benchmark_cell failed"):
-        benchmark(tiny_data, stage, None, ONE, tmp_path, max_length=8, seed=0)
+        benchmark(tiny_data, stage, None, None, ONE, tmp_path, max_length=8, seed=0)
 
 
 def planted(**update):

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.config import EvaluateConfig
 from pipeline.evaluate import evaluate
+from pipeline.inference import load_bundle
 from pipeline.records import EvaluateFacts
 from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL
@@ -17,11 +18,13 @@ ARMS = ("plain", "teacher", "student")
 
 @pytest.fixture(scope="module")
 def run_evaluate(finish, tiny_data, tiny_export):
-    """``run_evaluate(**settings)``: the finished stage."""
+    """``run_evaluate(quantized=None, **settings)``: the finished stage."""
 
-    def run_evaluate(**settings):
+    def run_evaluate(quantized=None, **settings):
         config = EvaluateConfig(**{"bootstrap_samples": 100} | settings)
-        build = partial(evaluate, tiny_data, tiny_export, config, task=SINGLE_LABEL, seed=0)
+        build = partial(
+            evaluate, tiny_data, tiny_export, quantized, config, task=SINGLE_LABEL, seed=0
+        )
         return finish("evaluate", build, EvaluateFacts)
 
     return run_evaluate
@@ -78,3 +81,23 @@ def test_batch_size_changes_nothing(run_evaluate, logits):
 
     with np.load(other.folder / "logits.npz") as file:
         np.testing.assert_allclose(file["student"], logits["student"], atol=1e-5)
+
+
+def test_student_is_the_file_that_ships_and_the_fp32_one_stands_beside_it(
+    run_evaluate, tiny_quantized, tiny_data, logits
+):
+    judged = run_evaluate(quantized=tiny_quantized)
+
+    texts = read_split(tiny_data.folder, "test").texts
+    shipped = load_bundle(tiny_quantized.folder / "student").logits(texts)
+    with np.load(judged.folder / "logits.npz") as file:
+        np.testing.assert_allclose(file["student"], shipped, atol=1e-5)
+        np.testing.assert_array_equal(file["student_fp32"], logits["student"])
+    assert judged.facts.fidelity_fp32.values == pytest.approx(
+        SINGLE_LABEL.fidelity(logits["student"], logits["teacher"])
+    )
+
+
+def test_without_variants_there_is_no_fp32_arm(evaluation):
+    assert evaluation.facts.student_fp32 is None
+    assert evaluation.facts.fidelity_fp32 is None

@@ -32,10 +32,13 @@ def finished(
     tiny_student,
     tiny_export,
     tiny_backbone,
+    tiny_quantized,
 ):
     """Every stage of a run on the tiny model."""
     quick = EvaluateConfig(bootstrap_samples=100)
-    measure = partial(evaluate, tiny_data, tiny_export, quick, task=SINGLE_LABEL, seed=0)
+    measure = partial(
+        evaluate, tiny_data, tiny_export, tiny_quantized, quick, task=SINGLE_LABEL, seed=0
+    )
     tiny = BenchmarkConfig(
         batch_sizes=(1,),
         lengths=(8,),
@@ -48,7 +51,16 @@ def finished(
         seconds_per_file=0.01,
     )
     torch_teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
-    time = partial(benchmark, tiny_data, tiny_export, torch_teacher, tiny, max_length=16, seed=0)
+    time = partial(
+        benchmark,
+        tiny_data,
+        tiny_export,
+        tiny_quantized,
+        torch_teacher,
+        tiny,
+        max_length=16,
+        seed=0,
+    )
     return Finished(
         data=tiny_data,
         head_only=tiny_head_only,
@@ -56,6 +68,7 @@ def finished(
         absorbed=tiny_absorbed,
         student=tiny_student,
         exported=tiny_export,
+        quantized=tiny_quantized,
         evaluation=finish("evaluate", measure, EvaluateFacts),
         benchmark=finish("benchmark", time, BenchmarkFacts),
         others=(tiny_targets,),
@@ -142,10 +155,10 @@ def test_latest_moves_to_the_newest_run_and_ids_differ(publish_run):
 
 def test_nothing_is_left_of_a_run_that_could_not_be_written(publish_run, finished, tmp_path):
     good = publish_run()
-    gone = dataclasses.replace(finished.exported, folder=tmp_path / "gone")
+    gone = dataclasses.replace(finished.quantized, folder=tmp_path / "gone")
 
     with pytest.raises(OSError, match="gone"):
-        publish_run(exported=gone)
+        publish_run(quantized=gone)
 
     assert sorted(path.name for path in good.parent.iterdir()) == [good.name, "latest"]
     assert (good.parent / "latest").resolve() == good.resolve()
