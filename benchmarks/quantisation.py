@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,7 @@ class Study:
         )
         to_student = TASK.fidelity(logits, self.fp32)
         to_teacher = TASK.fidelity(logits, self.teacher)
-        row = {
+        row: Row = {
             "recipe": name,
             "size_bytes": (self.folder / "onnx" / file).stat().st_size,
             "kl_to_fp32": to_student["mean_kl"],
@@ -143,7 +144,7 @@ def _recipes(study: Study) -> list[Row]:
         onnx.save(model, onnx_folder / "weights.onnx")
         rows.append(study.compare(f"weights alone in {bits} bits", "weights.onnx"))
     for site in ("attention's input", "attention's output", "FFN's input", "FFN's output"):
-        add(f"{site} alone", "site.onnx", nodes=lambda model, site=site: _sites(model)[site])
+        add(f"{site} alone", "site.onnx", nodes=partial(_at_site, site))
     quantize_dynamic(
         study.source,
         onnx_folder / "plain.onnx",
@@ -210,6 +211,10 @@ def _sites(model: ModelProto) -> dict[str, list[str]]:
             site = "FFN's input" if inputs < outputs else "FFN's output"
         found.setdefault(site, []).append(name)
     return found
+
+
+def _at_site(site: str, model: ModelProto) -> list[str]:
+    return _sites(model)[site]
 
 
 def _without_ffn_output(model: ModelProto) -> list[str]:
