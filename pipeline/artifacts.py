@@ -18,9 +18,10 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from filelock import FileLock
 from pydantic import BaseModel, TypeAdapter
@@ -116,11 +117,26 @@ def stage_key(name: str, *, settings: Mapping[str, object], inputs: Sequence[Sta
     return sha256_json(made_of)[:24]
 
 
+def build_here(_name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
+    """Return ``build(folder)``, computed in this process."""
+    return build(folder)
+
+
+class Builder(Protocol):
+    """What runs a build: ``builder(name, build, folder)`` returns ``build(folder)``."""
+
+    def __call__(self, name: str, build: Callable[[Path], Facts], folder: Path, /) -> Facts:
+        """Return ``build(folder)``."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Store:
     """The folder of finished stages, shared by all runs below one root."""
 
     root: Path
+    builder: Builder = build_here
+    """Where builds are run: in this process, or in a child."""
 
     def ensure(
         self,
@@ -147,7 +163,7 @@ class Store:
             if finished is not None:
                 logger.info("%s: nothing changed, using %s", name, folder.name)
                 return finished
-            return _build(name, folder, build, facts_type)
+            return _build(name, folder, partial(self.builder, name, build), facts_type)
 
 
 def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | None:
@@ -182,14 +198,14 @@ def _build(
     name: str, folder: Path, build: Callable[[Path], Facts], facts_type: type[Facts]
 ) -> Stage[Facts]:
     """Build in the partial folder, write the record, rename."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(exist_ok=True)
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    unfinished.mkdir(exist_ok=True)
     logger.info("%s ...", name)
     started = time.monotonic()
-    facts = build(partial)
+    facts = build(unfinished)
     seconds = time.monotonic() - started
-    shutil.rmtree(partial / SCRATCH, ignore_errors=True)
-    artifacts = describe_files(partial)
+    shutil.rmtree(unfinished / SCRATCH, ignore_errors=True)
+    artifacts = describe_files(unfinished)
     plain_facts = TypeAdapter(facts_type).dump_python(facts, mode="json")
     digest = _digest(plain_facts, artifacts)
     record = {
@@ -199,8 +215,8 @@ def _build(
         "facts": plain_facts,
         "artifacts": TypeAdapter(tuple[Artifact, ...]).dump_python(artifacts, mode="json"),
     }
-    write_atomic(partial / RECORD, json.dumps(record, indent=2, ensure_ascii=False))
-    partial.rename(folder)
+    write_atomic(unfinished / RECORD, json.dumps(record, indent=2, ensure_ascii=False))
+    unfinished.rename(folder)
     logger.info("%s: done in %.1f s", name, seconds)
     return Stage(
         name=name,

@@ -1,9 +1,39 @@
-"""The progress bar of a training, as a callback of the transformers Trainer."""
+"""The progress of a training, as a callback of the transformers Trainer: a bar, and log records.
 
+The bar is for a terminal. The records are for everything else, such as a run's page in the Prefect
+UI: each has a `Progress` as its attribute ``progress``, and there is one every few seconds.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_RECORDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a training is."""
+
+    title: str
+    step: int
+    steps: int
+    loss: float | None
+    """The last one that was logged; None before the first."""
+    seconds_left: float
+    """By the mean speed of this attempt, in seconds."""
+
+    def __str__(self) -> str:
+        """Return it as a line for a log."""
+        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
+        left = f"{self.seconds_left // 60:.0f} min {self.seconds_left % 60:02.0f} s"
+        return f"{self.title}: step {self.step} of {self.steps}{loss}, {left} left"
 
 
 class ProgressBar(TrainerCallback):
@@ -12,11 +42,16 @@ class ProgressBar(TrainerCallback):
     def __init__(self, title: str) -> None:
         self.title = title
         self.bar: tqdm[Any] | None = None
+        self.loss: float | None = None
+        self.first_step = 0
+        self.started_s = self.recorded_s = 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Open the bar, at the step that a resumed training goes on from."""
+        self.first_step = state.global_step
+        self.started_s = self.recorded_s = time.monotonic()
         self.bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -33,6 +68,9 @@ class ProgressBar(TrainerCallback):
         """Move the bar to the finished step."""
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
+        is_last = state.global_step == state.max_steps
+        if is_last or time.monotonic() - self.recorded_s > _SECONDS_BETWEEN_RECORDS:
+            self._record(state)
 
     def on_log(
         self,
@@ -43,6 +81,8 @@ class ProgressBar(TrainerCallback):
         **_: Any,
     ) -> None:
         """Show the last loss and validation metrics."""
+        if logs and "loss" in logs:
+            self.loss = logs["loss"]
         shown = {"loss", "eval_accuracy", "eval_agreement", "eval_kl"}
         if self.bar is not None and logs:
             self.bar.set_postfix({n: f"{v:.3g}" for n, v in logs.items() if n in shown})
@@ -53,3 +93,16 @@ class ProgressBar(TrainerCallback):
         """Close the bar."""
         if self.bar is not None:
             self.bar.close()
+
+    def _record(self, state: TrainerState) -> None:
+        """Log how far the training is."""
+        self.recorded_s = time.monotonic()
+        pace_s = (self.recorded_s - self.started_s) / max(1, state.global_step - self.first_step)
+        progress = Progress(
+            title=self.title,
+            step=state.global_step,
+            steps=state.max_steps,
+            loss=self.loss,
+            seconds_left=pace_s * (state.max_steps - state.global_step),
+        )
+        logger.info("%s", progress, extra={"progress": progress})

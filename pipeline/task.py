@@ -81,10 +81,14 @@ def kl_per_example(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     return divergence
 
 
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(softmax(logits, axis=1))
+
+
 SINGLE_LABEL = Task(
     main_metric="accuracy",
     metrics=classification_metrics,
     fidelity=classification_fidelity,
-    scores=lambda logits: np.asarray(softmax(logits, axis=1)),
+    scores=_probabilities,
 )
 """One of C classes for a text or a pair of texts."""

@@ -108,7 +108,7 @@ def train(
         save_strategy="steps",
         save_steps=interval,
         save_total_limit=2,
-        logging_steps=max(1, interval // 4),
+        logging_steps=_logging_interval(interval),
         logging_nan_inf_filter=False,
         load_best_model_at_end=True,
         metric_for_best_model=best,
@@ -216,6 +216,15 @@ def _choose_precision(
             seconds[name] = min(seconds[name], time.perf_counter() - started)
     model.zero_grad()
     return min(seconds, key=seconds.__getitem__)
+
+
+def _logging_interval(interval: int) -> int:
+    """Return about a quarter of the steps between checkpoints, and a divisor of them.
+
+    The Trainer forgets at a resume what it has summed up of the loss since it logged it: logged at
+    every checkpoint, the curve of a resumed training is that of an undisturbed one.
+    """
+    return max(step for step in range(1, max(1, interval // 4) + 1) if interval % step == 0)
 
 
 def _last_whole_checkpoint(scratch: Path) -> Path | None:
