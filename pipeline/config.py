@@ -20,6 +20,13 @@ from pydantic import (
 SplitSize = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 
 
+def _without_markup(schema: dict[str, Any]) -> None:
+    """Take the double backticks out of a schema's descriptions: a form shows them as they are."""
+    for part in (schema, *schema.get("properties", {}).values()):
+        if "description" in part:
+            part["description"] = " ".join(part["description"].replace("``", "").split())
+
+
 class Section(BaseModel):
     """A table of the config: frozen, and unknown keys are refused."""
 
@@ -27,6 +34,7 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
+        json_schema_extra=_without_markup,
         field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
     )
 
@@ -179,6 +187,10 @@ class TeacherConfig(ModelConfig):
 
     adapter: AdapterChoice = Field(default=AdapterConfig(), json_schema_extra=_any_of)
     """The adapters: trained by this run, or with ``from`` those that were trained elsewhere."""
+
+    start: str | None = None
+    """Folder of a trained teacher, such as ``runs/latest/finetune``: its adapters and head are the
+    start. It must have the same adapters, labels and backbone."""
 
 
 class StudentConfig(Section):

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from models.objective import Objective
 from models.student import set_dropout, take_head
-from models.teacher import backbone_digest, freeze_backbone
+from models.teacher import backbone_digest, freeze_backbone, load_trained_tensors
 from pipeline.artifacts import SCRATCH, Stage
 from pipeline.checkpoints import (
     TEACHER_TENSORS,
@@ -20,10 +20,12 @@ from pipeline.checkpoints import (
     describe_teacher,
     load_classifier,
     load_tokenizer,
+    read_teacher,
     save_teacher,
 )
 from pipeline.config import AdapterConfig, TrainingConfig
 from pipeline.encoding import encode_labelled, predict_logits
+from pipeline.errors import InputError
 from pipeline.records import DataFacts, TeacherFacts
 from pipeline.tables import read_split
 from pipeline.task import Task
@@ -42,6 +44,7 @@ def finetune(
     objective: Objective,
     adapter: AdapterConfig,
     head_from: Stage[TeacherFacts],
+    start: Path | None = None,
     max_length: int,
     seed: int,
 ) -> TeacherFacts:
@@ -51,10 +54,12 @@ def finetune(
         data: The splits.
         checkpoint: The backbone.
         head_from: The baseline, whose head is the start of this one's.
+        start: Folder of a trained teacher, whose adapters and head are the start instead.
         max_length: Longest input, in tokens.
 
     Raises:
-        InputError: for an unreadable model, an unknown architecture, or a loss that is not finite.
+        InputError: for an unreadable model, an unknown architecture, a start that does not fit,
+            or a loss that is not finite.
         RuntimeError: when the backbone's weights changed, which would be a bug.
     """
     tokenizer = load_tokenizer(checkpoint, max_length=max_length)
@@ -67,6 +72,8 @@ def finetune(
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     notes = _insert(model, adapter, partial(predict_logits, model, tokenizer, validation[:32]))
+    if start is not None:
+        _start_at(model, start, adapter, data.facts.labels, checkpoint)
     freeze_backbone(model)
     digest = backbone_digest(model)
     outcome = train(
@@ -94,6 +101,25 @@ def finetune(
         max_length=max_length,
     )
     return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
+
+
+def _start_at(
+    model: PreTrainedModel,
+    start: Path,
+    adapter: AdapterConfig,
+    labels: tuple[str, ...],
+    checkpoint: Checkpoint,
+) -> None:
+    """Load a trained teacher's adapters and head, where they fit."""
+    found = read_teacher(start)
+    expected = (adapter, labels, checkpoint.digest)
+    if (found.adapter, found.labels, found.backbone_digest) != expected:
+        raise InputError(
+            f"teacher.start = {start}: its adapters ({found.adapter}), labels ({found.labels}) or "
+            f"backbone ({found.backbone}) are not this run's ({adapter}, {labels}). Give a teacher "
+            "of the same kind, or leave teacher.start out."
+        )
+    load_trained_tensors(model, load_file(start / TEACHER_TENSORS))
 
 
 def _insert(
