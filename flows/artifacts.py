@@ -1,22 +1,41 @@
-"""A run's facts as Prefect artifacts: the summary and the latency table of its page in the UI."""
+"""A run's facts as Prefect artifacts: what its page in the UI shows.
 
+Plots are PNGs inside the Markdown, as data URIs: no web server is needed to see them.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipeline.benchmark_records import Estimate, Rung
-from pipeline.page import render_summary
+from pipeline.gate import Check
+from pipeline.page import render_plots, render_summary
 from pipeline.report import Report
 from pipeline.verdict_reasons import change_text, removed_text
 
 
 def show_report(folder: Path) -> None:
-    """Create the summary (markdown), latency, ladder and verdict (tables) of a finished run."""
+    """Create what a run's page shows: summary, gate, curves, latency, ladder, verdict, a link."""
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     create_markdown_artifact(
         key="distill-summary",
         markdown=render_summary(report),
         description=f"{report.name}: {report.verdict}",
+    )
+    create_markdown_artifact(
+        key="gate-report",
+        markdown=f"## {report.run_id}: {report.verdict}\n\n{gate_table(report.checks)}",
+        description=f"every number against its limit: {report.verdict}",
+    )
+    for name, picture in render_plots(report).items():
+        create_markdown_artifact(key=f"plot-{name}", markdown=f"![{name}]({picture})")
+    create_link_artifact(
+        key="report-page",
+        link=(folder / "report.html").resolve().as_uri(),
+        link_text="report.html",
+        description="every number and plot, on the machine of the worker",
     )
     create_table_artifact(
         key="onnx-latency",
@@ -69,3 +88,26 @@ def _rung(rung: Rung) -> dict[str, object]:
 
 def _times(ratio: Estimate | None) -> str:
     return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
+
+
+def gate_table(checks: Sequence[Check]) -> str:
+    """Return every number of the gate against its limit, as a Markdown table."""
+    rows = [
+        f"| {check.name} | {check.value:.4f} | {check.bound} {check.limit:.4f} | "
+        f"{'passed' if check.passed else '**refused**'} |"
+        for check in checks
+    ]
+    return "\n".join(["| check | value | limit | |", "|---|---:|---:|---|", *rows])
+
+
+def explain_failure(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  # a hook's signature
+    """Say on a failed run's page what happened, and how to go on: a state hook."""
+    create_markdown_artifact(
+        key="failure",
+        markdown=(
+            f"## {state.name}\n\n```\n{state.message or 'no message'}\n```\n\n"
+            "Finished stages and checkpoints are kept. Go on from there with *Retry* on this page, "
+            f"or with\n\n```\nprefect flow-run retry {flow_run.id}\n```"
+        ),
+        description="what happened, and how to go on",
+    )

@@ -1,11 +1,16 @@
-"""The whole chain as one Prefect flow: from texts to a gated ONNX student."""
+"""The whole chain as one Prefect flow, from texts to a gated ONNX student; and a part of it."""
 
+from collections.abc import Generator
 from pathlib import Path
+from typing import Literal
 
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.artifacts import show_report
+from flows.approval import Release, ask, check_can_ask
+from flows.artifacts import explain_failure, gate_table, show_report
+from flows.building import building
+from flows.publishing import publish_once
 from flows.stages import (
     absorb_stage,
     benchmark_stage,
@@ -20,18 +25,42 @@ from flows.stages import (
     quantize_stage,
     soft_targets_stage,
 )
-from pipeline.artifacts import Store
+from pipeline.artifacts import Stage, Store
+from pipeline.champion import name_champion
 from pipeline.config import AdapterSource, RunConfig
+from pipeline.errors import InputError
 from pipeline.gate import decide
-from pipeline.publish import Finished, publish
+from pipeline.publish import Finished
 from pipeline.task import SINGLE_LABEL
 
 STAGES = ".stages"
 """Folder of finished stages, inside ``runs_dir``."""
 
 
-@flow(name="adapter-to-student", flow_run_name="{config.name}", validate_parameters=True)
-def adapter_to_student(config: RunConfig) -> Path:
+StageName = Literal[
+    "data",
+    "head-only",
+    "finetune",
+    "import",
+    "absorb",
+    "soft-targets",
+    "distill",
+    "export",
+    "quantize",
+    "evaluate",
+    "benchmark",
+]
+
+
+@flow(
+    name="adapter-to-student",
+    flow_run_name="{config.name}",
+    validate_parameters=True,
+    persist_result=False,
+    on_failure=[explain_failure],
+    on_crashed=[explain_failure],
+)
+def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     """Fine-tune adapters, distil them into an adapter-free student, export, measure, decide.
 
     Adapters that were trained elsewhere are imported instead of fine-tuned.
@@ -39,34 +68,87 @@ def adapter_to_student(config: RunConfig) -> Path:
     A student that the gate refuses is a completed run with a verdict, not a failure.
 
     Args:
-        config: What to run.
+        config: What to run: the tables of a TOML config, as groups.
+        release: What happens to a student that passed the gate. never: nothing; if_gate_passes:
+            it becomes the champion at once; ask_me: the run waits for your answer, with the gate's
+            numbers, and goes on after it.
     """
-    store = Store(root=config.runs_dir / STAGES)
+    check_can_ask(release)
+    with building(config.runs_dir / STAGES) as store:
+        finished = _last_value(chain_stages(store, config))
+    decision = decide(
+        finished.evaluation.facts,
+        finished.benchmark.facts,
+        config.gate,
+        main_metric=SINGLE_LABEL.main_metric,
+    )
+    folder = publish_once(config, finished, decision)
+    show_report(folder)
+    get_run_logger().info("%s: %s", "passed" if decision.passed else "refused", folder)
+    title = f"Release {folder.name}?"
+    if decision.passed and ask(release, title=title, report=gate_table(decision.checks)):
+        name_champion(config.runs_dir, folder)
+        get_run_logger().info("champion: %s", folder.name)
+    return folder
+
+
+@flow(
+    name="run-stage",
+    flow_run_name="{config.name}-{stage}",
+    validate_parameters=True,
+    persist_result=False,
+    on_failure=[explain_failure],
+    on_crashed=[explain_failure],
+)
+def run_stage(config: RunConfig, stage: StageName) -> Path:
+    """Bring one stage up to date, and whatever it needs; finished stages are reused.
+
+    Args:
+        config: What to run: the tables of a TOML config, as groups.
+        stage: The stage to end with.
+    """
+    with building(config.runs_dir / STAGES) as store:
+        for finished in chain_stages(store, config):
+            if finished.name == stage:
+                get_run_logger().info("%s: %s", stage, finished.folder)
+                return finished.folder
+    raise InputError(f"This config has no stage {stage}: absorb.enabled is off, or student.model.")
+
+
+def chain_stages(store: Store, config: RunConfig) -> Generator[Stage[object], None, Finished]:
+    """Yield each stage as it is finished, in the order of the chain; return all of them."""
     backbone = find_model(config.teacher)
     data = data_stage(store, config)
+    yield data
     head_only = head_only_stage(store, config, data, backbone)
+    yield head_only
     teacher = (
         import_stage(store, config, data, backbone)
         if isinstance(config.teacher.adapter, AdapterSource)
         else finetune_stage(store, config, data, head_only, backbone)
     )
+    yield teacher
     pretrained = find_model(config.student.model) if config.student.model else backbone
+    absorbed = None
     # Only a student of the backbone's own layers has the sites that absorb.
-    absorbed = (
-        absorb_stage(store, config, data, teacher, backbone)
-        if config.absorb.enabled and config.student.model is None
-        else None
-    )
+    if config.absorb.enabled and config.student.model is None:
+        absorbed = absorb_stage(store, config, data, teacher, backbone)
+        yield absorbed
     targets = soft_targets_stage(store, config, data, teacher, backbone)
+    yield targets
     student = distill_stage(store, config, data, teacher, targets, absorbed, pretrained)
+    yield student
     exported = export_stage(store, config, data, head_only, teacher, student, backbone)
-    quantized = quantize_stage(store, config, data, exported) if config.quantize.enabled else None
+    yield exported
+    quantized = None
+    if config.quantize.enabled:
+        quantized = quantize_stage(store, config, data, exported)
+        yield quantized
     evaluation = evaluate_stage(store, config, data, exported, quantized)
+    yield evaluation
     latency = benchmark_stage(store, config, data, teacher, exported, quantized, backbone)
-    decision = decide(
-        evaluation.facts, latency.facts, config.gate, main_metric=SINGLE_LABEL.main_metric
-    )
-    finished = Finished(
+    yield latency
+    return Finished(
         data=data,
         head_only=head_only,
         teacher=teacher,
@@ -78,7 +160,13 @@ def adapter_to_student(config: RunConfig) -> Path:
         benchmark=latency,
         others=(targets,),
     )
-    folder = publish(config, finished, decision)
-    show_report(folder)
-    get_run_logger().info("%s: %s", "passed" if decision.passed else "refused", folder)
-    return folder
+
+
+def _last_value(stages: Generator[Stage[object], None, Finished]) -> Finished:
+    """Run all stages and return what the generator returns."""
+    while True:
+        try:
+            next(stages)
+        except StopIteration as end:
+            finished: Finished = end.value
+            return finished

@@ -19,6 +19,8 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from flows.benchmark_command import benchmark
+from flows.up import up
+from pipeline.build_process import BuildKilledError
 from pipeline.errors import InputError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
@@ -32,7 +34,7 @@ app = typer.Typer(
     help="Turn an adapter-tuned transformer into an adapter-free ONNX student, and prove it.",
 )
 
-
+app.command()(up)
 app.command()(benchmark)
 
 
@@ -40,7 +42,7 @@ def main() -> None:
     """Run the command line; bad input and outside faults end with one message and exit 2."""
     try:
         app()
-    except InputError as error:
+    except (InputError, BuildKilledError) as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
         where = f" ({error.filename})" if error.filename else ""
@@ -347,6 +349,7 @@ def _prepare_terminal(*, verbose: bool) -> None:
     handler = RichHandler(
         console=Console(stderr=True), show_path=False, show_level=verbose, rich_tracebacks=False
     )
+    handler.addFilter(lambda record: not hasattr(record, "progress"))  # the bar shows it
     handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
     logger = logging.getLogger("pipeline")
     logger.setLevel(logging.INFO)

@@ -5,6 +5,7 @@ Prefect's own result cache stays out of it: it would not notice a changed file.
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.constants import HF_HUB_OFFLINE
@@ -13,9 +14,9 @@ from prefect.cache_policies import NO_CACHE
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.absorb import absorb
-from pipeline.artifacts import Stage, Store
+from pipeline.artifacts import Stage, Store, sha256_file
 from pipeline.benchmark import benchmark
-from pipeline.checkpoints import Checkpoint, find_checkpoint
+from pipeline.checkpoints import TEACHER_TENSORS, Checkpoint, find_checkpoint, read_teacher
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
 from pipeline.data import prepare_data
 from pipeline.distill import distill
@@ -118,6 +119,7 @@ def finetune_stage(
     adapter = config.teacher.adapter
     if not isinstance(adapter, AdapterConfig):
         raise TypeError(f"expected an AdapterConfig, found {type(adapter).__name__}")
+    start = Path(config.teacher.start) if config.teacher.start else None
     build = partial(
         finetune,
         data,
@@ -127,6 +129,7 @@ def finetune_stage(
         objective=OBJECTIVE,
         adapter=adapter,
         head_from=head_only,
+        start=start,
         max_length=config.data.max_length,
         seed=config.seed,
     )
@@ -135,6 +138,9 @@ def finetune_stage(
         "adapter": adapter,
         **_common(config, backbone),
     }
+    if start is not None:
+        read_teacher(start)  # a wrong folder is told before anything is trained
+        settings["start"] = sha256_file(start / TEACHER_TENSORS)
     return store.ensure(
         "finetune", build, TeacherFacts, settings=settings, inputs=[data, head_only]
     )

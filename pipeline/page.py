@@ -23,6 +23,11 @@ from pipeline.verdict_reasons import change_text, removed_text
 
 def render_page(report: Report) -> str:
     """Return the report as one self-contained HTML document."""
+    return _render("report.html", report, pictures=render_plots(report))
+
+
+def render_plots(report: Report) -> dict[str, str]:
+    """Return the report's plots by name, each a PNG as a data URI."""
     drawings = {
         "quality": plots.plot_quality,
         "latency": plot_latency,
@@ -33,8 +38,7 @@ def render_page(report: Report) -> str:
         drawings["ladder"] = plot_ladder
     if report.student.absorbed is not None and report.student.absorbed.sites:
         drawings["absorption"] = plots.plot_absorption
-    pictures = {name: _data_uri(draw(report)) for name, draw in drawings.items()}
-    return _render("report.html", report, pictures=pictures)
+    return {name: _data_uri(draw(report)) for name, draw in drawings.items()}
 
 
 def render_card(report: Report) -> str:

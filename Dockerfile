@@ -1,0 +1,28 @@
+# Two images of one source: `train` holds everything, `serve` predicts and has no torch.
+FROM python:3.11.13-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN useradd --uid 1000 --create-home distill && install --directory --owner distill /data
+WORKDIR /app
+
+FROM base AS train
+COPY pyproject.toml README.md LICENSE prefect.yaml ./
+COPY models models
+COPY pipeline pipeline
+COPY flows flows
+COPY configs configs
+# Editable: prefect.yaml and the configs are found beside the packages.
+RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu --editable ".[demo]"
+USER distill
+VOLUME /data
+
+FROM base AS serve
+COPY pyproject.toml README.md LICENSE ./
+COPY models models
+COPY pipeline pipeline
+COPY flows flows
+# Only what prediction imports; the project itself without the dependencies of training.
+RUN pip install "onnxruntime>=1.22" "tokenizers>=0.22" "numpy>=2.0" "pydantic>=2.11" \
+    "pyarrow>=18" "scipy>=1.14" "filelock>=3.15" "safetensors>=0.5" "tqdm>=4.66" \
+    "typer>=0.15" "rich>=13.9" \
+ && pip install --no-deps .
+USER distill

@@ -1,0 +1,88 @@
+"""Where a flow run's stages are built: in a child process, seen from the run's page, within limits.
+
+The data stage stays in this process: it trains nothing, and bad input is told at once. A child
+that dies is replaced once; the stage then goes on from its last checkpoint.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+from prefect.concurrency.sync import concurrency
+from prefect.context import FlowRunContext
+from prefect.logging.handlers import APILogHandler
+
+from flows.progress import ShowProgress
+from pipeline.artifacts import Facts, Store, build_here
+from pipeline.build_process import BuildKilledError, BuildProcess
+
+logger = logging.getLogger("pipeline.building")  # streamed as what the stages log
+
+LIMIT = "adapter-distill-compute"
+"""Global concurrency limit: one slot for each stage that is built at the same time."""
+_LEASE_SECONDS = 60.0
+"""So long a killed run's slot stays taken."""
+
+
+def slots() -> int:
+    """Return how many stages may be built at once on this installation."""
+    return int(os.environ.get("ADAPTER_DISTILL_SLOTS", "1"))
+
+
+@contextmanager
+def building(root: Path) -> Iterator[Store]:
+    """Yield the store below ``root``; its builds run in a child process that ends with the block.
+
+    What the child logs appears in the flow run's logs, and how far a training is as an artifact.
+    """
+    with _streamed_logs(), BuildProcess() as process:
+        yield Store(root=root, builder=partial(_build, process))
+
+
+def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
+    with _held_slots(name):
+        if name == "data":
+            return build_here(name, build, folder)
+        try:
+            return process.run(name, build, folder)
+        except BuildKilledError as error:
+            logger.warning("%s Trying once more.", error)
+            return process.run(name, build, folder)
+
+
+def _held_slots(stage: str) -> AbstractContextManager[None]:
+    """Return what waits for this stage's slots: all of them for a benchmark, one for the others."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or (run.deployment_id is None and run.parent_task_run_id is None):
+        return nullcontext()  # started by hand: nobody has created limits
+    return concurrency(
+        LIMIT,
+        occupy=slots() if stage == "benchmark" else 1,
+        lease_duration=_LEASE_SECONDS,
+        strict=True,
+        # A lost lease must not kill hours of training.
+        raise_on_lease_renewal_failure=False,
+    )
+
+
+@contextmanager
+def _streamed_logs() -> Iterator[None]:
+    """Send the pipeline's log records to the flow run's page while the block runs."""
+    logger = logging.getLogger("pipeline")
+    level = logger.level
+    handlers: list[logging.Handler] = [ShowProgress()]
+    if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+        handlers.append(APILogHandler())
+    for handler in handlers:
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.removeHandler(handler)

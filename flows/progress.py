@@ -1,0 +1,36 @@
+"""How far a training is, as a progress artifact of its run: steps, loss, time left."""
+
+import logging
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+logger = logging.getLogger(__name__)
+
+
+class ShowProgress(logging.Handler):
+    """Shows every log record that carries a ``progress``; one artifact a training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._artifacts: dict[str, UUID] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Create or move the training's progress bar."""
+        progress = getattr(record, "progress", None)
+        if progress is None:
+            return
+        percent = 100 * progress.step / progress.steps
+        try:
+            if progress.title in self._artifacts:
+                artifact = self._artifacts[progress.title]
+                update_progress_artifact(artifact, percent, description=str(progress))
+            else:
+                self._artifacts[progress.title] = create_progress_artifact(  # type: ignore[assignment]  # its sync form returns the id
+                    progress=percent,
+                    key=f"progress-{progress.title.replace(' ', '-')}",
+                    description=str(progress),
+                )
+        # A server that is away for a moment must not end hours of training.
+        except Exception as error:
+            logger.warning("The progress could not be shown: %s", error)

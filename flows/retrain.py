@@ -1,0 +1,114 @@
+"""Scheduled retraining: nothing where nothing changed, else a challenger for the champion."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+
+from flows.approval import Release, ask, check_can_ask
+from flows.artifacts import explain_failure
+from flows.building import building
+from flows.chain import STAGES, adapter_to_student
+from flows.retraining_report import show_decision, show_nothing_to_do
+from flows.stages import data_stage
+from pipeline.challenge import (
+    ChallengeConfig,
+    Comparison,
+    choose,
+    compare,
+    held_out_of_both,
+    nothing_changed,
+    remember_challenge,
+    warm_start,
+)
+from pipeline.champion import find_champion, name_champion
+from pipeline.config import RunConfig
+from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
+from pipeline.inference import load_bundle
+from pipeline.report import Report
+from pipeline.tables import read_split
+
+DEFAULT_RULE = ChallengeConfig()
+SPLITS = ("train", "validation", "test")
+
+
+@flow(
+    name="retrain",
+    flow_run_name="{config.name}",
+    validate_parameters=True,
+    persist_result=False,
+    on_failure=[explain_failure],
+    on_crashed=[explain_failure],
+)
+def retrain(
+    config: RunConfig,
+    rule: ChallengeConfig = DEFAULT_RULE,
+    release: Release = "if_gate_passes",
+) -> State[None]:
+    """Train a challenger where data or config changed; it replaces a champion that it equals.
+
+    Args:
+        config: What to run: the tables of a TOML config, as groups.
+        rule: When the challenger takes the champion's place.
+        release: What happens to a challenger that won. never: nothing; if_gate_passes: it becomes
+            the champion at once; ask_me: the run waits for your answer, and goes on after it.
+    """
+    check_can_ask(release)
+    champion = find_champion(config.runs_dir)
+    with building(config.runs_dir / STAGES) as store:
+        data = data_stage(store, config)
+    if nothing_changed(config, data.facts.digest, champion):
+        show_nothing_to_do(champion, data)
+        return Completed(name="NothingToDo", message="Neither the data nor the config changed.")
+    drift = find_drift(data.folder, champion, rule) if champion else ()
+    teacher = warm_start(config, champion)
+    folder = adapter_to_student(config.model_copy(update={"teacher": teacher}))
+    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    comparison = compare_with(champion, folder, rule) if champion else None
+    choice = choose(
+        comparison, passed=report.verdict == "passed", is_first=champion is None, rule=rule
+    )
+    decision = show_decision(report, champion, comparison, choice, drift, teacher.start)
+    released = choice.replaces and ask(release, title=f"Release {folder.name}?", report=decision)
+    if released:
+        name_champion(config.runs_dir, folder)
+        champion = folder
+    remember_challenge(config, data.facts.digest, champion)
+    outcome = "replaces the champion" if released else "does not replace the champion"
+    get_run_logger().info("%s %s", folder.name, outcome)
+    return Completed(message=f"{folder.name} {outcome}: {' '.join(choice.reasons)}")
+
+
+@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
+def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Comparison | None:
+    """Both students on the texts that are held out of both; None where there is none."""
+    held_out = held_out_of_both(champion / "data", challenger / "data")
+    if not len(held_out):
+        return None
+    champion_logits, challenger_logits = (
+        load_bundle(run / "student").logits(held_out.texts) for run in (champion, challenger)
+    )
+    return compare(champion_logits, challenger_logits, held_out.labels, confidence=rule.confidence)
+
+
+@task(name="drift", cache_policy=NO_CACHE, persist_result=False)
+def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift, ...]:
+    """What changed in the texts since the champion; empty where too few of them are new."""
+    before, now = (
+        [read_split(folder, name) for name in SPLITS] for folder in (champion / "data", data)
+    )
+    fresh = new_texts(before, now)
+    if len(fresh) < MIN_TEXTS:
+        return ()
+    student = load_bundle(champion / "student")
+    return measure_drift(
+        before[0],
+        fresh,
+        classes=len(student.labels),
+        logits_before=student.logits(before[2].texts),
+        logits_now=student.logits(fresh.texts),
+        level=rule.drift_level,
+    )

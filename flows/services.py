@@ -1,0 +1,116 @@
+"""The processes of `adapter-distill up`: what they are, how they are started, watched and stopped.
+
+Each leads a session of its own and gets a signal when this process dies, whatever it dies of. They
+are stopped in the reverse order, politely first; what then is left of a session is killed.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_SECONDS_TO_START = 180.0
+_SECONDS_TO_STOP = 15.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """One process."""
+
+    name: str
+    command: Sequence[str]
+    port: int
+    health: str
+    """URL that answers with status 200 once it is ready."""
+    address: str | None
+    """What a user opens; None where there is nothing to see."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """In addition to this process's own."""
+
+
+def check_port(name: str, port: int) -> None:
+    """Raise `InputError` where another process listens on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"Port {port} for {name} cannot be used: {error.strerror}. Stop what listens there "
+                f"(ss -ltnp 'sport = :{port}' names it), or give another one with --{name}-port."
+            ) from error
+
+
+def start(service: Service, folder: Path) -> "subprocess.Popen[bytes]":
+    """Start a service; what it says goes to ``folder/<name>.log``."""
+    with (folder / f"{service.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            service.command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | service.environment,
+            cwd=folder.parent,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+def wait_until_healthy(service: Service, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return when a service answers.
+
+    Raises:
+        InputError: when it ends, or does not answer in time, with the last lines of its log.
+    """
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while not is_healthy(service):
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
+            how = "ended" if process.poll() is not None else "did not answer"
+            raise InputError(f"{service.name} {how}. The end of {log}:\n{said}")
+        time.sleep(0.3)
+
+
+def is_healthy(service: Service) -> bool:
+    """Tell whether a service answers its health check."""
+    try:
+        with urllib.request.urlopen(service.health, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Stop processes in the reverse order, with everything that they started."""
+    for process in reversed(processes):
+        _signal_session(process, signal.SIGTERM, only_leader=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_STOP)
+        _signal_session(process, signal.SIGKILL, only_leader=False)
+        process.wait()
+
+
+def _signal_session(
+    process: "subprocess.Popen[bytes]", number: signal.Signals, *, only_leader: bool
+) -> None:
+    send: Callable[[int, int], None] = os.kill if only_leader else os.killpg
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        send(process.pid, number)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies; runs in the new process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

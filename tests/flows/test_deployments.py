@@ -1,0 +1,125 @@
+"""What the deployments offer: forms, refusals, presets, schedules, limits, approval."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.utilities.callables import parameter_schema
+
+from flows.serve import FLOWS, local_deployments
+from pipeline.config import RunConfig
+
+ENTRIES = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+
+
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
+def test_every_field_of_a_form_has_a_title_and_a_description(flow):
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    fields = {"": schema["properties"]}
+    fields |= {name: part["properties"] for name, part in schema["definitions"].items()}
+
+    # The form shows a group's own description where its field has none.
+    bare = [
+        f"{group}.{name}"
+        for group, properties in fields.items()
+        for name, field in properties.items()
+        if not field.get("title") or not (field.get("description") or "$ref" in field)
+    ]
+
+    assert bare == []
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
+def test_preset_is_a_valid_config(entry):
+    RunConfig.model_validate(entry["parameters"]["config"])
+
+
+def test_on_demand_is_filled_in_with_the_demo():
+    demo = tomllib.loads(Path("configs/demo.toml").read_text(encoding="utf-8"))
+    preset = next(entry for entry in ENTRIES if entry["name"] == "on-demand")
+
+    assert preset["parameters"]["config"] == demo
+
+
+def test_developers_server_offers_the_same_deployments():
+    served = {(each.flow_name, each.name): each for each in local_deployments()}
+
+    assert {name for _, name in served} == {entry["name"] for entry in ENTRIES}
+    nightly = served["retrain", "scheduled"].schedules[0]
+    assert (nightly.active, nightly.schedule.timezone) == (False, "Europe/Berlin")
+
+
+@pytest.mark.xdist_group("operations")
+class TestOnAServer:
+    """With an installation."""
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ({"finetune": {"epochs": -1}}, "config.finetune.epochs"),
+            ({"teacher": {"model": "x", "adapter": {"kind": "lora"}}}, "'lora' is not one of"),
+            ({"wings": 2}, "'wings' was unexpected"),
+        ],
+    )
+    def test_wrong_values_are_refused_by_the_api(
+        self, installation, smoke_config, override, message
+    ):
+        answer = installation.submit(
+            "adapter-to-student/on-demand", config=smoke_config() | override
+        )
+
+        assert answer.status_code == 409
+        assert message in answer.text
+
+    def test_schedule_is_off_and_makes_runs_once_it_is_on(self, installation):
+        found = installation.request("GET", "/deployments/name/retrain/scheduled").json()
+        schedule = found["schedules"][0]
+        path = f"/deployments/{found['id']}/schedules/{schedule['id']}"
+        scheduled = {
+            "deployments": {"id": {"any_": [found["id"]]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        }
+
+        def runs():
+            return installation.request("POST", "/flow_runs/filter", json=scheduled).json()
+
+        assert not schedule["active"]
+        assert runs() == []
+        installation.request("PATCH", path, json={"active": True})
+        installation.wait_for(runs, seconds=90)
+        installation.request("PATCH", path, json={"active": False})
+
+    def test_second_scheduled_run_is_cancelled_while_one_works(self, installation, smoke_config):
+        config = smoke_config()
+        first, second = (installation.start("retrain/scheduled", config=config) for _ in range(2))
+
+        assert {installation.wait(second)["type"], "COMPLETED"} == {"CANCELLED", "COMPLETED"}
+        installation.request(
+            "POST",
+            f"/flow_runs/{first}/set_state",
+            json={"state": {"type": "CANCELLING", "name": "Cancelling"}},
+        )
+        installation.wait(first)
+
+    def test_run_asks_and_goes_on_after_the_answer(self, installation, smoke_config):
+        config = smoke_config()
+        run = installation.start("adapter-to-student/on-demand", config=config, release="ask_me")
+        state = installation.wait(run)
+        installation.wait_for(lambda: installation.run_process() is None, seconds=60)
+        runs = Path(config["runs_dir"])
+        before = list(runs.glob("*-smoke"))
+        answer = {"run_input": {"release": True, "reason": "good"}}
+        wrong = installation.request(
+            "POST", f"/flow_runs/{run}/resume", json={"run_input": {"release": "perhaps"}}
+        )
+        installation.request("POST", f"/flow_runs/{run}/resume", json=answer)
+
+        assert state["name"] == "Suspended"
+        assert wrong.json()["status"] == "REJECT"
+        assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
+        assert [(runs / "champion").resolve()] == list(runs.glob("*-smoke")) == before
+        shown = installation.artifacts(run)
+        assert {"distill-summary", "gate-report", "plot-training", "report-page"} <= set(shown)
+        assert shown["progress-fine-tuning"]["data"] == 100
+        assert "at most" in shown["gate-report"]["data"]

@@ -1,0 +1,110 @@
+"""Each fault on real processes: the run ends in a true state, and goes on where it stopped."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.xdist_group("operations")
+
+STAGE = "run-stage/one-stage"
+
+
+@pytest.fixture
+def training(installation, smoke_config):
+    """``training()``: a run in the middle of fine-tuning; its id, trainer and ``runs_dir``."""
+
+    def training():
+        config = smoke_config()
+        runs = Path(config["runs_dir"])
+        run = installation.start(STAGE, config=config, stage="distill")
+        installation.wait_for(lambda: list(runs.glob(".stages/finetune-*/scratch/*/*-is-whole")))
+        return run, installation.trainer(), runs
+
+    return training
+
+
+@pytest.fixture(scope="module")
+def undisturbed(installation, smoke_config):
+    """The digests of a run that nothing happened to."""
+    config = smoke_config()
+    run = installation.start(STAGE, config=config, stage="distill")
+    assert installation.wait(run)["type"] == "COMPLETED"
+    return digests(Path(config["runs_dir"]))
+
+
+def digests(runs):
+    """Return the digest of every finished stage, by the folder's name."""
+    records = runs.glob(".stages/*/record.json")
+    return {path.parent.name: json.loads(path.read_text())["digest"] for path in records}
+
+
+def test_killed_trainer_is_replaced_and_goes_on_from_its_checkpoint(
+    installation, training, undisturbed
+):
+    run, trainer, runs = training()
+    installation.kill(trainer)
+
+    assert installation.wait(run)["type"] == "COMPLETED"
+    assert "SIGKILL" in installation.logs(run)
+    assert "going on from checkpoint-" in installation.logs(run)
+    assert digests(runs) == undisturbed
+
+
+def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
+    installation, training, undisturbed
+):
+    run, trainer, runs = training()
+    installation.kill(installation.run_process())
+
+    assert installation.wait(run, until=("CRASHED",))["type"] == "CRASHED"
+    installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
+    assert not list(runs.glob(".stages/finetune-*/record.json"))
+
+    installation.retry(run)
+
+    assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
+    assert "going on from checkpoint-" in installation.logs(run)
+    assert digests(runs) == undisturbed
+
+
+def test_cancelled_run_leaves_no_process(installation, training):
+    run, trainer, _ = training()
+    cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    installation.request("POST", f"/flow_runs/{run}/set_state", json=cancelling)
+
+    assert installation.wait(run)["type"] == "CANCELLED"
+    installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
+
+
+def test_killed_server_comes_back_to_a_run_that_went_on(installation, training, undisturbed):
+    run, _, runs = training()
+    installation.kill(psutil.Process(installation.processes["server"].pid))
+    installation.processes["server"].wait()
+    installation.start_service("server")
+
+    assert installation.wait(run)["type"] == "COMPLETED"
+    assert digests(runs) == undisturbed
+
+
+@pytest.mark.slow  # the automation waits for 90 seconds of silence
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_run_of_a_dead_worker_is_crashed_and_its_retry_goes_on(
+    installation, training, undisturbed, how
+):
+    run, trainer, runs = training()
+    process = installation.run_process()
+    worker = installation.processes["worker"]
+    getattr(worker, how)()
+    worker.wait(30)
+    if not installation.is_gone(process):  # a killed worker's run goes on without it
+        installation.kill(process)
+    installation.start_service("worker")
+
+    assert installation.wait(run, until=("CRASHED",))["type"] == "CRASHED"
+    installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
+    installation.retry(run)
+
+    assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
+    assert digests(runs) == undisturbed
