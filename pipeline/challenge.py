@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy import stats
 
 from pipeline.artifacts import sha256_json, write_atomic
-from pipeline.config import RunConfig, Section, TeacherConfig
+from pipeline.config import AdapterConfig, RunConfig, Section, TeacherConfig
 from pipeline.errors import InputError
 from pipeline.records import Interval
 from pipeline.tables import Split, read_split
@@ -180,7 +180,8 @@ def warm_start(config: RunConfig, champion: Path | None) -> TeacherConfig:
         config.teacher.adapter,
         config.data.labels,
     )
-    if not is_same_shape or config.teacher.start is not None:
+    is_trained_here = isinstance(config.teacher.adapter, AdapterConfig)  # imported ones are not
+    if not is_same_shape or not is_trained_here or config.teacher.start is not None:
         return config.teacher
     return config.teacher.model_copy(update={"start": str((champion / "finetune").resolve())})
 
