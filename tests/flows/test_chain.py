@@ -80,7 +80,7 @@ def test_report_holds_structure_verdict_and_ladder(report):
     assert report.graphs["student"].hash == report.graphs["plain"].hash
     assert report.graphs["student"].adapter_traces == ()
     assert report.graphs["teacher"].adapter_traces
-    arms = {"teacher in PyTorch", "teacher", "plain", "student"}
+    arms = {"teacher in PyTorch", "teacher", "plain", "student", report.quantized.facts.arm}
     assert {rung.arm for rung in report.ladder} == arms
     assert set(report.costs) == arms - {"teacher in PyTorch"}
 
