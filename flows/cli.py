@@ -1,4 +1,4 @@
-"""The command line: `run`, `absorb`, `benchmark`, `predict`, `config`, and adapters in and out.
+"""The command line: `run`, `absorb`, `benchmark`, `predict`, `config`, adapters in and out, `models`, `serve`, `package`.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
@@ -19,6 +19,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from flows.benchmark_command import benchmark
+from flows.cli_models import models
 from pipeline.errors import InputError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn an adapter-tuned transformer into an adapter-free ONNX student, and prove it.",
 )
+app.add_typer(models, name="models")
 
 
 app.command()(benchmark)
