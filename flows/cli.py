@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from flows.benchmark_command import benchmark
 from flows.cli_models import models
+from flows.cli_serve import serve
 from pipeline.errors import InputError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
@@ -33,6 +34,7 @@ app = typer.Typer(
     help="Turn an adapter-tuned transformer into an adapter-free ONNX student, and prove it.",
 )
 app.add_typer(models, name="models")
+app.command("serve")(serve)
 
 
 app.command()(benchmark)
