@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from flows.benchmark_command import benchmark
 from flows.cli_models import models
-from flows.cli_serve import serve
+from flows.cli_serve import package, serve
 from pipeline.errors import InputError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.command("serve")(serve)
+app.command("package")(package)
 
 
 app.command()(benchmark)

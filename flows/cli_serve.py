@@ -1,7 +1,7 @@
-"""The command `adapter-distill serve`."""
+"""The commands `adapter-distill serve` and `package`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import SecretStr
@@ -80,3 +80,22 @@ def _read_bundle(option: str) -> tuple[str, Path]:
     if not sign or not folder:
         raise InputError(f"--bundle expects NAME=FOLDER, found {option!r}.")
     return name, Path(folder)
+
+
+def package(
+    bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
+    platform: Annotated[
+        Literal["triton", "kserve", "hub"], typer.Option("--for", help="Whose layout to write.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    name: Annotated[str, typer.Option(help="Name of the model there.")] = "student",
+    storage_uri: Annotated[
+        str | None,
+        typer.Option(help="Where the cluster will find the folder, for kserve: s3://, pvc://, ..."),
+    ] = None,
+) -> None:
+    """Write a bundle in the layout of Triton, KServe or a model hub."""
+    from pipeline.package import package as write_package
+
+    write_package(bundle, out, platform, name=name, storage_uri=storage_uri)
+    typer.echo(f"{platform}: {out}")
