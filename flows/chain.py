@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.artifacts import show_report
+from flows.release import release_student
 from flows.stages import (
     absorb_stage,
     benchmark_stage,
@@ -80,5 +81,7 @@ def adapter_to_student(config: RunConfig) -> Path:
     )
     folder = publish(config, finished, decision)
     show_report(folder)
+    if config.release.register_run:
+        release_student(config, folder)
     get_run_logger().info("%s: %s", "passed" if decision.passed else "refused", folder)
     return folder
