@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.bundle import open_bundle
-from pipeline.pairing import Comparison, compare_versions
 from pipeline.errors import InputError
 from pipeline.gate import Check
+from pipeline.pairing import Comparison, compare_versions
 from pipeline.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, ReportView, Version
 from pipeline.task import SINGLE_LABEL
 

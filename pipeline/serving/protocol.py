@@ -114,6 +114,9 @@ def _read_tensors(
 ) -> dict[str, np.ndarray]:
     """Return the graph's inputs, (N, T) int64, each checked."""
     wanted = [each.name for each in served.classifier.session.get_inputs()]
+    # KServe checks the types of a JSON body, but not those of the JSON before binary tensors.
+    if not all(isinstance(text, str) for each in inputs for text in (each.name, each.datatype)):
+        raise RequestError("Names and datatypes are strings.")
     given = {each.name: each for each in inputs}
     if sorted(given) != sorted(wanted) or len(inputs) != len(wanted):
         raise RequestError(f"Expected the inputs {', '.join(wanted)}.")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.pairing import compare_versions, paired_change, read_logits
 from pipeline.errors import InputError
+from pipeline.pairing import compare_versions, paired_change, read_logits
 from pipeline.register import register
 from pipeline.task import SINGLE_LABEL
 

@@ -136,6 +136,16 @@ def test_tensors_that_do_not_fit_are_refused(serving, content):
     assert list(answer.json()) == ["error"]
 
 
+@pytest.mark.parametrize("field", ["name", "datatype"])
+def test_types_are_checked_in_the_json_before_binary_tensors_too(serving, field):
+    body = json.dumps(tensors(**{field: []})).encode()
+    headers = {"inference-header-content-length": str(len(body))}
+
+    (answer,) = ask(serving, ("POST", INFER, {"content": body, "headers": headers}))
+
+    assert answer.status_code == 400
+
+
 def test_one_bad_request_does_not_fail_those_beside_it(serving):
     async def run():
         async with serving() as (client, _, __):
