@@ -1,4 +1,4 @@
-"""The command line: `run`, `absorb`, `benchmark`, `predict`, `config`, adapters in and out, `models`, `serve`, `package`.
+"""The command line: from a run to its release; the commands that need little stand here.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """

@@ -180,7 +180,13 @@ def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
             f"{bundle / GOLDEN} has logits of shape {expected.shape}, expected {shape}: one row a "
             "text, one column a label. Export the student again."
         )
-    found = np.concatenate([classifier.logits([(text,)]) for text in golden.texts])
+    try:
+        found = np.concatenate([classifier.logits([(text,)]) for text in golden.texts])
+    # tokenizers and onnxruntime raise bare exceptions of their own.
+    except Exception as error:
+        raise InputError(
+            f"{bundle} cannot answer its golden inputs: {error} Get it anew, or export it again."
+        ) from error
     difference = float(np.abs(found - expected).max())
     accepted = golden.tolerance * max(1.0, float(np.abs(expected).max()))
     if not difference <= accepted:
@@ -214,6 +220,7 @@ def _make_golden(classifier: Classifier, model: str) -> Golden:
         classifier.tokenizer.decode([chance.randrange(size) for _ in range(length)])
         for length in _GOLDEN_LENGTHS
     )
+    texts = (*texts, "\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither
     logits = [classifier.logits([(text,)])[0] for text in texts]
     return Golden(
         model=model,
