@@ -43,7 +43,6 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--moves", type=int, default=20, help="of the champion under load")
-    parser.add_argument("--model", default="onnx/model.onnx", help="the ONNX file to serve")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
@@ -64,12 +63,12 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         content = card.read_text() + "\n" * number  # so that the two bundles differ
         card.unlink()
         card.write_text(content)
-        seal_bundle(run / "student", model=options.model)
+        seal_bundle(run / "student")
         register(open_registry(None, runs), run)
     registry = open_registry(None, runs)
     promote(registry, name, "1")
 
-    found: dict[str, object] = {"machine": _machine(), "model": options.model}
+    found: dict[str, object] = {"machine": _machine()}
     bundle = folder / "run-1" / "student"
     found["in_process"] = _in_process(bundle)
     print(found, file=sys.stderr)

@@ -85,7 +85,7 @@ def _write_triton(bundle: Path, manifest: Manifest, folder: Path, name: str) -> 
     version = folder / name / "1"
     version.mkdir(parents=True)
     shutil.copyfile(bundle / manifest.model, version / "model.onnx")
-    classifier = load_bundle(bundle, model=manifest.model, threads=1)
+    classifier = load_bundle(bundle, threads=1)
     config = _triton_config(name, classifier)
     (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
     labels = "".join(f"{label}\n" for label in classifier.labels)
