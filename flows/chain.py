@@ -11,6 +11,7 @@ from flows.approval import Release, ask, check_can_ask
 from flows.artifacts import explain_failure, gate_table, show_report
 from flows.building import building
 from flows.publishing import publish_once
+from flows.release import register_run, release_run
 from flows.stages import (
     absorb_stage,
     benchmark_stage,
@@ -26,7 +27,6 @@ from flows.stages import (
     soft_targets_stage,
 )
 from pipeline.artifacts import Stage, Store
-from pipeline.champion import name_champion
 from pipeline.config import AdapterSource, RunConfig
 from pipeline.errors import InputError
 from pipeline.gate import decide
@@ -85,10 +85,11 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     folder = publish_once(config, finished, decision)
     show_report(folder)
     get_run_logger().info("%s: %s", "passed" if decision.passed else "refused", folder)
+    if config.release.register_run:
+        register_run(config, folder)
     title = f"Release {folder.name}?"
     if decision.passed and ask(release, title=title, report=gate_table(decision.checks)):
-        name_champion(config.runs_dir, folder)
-        get_run_logger().info("champion: %s", folder.name)
+        release_run(config, folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The command line: `run`, `absorb`, `benchmark`, `predict`, `config`, and adapters in and out.
+"""The command line: from a run to its release; the commands that need little stand here.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
@@ -19,6 +19,8 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from flows.benchmark_command import benchmark
+from flows.cli_models import models
+from flows.cli_serve import package, serve
 from flows.up import up
 from pipeline.build_process import BuildKilledError
 from pipeline.errors import InputError
@@ -33,6 +35,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn an adapter-tuned transformer into an adapter-free ONNX student, and prove it.",
 )
+app.add_typer(models, name="models")
+app.command("serve")(serve)
+app.command("package")(package)
 
 app.command()(up)
 app.command()(benchmark)

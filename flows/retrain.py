@@ -12,6 +12,7 @@ from flows.approval import Release, ask, check_can_ask
 from flows.artifacts import explain_failure
 from flows.building import building
 from flows.chain import STAGES, adapter_to_student
+from flows.release import release_run
 from flows.retraining_report import show_decision, show_nothing_to_do
 from flows.stages import data_stage
 from pipeline.challenge import (
@@ -24,10 +25,11 @@ from pipeline.challenge import (
     remember_challenge,
     warm_start,
 )
-from pipeline.champion import find_champion, name_champion
+from pipeline.champion import find_champion
 from pipeline.config import RunConfig
 from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.inference import load_bundle
+from pipeline.registry import open_registry
 from pipeline.report import Report
 from pipeline.tables import read_split
 
@@ -57,7 +59,8 @@ def retrain(
             the champion at once; ask_me: the run waits for your answer, and goes on after it.
     """
     check_can_ask(release)
-    champion = find_champion(config.runs_dir)
+    registry = open_registry(config.release.registry, config.runs_dir)
+    champion = find_champion(registry, config.name, config.runs_dir)
     with building(config.runs_dir / STAGES) as store:
         data = data_stage(store, config)
     if nothing_changed(config, data.facts.digest, champion):
@@ -72,9 +75,12 @@ def retrain(
         comparison, passed=report.verdict == "passed", is_first=champion is None, rule=rule
     )
     decision = show_decision(report, champion, comparison, choice, drift, teacher.start)
-    released = choice.replaces and ask(release, title=f"Release {folder.name}?", report=decision)
+    released = (
+        choice.replaces
+        and ask(release, title=f"Release {folder.name}?", report=decision)
+        and release_run(config, folder)
+    )
     if released:
-        name_champion(config.runs_dir, folder)
         champion = folder
     remember_challenge(config, data.facts.digest, champion)
     outcome = "replaces the champion" if released else "does not replace the champion"

@@ -465,6 +465,19 @@ class GateConfig(Section):
     a warning, since noise is no evidence against a student. ``any``: the verdict is only shown."""
 
 
+class ReleaseConfig(Section):
+    """What becomes of a finished run."""
+
+    register_run: bool = True
+    """Whether the run and its student go into the registry."""
+
+    registry: str | None = None
+    """URI of an MLflow server or database; ``mlflow.db`` in ``runs_dir`` by default."""
+
+    max_champion_drop: float = Field(default=0.0, ge=0, le=1)
+    """Not promoted when its accuracy is surely lower than the champion's by more than this."""
+
+
 class RunConfig(Section):
     """A whole run: from texts to a gated ONNX student."""
 
@@ -512,3 +525,6 @@ class RunConfig(Section):
 
     gate: GateConfig = GateConfig()
     """Acceptance."""
+
+    release: ReleaseConfig = ReleaseConfig()
+    """Registry and promotion."""

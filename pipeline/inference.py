@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
@@ -16,10 +17,14 @@ from tokenizers import Encoding, Tokenizer
 from tqdm.auto import tqdm
 
 from pipeline.errors import InputError
-from pipeline.tables import Text
+
+if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
+    from pipeline.tables import Text
 
 MODEL = "onnx/model.onnx"
 RUNTIME = "onnx/runtime.json"
+PARTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+"""What a classifier is loaded from, beside its ONNX file."""
 
 
 class Runtime(BaseModel):
@@ -64,26 +69,45 @@ class Classifier:
     pad_id: int
 
     def logits(
-        self, texts: Sequence[Text], *, batch_size: int = 32, title: str | None = None
+        self,
+        texts: "Sequence[Text]",
+        *,
+        batch_size: int = 32,
+        batch_tokens: int | None = None,
+        title: str | None = None,
     ) -> np.ndarray:
-        """Return the logits, (N, C) float32, in the texts' order. A title asks for a bar."""
+        """Return the logits, (N, C) float32, in the texts' order. A title asks for a bar.
+
+        Args:
+            texts: Each one text, or two.
+            batch_size: Most texts per call.
+            batch_tokens: Most padded tokens per call, where a call has more than one text.
+            title: Of the progress bar.
+        """
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         with tqdm(
             total=len(texts), desc=title, unit="text", leave=False, disable=None if title else True
         ) as bar:
-            for rows, inputs in self.batches(texts, batch_size=batch_size):
-                result[rows] = self.session.run(["logits"], inputs)[0]
+            for rows, inputs in self.batches(
+                texts, batch_size=batch_size, batch_tokens=batch_tokens
+            ):
+                result[rows] = self.run(inputs)
                 bar.update(len(rows))
         return result
 
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the logits, (B, C), of int64 tensors (B, T) by the names of the graph's inputs."""
+        logits: np.ndarray = self.session.run(["logits"], inputs)[0]
+        return logits
+
     def batches(
-        self, texts: Sequence[Text], *, batch_size: int
+        self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Yield (row numbers, the session's inputs (B, T)), the shortest texts first."""
         encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
-        order = np.argsort([sum(e.attention_mask) for e in encodings], kind="stable")
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        lengths = np.array([len(encoding.ids) for encoding in encodings])
+        order = np.argsort(lengths, kind="stable")
+        for rows in _cut(order, lengths, batch_size, batch_tokens):
             yield rows, self._inputs([encodings[row] for row in rows])
 
     def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
@@ -102,6 +126,22 @@ class Classifier:
         return inputs
 
 
+def _cut(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, batch_tokens: int | None
+) -> Iterator[np.ndarray]:
+    """Cut rows that are sorted by length into batches within both limits."""
+    start = 0
+    while start < len(order):
+        end = min(start + batch_size, len(order))
+        # Rows get longer to the end: the last one is the width of the batch.
+        while batch_tokens and end > start + 1:
+            if (end - start) * lengths[order[end - 1]] <= batch_tokens:
+                break
+            end -= 1
+        yield order[start:end]
+        start = end
+
+
 def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = None) -> Classifier:
     """Return the classifier in a folder written by the export stage.
 
@@ -113,8 +153,7 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
     Raises:
         InputError: when the folder is not a bundle, or its parts cannot be read.
     """
-    parts = ("config.json", "tokenizer.json", "tokenizer_config.json", MODEL)
-    missing = [name for name in parts if not (bundle / name).is_file()]
+    missing = [name for name in (*PARTS, MODEL) if not (bundle / name).is_file()]
     if missing:
         raise InputError(
             f"{bundle} is not an exported classifier: it has no {', '.join(missing)}. Give the "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.artifacts import Artifact, Stage, sha256_file, write_atomic
+from pipeline.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.gate import Decision
 from pipeline.inference import read_runtime
@@ -95,8 +96,11 @@ def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
         shutil.copytree(finished.shipped.folder / "student", bundle, copy_function=_link_or_copy)
         report = build_report(config, finished, decision, run_id=run_id)
         write_atomic(bundle / "README.md", render_card(report))
-        card = _describe(bundle / "README.md", partial)
-        report = report.model_copy(update={"artifacts": (*report.artifacts, card)})
+        seal_bundle(bundle)
+        written = [
+            _describe(bundle / name, partial) for name in ("README.md", GOLDEN, SBOM, MANIFEST)
+        ]
+        report = report.model_copy(update={"artifacts": (*report.artifacts, *written)})
         write_atomic(partial / "config.json", config.model_dump_json(indent=2))
         write_atomic(partial / "report.html", render_page(report))
         write_atomic(partial / "report.json", report.model_dump_json(indent=2))

@@ -1,0 +1,187 @@
+"""The commands of `adapter-distill models`: versions, promotion and roll back."""
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+models = typer.Typer(
+    no_args_is_help=True, help="Registered students: list, compare, promote, roll back, pull."
+)
+
+Name = Annotated[str, typer.Argument(help="The student's name, as in its config.")]
+Which = Annotated[str, typer.Argument(help="Version number or alias: champion, challenger.")]
+Uri = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        envvar="MLFLOW_TRACKING_URI",
+        help="URI of an MLflow server or database; mlflow.db in the runs folder by default.",
+    ),
+]
+Runs = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@models.command("register")
+def register_run(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, such as runs/latest.")],
+    uri: Uri = None,
+    runs_dir: Runs = Path("runs"),
+) -> None:
+    """Register a finished run's student as a new version; one that passed becomes challenger."""
+    from pipeline.register import register
+    from pipeline.registry import describe, open_registry
+
+    typer.echo(describe(register(open_registry(uri, runs_dir), run)))
+
+
+@models.command("list")
+def list_versions(
+    name: Annotated[str | None, typer.Argument(help="Only this student.")] = None,
+    as_json: AsJson = False,
+    uri: Uri = None,
+    runs_dir: Runs = Path("runs"),
+) -> None:
+    """List every version with its verdict, quality and aliases."""
+    from pipeline.registry import describe, open_registry
+
+    registry = open_registry(uri, runs_dir)
+    versions = [
+        v for each in ([name] if name else registry.names()) for v in registry.versions(each)
+    ]
+    if as_json:
+        for version in versions:
+            typer.echo(describe(version))
+        return
+    if not versions:
+        typer.echo(f"No student is registered in {registry.uri}.")
+        return
+    table = Table()
+    for column in ("name", "version", "aliases", "verdict", "accuracy", "agreement", "registered"):
+        table.add_column(column)
+    for version in versions:
+        created = datetime.fromtimestamp(version.created_ms / 1000, UTC)
+        table.add_row(
+            version.name,
+            str(version.number),
+            ", ".join(version.aliases),
+            version.tags.get("verdict", ""),
+            version.tags.get("accuracy", ""),
+            version.tags.get("agreement", ""),
+            f"{created:%Y-%m-%d %H:%M} UTC",
+        )
+    Console().print(table)
+
+
+@models.command("show")
+def show(
+    name: Name, which: Which = "champion", uri: Uri = None, runs_dir: Runs = Path("runs")
+) -> None:
+    """Print everything that is known of a version, as JSON."""
+    from pipeline.registry import describe, open_registry
+
+    registry = open_registry(uri, runs_dir)
+    version = registry.find(name, which)
+    facts = json.loads(describe(version))
+    facts["checks"] = [dataclasses.asdict(check) for check in registry.report(version).checks]
+    facts["source"] = version.source
+    typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+@models.command("compare")
+def compare(
+    name: Name,
+    baseline: Annotated[str, typer.Argument(help="Number or alias of the one to compare with.")],
+    candidate: Annotated[str, typer.Argument(help="Number or alias of the other.")],
+    as_json: AsJson = False,
+    uri: Uri = None,
+    runs_dir: Runs = Path("runs"),
+) -> None:
+    """Compare two versions on the same test texts, with paired intervals."""
+    from pipeline.pairing import compare_versions
+    from pipeline.registry import open_registry
+
+    registry = open_registry(uri, runs_dir)
+    old, new = registry.find(name, baseline), registry.find(name, candidate)
+    found = compare_versions(registry, old, new)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found)))
+        return
+    table = Table(title=f"{name}: version {new.number} against version {old.number}")
+    for column in ("", f"version {old.number}", f"version {new.number}", "change (paired)"):
+        table.add_column(column, justify="right")
+    names = registry.report(new).student.metrics
+    for metric in names:
+        change = ""
+        if found.change is not None and metric in found.change.values:
+            low, high = found.change.intervals[metric]
+            change = f"{found.change.values[metric]:+.4f} [{low:+.4f}, {high:+.4f}]"
+        table.add_row(metric, old.tags.get(metric, ""), new.tags.get(metric, ""), change)
+    Console(width=120).print(table, markup=False)
+    if found.change is None:
+        typer.echo("They were measured on different test texts: nothing can be paired.")
+
+
+@models.command("promote")
+def promote(
+    name: Name,
+    which: Which = "challenger",
+    expect_champion: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only when this version is the champion now; 0: when none is."),
+    ] = None,
+    max_champion_drop: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Accepted loss of accuracy against the champion; 0.01: one point."
+        ),
+    ] = 0.0,
+    uri: Uri = None,
+    runs_dir: Runs = Path("runs"),
+) -> None:
+    """Make a version the champion: gate, digests and golden predictions are checked first."""
+    from pipeline.promotion import promote as promote_version
+    from pipeline.registry import open_registry
+
+    promotion = promote_version(
+        open_registry(uri, runs_dir),
+        name,
+        which,
+        expected_champion=expect_champion,
+        max_champion_drop=max_champion_drop,
+    )
+    typer.echo(f"champion of {name}: version {promotion.champion} (was {promotion.previous})")
+
+
+@models.command("rollback")
+def rollback(name: Name, uri: Uri = None, runs_dir: Runs = Path("runs")) -> None:
+    """Return to the previous champion; servers follow within their poll interval."""
+    from pipeline.promotion import roll_back
+    from pipeline.registry import open_registry
+
+    promotion = roll_back(open_registry(uri, runs_dir), name)
+    typer.echo(f"champion of {name}: version {promotion.champion} (was {promotion.previous})")
+
+
+@models.command("pull")
+def pull(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
+    which: Which = "champion",
+    uri: Uri = None,
+    runs_dir: Runs = Path("runs"),
+) -> None:
+    """Copy a version's bundle, every digest checked."""
+    from pipeline.bundle import copy_bundle
+    from pipeline.registry import open_registry
+
+    registry = open_registry(uri, runs_dir)
+    version = registry.find(name, which)
+    copy_bundle(registry.fetch(version), out, sha256=version.bundle_sha256)
+    typer.echo(f"{name} version {version.number}: {out}")

@@ -1,0 +1,115 @@
+"""Registration, promotion and roll back as Prefect flows: the forms of the UI, and the chain's end.
+
+Of one student only one promotion runs at a time on one machine; where several machines promote on
+one MLflow server, give these flows' deployment a concurrency limit of one.
+"""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from pipeline.config import RunConfig, Section
+from pipeline.errors import InputError
+from pipeline.promotion import promote, roll_back
+from pipeline.register import register
+from pipeline.registry import CHALLENGER, Version, open_registry
+
+
+class PromotionForm(Section):
+    """Which student to promote."""
+
+    name: str
+    """The student's name, as in its config."""
+
+    version: str = CHALLENGER
+    """Number or alias of the version."""
+
+    max_champion_drop: float = Field(default=0.0, ge=0, le=1)
+    """Accepted loss of accuracy against the champion (0.01 is one point)."""
+
+    registry: str | None = None
+    """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""
+
+    runs_dir: Path = Path("runs")
+    """Folder of the runs."""
+
+
+class RollbackForm(Section):
+    """Which student to roll back."""
+
+    name: str
+    """The student's name, as in its config."""
+
+    registry: str | None = None
+    """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""
+
+    runs_dir: Path = Path("runs")
+    """Folder of the runs."""
+
+
+@flow(name="promote-student", flow_run_name="{form.name}", validate_parameters=True)
+def promote_student(form: PromotionForm) -> int:
+    """Make a version the champion after every check; return its number.
+
+    Args:
+        form: Which student, and where.
+    """
+    registry = open_registry(form.registry, form.runs_dir)
+    promotion = promote(registry, form.name, form.version, max_champion_drop=form.max_champion_drop)
+    get_run_logger().info("champion of %s: version %d", form.name, promotion.champion)
+    return promotion.champion
+
+
+@flow(name="roll-back-student", flow_run_name="{form.name}", validate_parameters=True)
+def roll_back_student(form: RollbackForm) -> int:
+    """Return to the previous champion; return its number.
+
+    Args:
+        form: Which student, and where.
+    """
+    promotion = roll_back(open_registry(form.registry, form.runs_dir), form.name)
+    get_run_logger().info("champion of %s: version %d", form.name, promotion.champion)
+    return promotion.champion
+
+
+@task(name="register", cache_policy=NO_CACHE, persist_result=False)
+def register_run(config: RunConfig, run: Path) -> Version | None:
+    """Register a finished run; its student is the challenger if it passed.
+
+    What goes wrong here doesn't undo the run: it is logged, with the command that tries again.
+    """
+    logger = get_run_logger()
+    try:
+        registry = open_registry(config.release.registry, config.runs_dir)
+        version = register(registry, run)
+    except InputError as error:
+        logger.error("Not registered: %s Again: adapter-distill models register %s", error, run)
+        return None
+    logger.info("%s version %d: %s", version.name, version.number, version.tags["verdict"])
+    return version
+
+
+@task(name="release", cache_policy=NO_CACHE, persist_result=False)
+def release_run(config: RunConfig, run: Path) -> bool:
+    """Make a finished run's student the champion, after every check; return whether it is.
+
+    A promotion that is refused leaves the champion in place, and says why in the log.
+    """
+    logger = get_run_logger()
+    try:
+        registry = open_registry(config.release.registry, config.runs_dir)
+        version = register(registry, run)
+        promote(
+            registry,
+            version.name,
+            str(version.number),
+            max_champion_drop=config.release.max_champion_drop,
+        )
+    except InputError as error:
+        logger.warning("Not promoted: %s", error)
+        return False
+    logger.info("champion of %s: version %d", version.name, version.number)
+    return True

@@ -1,0 +1,1 @@
+"""The server: champions behind the Open Inference Protocol, without torch."""

@@ -1,0 +1,29 @@
+"""What a request can meet; each has its HTTP status and gRPC code in the protocol's rooms."""
+
+
+class RequestError(Exception):
+    """The answer is an error whose text the client may read."""
+
+    status = 400
+    retry_after_s: int | None = None
+
+
+class OverloadedError(RequestError):
+    """The queue is full."""
+
+    status = 503
+    retry_after_s = 1
+
+
+class DeadlineError(RequestError):
+    """The request waited too long."""
+
+    status = 504
+    retry_after_s = 1
+
+
+class NotReadyError(RequestError):
+    """The student has no champion yet."""
+
+    status = 503
+    retry_after_s = 5

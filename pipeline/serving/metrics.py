@@ -1,0 +1,49 @@
+"""What a server counts, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Metrics:
+    """The counters of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Histogram(
+            "distill_request_seconds",
+            "Time from a request's last byte to its answer's first, by route and status.",
+            ("route", "status"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.calls = Histogram(
+            "distill_model_call_seconds",
+            "Time of one call of the model, tokens included.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_texts = Histogram(
+            "distill_batch_texts",
+            "Texts that one call of the model answered.",
+            ("model",),
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.queue_texts = Gauge(
+            "distill_queue_texts", "Texts that wait.", ("model",), registry=registry
+        )
+        self.version = Gauge(
+            "distill_model_version",
+            "Number of the version that is served; 0 for a fixed bundle.",
+            ("model", "bundle_sha256"),
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "distill_reloads",
+            "Moves to a new champion: swapped, or failed and the old one kept.",
+            ("model", "result"),
+            registry=registry,
+        )

@@ -1,0 +1,71 @@
+"""What a server is asked to do: where it listens, what it serves, how much it takes."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class ServeSettings(BaseModel):
+    """A server's settings: frozen, nothing unknown in them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    champions: tuple[str, ...] = ()
+    """Registered students; each is served by its name, and follows its champion."""
+
+    bundles: dict[str, Path] = Field(default_factory=dict)
+    """Sealed bundles by the name they are served under; these never change."""
+
+    registry: str | None = None
+    """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""
+
+    runs_dir: Path = Path("runs")
+    """Folder of the runs."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` inside a container."""
+
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of REST; 0 takes a free one."""
+
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of gRPC; off by default."""
+
+    fd: int | None = Field(default=None, ge=0)
+    """File descriptor of an inherited listening socket, instead of host and port."""
+
+    token: SecretStr | None = None
+    """What clients send as ``Authorization: Bearer ...``; health routes need none."""
+
+    poll_s: float = Field(default=5.0, gt=0)
+    """Seconds between two looks at the champion alias."""
+
+    threads: int = Field(default=0, ge=0)
+    """onnxruntime threads per model; 0: as many as this process may use."""
+
+    batching: bool = True
+    """Whether requests that wait are answered by one call of the model."""
+
+    max_batch_texts: int = Field(default=32, ge=1)
+    """At most so many texts per call."""
+
+    max_batch_tokens: int = Field(default=4096, ge=1)
+    """At most so many padded tokens per call: bounds the memory."""
+
+    max_queue_texts: int = Field(default=256, ge=1)
+    """Texts that may wait, per model; more are refused with 503."""
+
+    deadline_ms: float = Field(default=2000.0, gt=0)
+    """A request that waits longer than this is answered with 504."""
+
+    max_body_bytes: int = Field(default=1_048_576, ge=1)
+    """Largest request body."""
+
+    max_texts: int = Field(default=64, ge=1)
+    """Texts, or rows of a tensor, per request."""
+
+    max_characters: int = Field(default=20_000, ge=1)
+    """Characters of one text; tokens beyond the student's own limit are cut off."""
+
+    drain_s: float = Field(default=5.0, ge=0)
+    """After SIGTERM: seconds in which clients and load balancers move elsewhere."""
