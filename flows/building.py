@@ -54,14 +54,14 @@ def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], fol
 
 
 def _held_slots(stage: str) -> AbstractContextManager[None]:
-    """Return what waits for this stage's slots: all of them for a benchmark, one for the others."""
+    """Return what waits for this stage's slots: all of them to measure, one for the others."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or (run.deployment_id is None and run.parent_task_run_id is None):
         return nullcontext()  # started by hand: nobody has created limits
     return concurrency(
         LIMIT,
-        occupy=slots() if stage == "benchmark" else 1,
+        occupy=slots() if stage in ("benchmark", "compare") else 1,
         lease_duration=_LEASE_SECONDS,
         strict=True,
         # A lost lease must not kill hours of training.

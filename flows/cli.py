@@ -3,14 +3,11 @@
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
 
-import contextlib
 import errno
 import json
-import logging
 import os
 import shutil
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +18,8 @@ from safetensors import SafetensorError
 from flows.benchmark_command import benchmark
 from flows.cli_models import models
 from flows.cli_serve import package, serve
+from flows.compare_command import compare
+from flows.terminal import prepare_environment, prepare_terminal, start_server
 from flows.up import up
 from pipeline.build_process import BuildKilledError
 from pipeline.errors import InputError
@@ -40,6 +39,7 @@ app.command("serve")(serve)
 app.command("package")(package)
 
 app.command()(up)
+app.command()(compare)
 app.command()(benchmark)
 
 
@@ -78,9 +78,9 @@ def run(
 
     settings = load_config(config, overrides or [])
     _check_writable(settings.runs_dir)
-    _prepare_environment(verbose=verbose)
-    starting = _start_server()
-    _prepare_terminal(verbose=verbose)
+    prepare_environment(verbose=verbose)
+    starting = start_server()
+    prepare_terminal(verbose=verbose)
     from flows.chain import adapter_to_student
     from flows.summary import print_summary
     from pipeline.report import Report
@@ -154,8 +154,8 @@ def absorb(
 ) -> None:
     """Move a teacher's adapters into its backbone's weights: no labels, no training."""
     wanted = _read_texts([], texts)
-    _prepare_environment(verbose=verbose)
-    _prepare_terminal(verbose=verbose)
+    prepare_environment(verbose=verbose)
+    prepare_terminal(verbose=verbose)
     from flows.summary import print_absorption
     from pipeline.absorb_alone import absorb_alone
     from pipeline.config import AbsorbConfig
@@ -198,8 +198,8 @@ def import_adapter(
     verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
 ) -> None:
     """Make a teacher of AdapterHub checkpoints: adapters, head and AdapterFusion."""
-    _prepare_environment(verbose=verbose)
-    _prepare_terminal(verbose=verbose)
+    prepare_environment(verbose=verbose)
+    prepare_terminal(verbose=verbose)
     from pipeline.checkpoints import find_adapter_folder
     from pipeline.import_adapter import import_adapter as import_them
 
@@ -230,8 +230,8 @@ def export_adapter(
     verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
 ) -> None:
     """Write a teacher's adapters and head as the adapters library reads them (AdapterHub)."""
-    _prepare_environment(verbose=verbose)
-    _prepare_terminal(verbose=verbose)
+    prepare_environment(verbose=verbose)
+    prepare_terminal(verbose=verbose)
     from pipeline.export_adapter import export_adapter as export_it
 
     composition = export_it(teacher, out, backbone=backbone)
@@ -319,56 +319,6 @@ def _check_writable(folder: Path) -> None:
             f"Cannot write to runs_dir {folder}: {error.strerror}. Give a folder that can be "
             "written to, with --set runs_dir=PATH."
         ) from error
-
-
-def _prepare_environment(*, verbose: bool) -> None:
-    """Set what Prefect and transformers read when they are imported."""
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def _start_server() -> threading.Thread:
-    """Start Prefect's temporary server, where no API URL is set, beside the slow imports."""
-    from prefect.client.orchestration import get_client
-
-    def start() -> None:
-        # The flow tries again, and tells what is wrong.
-        with contextlib.suppress(Exception), get_client(sync_client=True):
-            pass
-
-    thread = threading.Thread(target=start, daemon=True)
-    thread.start()
-    return thread
-
-
-def _prepare_terminal(*, verbose: bool) -> None:
-    """Let the stages speak on the terminal, and the libraries only when asked."""
-    from rich.logging import RichHandler
-
-    handler = RichHandler(
-        console=Console(stderr=True), show_path=False, show_level=verbose, rich_tracebacks=False
-    )
-    handler.addFilter(lambda record: not hasattr(record, "progress"))  # the bar shows it
-    handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
-    logger = logging.getLogger("pipeline")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
-    if not verbose:
-        import datasets
-        from transformers.utils import logging as transformers_logging
-
-        datasets.disable_progress_bars()
-        transformers_logging.disable_progress_bar()
-        # What goes wrong in a task is told once, by `main`.
-        for name in ("prefect.flow_runs", "prefect.task_runs"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

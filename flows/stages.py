@@ -103,7 +103,7 @@ def head_only_stage(
         max_length=config.data.max_length,
         seed=config.seed,
     )
-    settings = {"training": config.head_only, **_common(config, backbone)}
+    settings = {"training": config.head_only, **common_settings(config, backbone)}
     return store.ensure("head-only", build, TeacherFacts, settings=settings, inputs=[data])
 
 
@@ -136,7 +136,7 @@ def finetune_stage(
     settings = {
         "training": config.finetune,
         "adapter": adapter,
-        **_common(config, backbone),
+        **common_settings(config, backbone),
     }
     if start is not None:
         read_teacher(start)  # a wrong folder is told before anything is trained
@@ -173,7 +173,7 @@ def import_stage(
     settings = {
         "adapter": source,
         "files": adapters_digest(source),
-        **_common(config, backbone),
+        **common_settings(config, backbone),
     }
     return store.ensure("import", build, TeacherFacts, settings=settings, inputs=[data])
 
@@ -202,7 +202,7 @@ def absorb_stage(
     settings = {
         "absorb": config.absorb,
         "layers": config.student.layers,
-        **_common(config, backbone),
+        **common_settings(config, backbone),
     }
     return store.ensure("absorb", build, AbsorbFacts, settings=settings, inputs=[data, teacher])
 
@@ -225,7 +225,7 @@ def soft_targets_stage(
         texts=config.distill.texts,
         max_length=config.data.max_length,
     )
-    settings = {"texts": config.distill.texts, **_common(config, backbone)}
+    settings = {"texts": config.distill.texts, **common_settings(config, backbone)}
     return store.ensure(
         "soft-targets", build, SoftTargetFacts, settings=settings, inputs=[data, teacher]
     )
@@ -259,7 +259,7 @@ def distill_stage(
     settings = {
         "distill": config.distill,
         "layers": config.student.layers,
-        **_common(config, pretrained),
+        **common_settings(config, pretrained),
     }
     inputs = [data, teacher, targets, *([absorbed] if absorbed else [])]
     return store.ensure("distill", build, StudentFacts, settings=settings, inputs=inputs)
@@ -287,7 +287,7 @@ def export_stage(
         objective=OBJECTIVE,
         max_length=config.data.max_length,
     )
-    settings = {"export": config.export, **_common(config, backbone)}
+    settings = {"export": config.export, **common_settings(config, backbone)}
     inputs = [data, head_only, teacher, student]
     return store.ensure("export", build, ExportFacts, settings=settings, inputs=inputs)
 
@@ -357,7 +357,7 @@ def benchmark_stage(
     return store.ensure("benchmark", build, BenchmarkFacts, settings=settings, inputs=inputs)
 
 
-def _common(config: RunConfig, checkpoint: Checkpoint) -> dict[str, object]:
+def common_settings(config: RunConfig, checkpoint: Checkpoint) -> dict[str, object]:
     """Return what every stage with a model depends on."""
     return {
         "model": checkpoint.digest,

@@ -38,7 +38,7 @@ def render_plots(report: Report) -> dict[str, str]:
         drawings["ladder"] = plot_ladder
     if report.student.absorbed is not None and report.student.absorbed.sites:
         drawings["absorption"] = plots.plot_absorption
-    return {name: _data_uri(draw(report)) for name, draw in drawings.items()}
+    return {name: data_uri(draw(report)) for name, draw in drawings.items()}
 
 
 def render_card(report: Report) -> str:
@@ -92,7 +92,8 @@ def _worst_parity(report: Report) -> list[Parity]:
     return list(worst.values())
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """Return a picture as a URI that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 

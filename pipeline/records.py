@@ -5,7 +5,7 @@ Beside its facts a stage has files; `pipeline.artifacts.Stage` holds both.
 
 from dataclasses import dataclass
 
-from pipeline.benchmark_records import FileCost, Graph, Rung, Verdict, cell_name
+from pipeline.benchmark_records import Estimate, FileCost, Graph, Rung, Verdict, cell_name
 from pipeline.config import AdapterConfig, AdapterSource
 from pipeline.machine import Conditions
 
@@ -279,3 +279,44 @@ class BenchmarkFacts:
     """Processor, cores, kernel and versions."""
     conditions: Conditions
     """How busy the machine was."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineFacts:
+    """A classifier that was trained without adapters."""
+
+    method: str
+    """``full`` or ``lora``."""
+    total_parameters: int
+    """Of the stock model, LoRA merged."""
+    trainable_parameters: int
+    outcome: TrainingOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedModel:
+    """One way to adapt a backbone, or a student of one, on the test split."""
+
+    name: str
+    teacher: str | None
+    """What it stands for, where it is a student or a merged model."""
+    trainable_parameters: int
+    """0 where nothing was trained by gradients but what it stands for."""
+    total_parameters: int
+    quality: Measured
+    fidelity: Measured | None
+    """Closeness to what it stands for."""
+    is_plain_graph: bool
+    """Whether its ONNX graph is the plain backbone's, weights aside."""
+    latency: Estimate | None
+    """CPU time of a call, as a multiple of the plain backbone's; None where nothing was timed,
+    because the graph is the plain one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonFacts:
+    """All of them; the first is the plain backbone with its head."""
+
+    models: tuple[ComparedModel, ...]
+    confidence: float
+    machine: dict[str, str]

@@ -1,0 +1,221 @@
+"""Ways to adapt one backbone, compared on the same data and budget, as one Prefect flow."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from transformers import PreTrainedModel
+
+from flows.building import building
+from flows.chain import STAGES
+from flows.stages import (
+    absorb_stage,
+    common_settings,
+    data_stage,
+    distill_stage,
+    find_model,
+    finetune_stage,
+    head_only_stage,
+    soft_targets_stage,
+)
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.artifacts import Stage, Store
+from pipeline.checkpoints import Checkpoint, load_classifier, load_teacher
+from pipeline.compare_methods import Candidate, compare_methods
+from pipeline.config import AdapterConfig, RunConfig
+from pipeline.finetune_baseline import finetune_baseline, load_unmerged_lora
+from pipeline.machine import describe_machine
+from pipeline.methods_page import publish_comparison, table_rows
+from pipeline.page import data_uri
+from pipeline.records import BaselineFacts, ComparisonFacts, DataFacts, TeacherFacts
+from pipeline.task import SINGLE_LABEL as TASK
+
+ADAPTERS = ("houlsby", "pfeiffer", "parallel")
+
+
+@flow(name="compare-methods", flow_run_name="compare-{config.name}", validate_parameters=True)
+def compare(config: RunConfig) -> Path:
+    """Train adapters, LoRA and the whole model; measure them, and the students of the adapters.
+
+    Args:
+        config: What to run; `compare` says which methods.
+    """
+    with building(config.runs_dir / STAGES) as store:
+        finished = _compare(store, config)
+    metric = TASK.main_metric
+    folder = publish_comparison(config, finished, metric)
+    create_table_artifact(
+        key="adapters-against-lora",
+        table=table_rows(finished.facts, metric),
+        description="Ways to adapt one backbone, and their students",
+    )
+    create_markdown_artifact(
+        key="comparison-plot",
+        markdown=f"![comparison]({data_uri((folder / 'comparison.png').read_bytes())})",
+    )
+    return folder
+
+
+def _compare(store: Store, config: RunConfig) -> Stage[ComparisonFacts]:
+    backbone = find_model(config.teacher)
+    data = data_stage(store, config)
+    head = head_only_stage(store, config, data, backbone)
+    stages: list[Stage[Any]] = [head]
+    candidates = [_candidate("head only", head, backbone)]
+    for kind in ADAPTERS:
+        if kind in config.compare.methods:
+            own = _with_adapter(config, kind=kind)
+            teacher = finetune_stage(store, own, data, head, backbone)
+            absorbed = absorb_stage(store, own, data, teacher, backbone)
+            targets = soft_targets_stage(store, own, data, teacher, backbone)
+            student = distill_stage(store, own, data, teacher, targets, absorbed, backbone)
+            stages += [teacher, absorbed, student]
+            candidates += [
+                _candidate(kind, teacher, backbone),
+                _student(f"{kind} absorbed", absorbed, kind, data),
+                _student(f"{kind} distilled", student, kind, data),
+            ]
+    for size in config.compare.bottleneck_sizes:
+        own = _with_adapter(config, kind="houlsby", bottleneck_size=size)
+        teacher = finetune_stage(store, own, data, head, backbone)
+        absorbed = absorb_stage(store, own, data, teacher, backbone)
+        stages += [teacher, absorbed]
+        name = f"houlsby {size}"
+        candidates += [
+            _candidate(name, teacher, backbone),
+            _student(f"{name} absorbed", absorbed, name, data),
+        ]
+    methods: tuple[Literal["lora", "full"], ...] = ("lora", "full")
+    for method in methods:
+        if method in config.compare.methods:
+            trained = baseline_stage(store, config, data, head, backbone, method)
+            stages.append(trained)
+            candidates += _baselines(trained, config, data, backbone)
+    return comparison_stage(store, config, data, backbone, candidates, stages)
+
+
+@task(name="finetune-baseline", cache_policy=NO_CACHE, persist_result=False)
+def baseline_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    head: Stage[TeacherFacts],
+    backbone: Checkpoint,
+    method: Literal["full", "lora"],
+) -> Stage[BaselineFacts]:
+    """LoRA or full fine-tuning, on the same data and budget as the adapters."""
+    rates = {"lora": config.compare.lora_learning_rate, "full": config.compare.full_learning_rate}
+    training = config.finetune.model_copy(update={"learning_rate": rates[method]})
+    build = partial(
+        finetune_baseline,
+        data,
+        backbone,
+        training,
+        method=method,
+        lora=config.compare.lora,
+        task=TASK,
+        objective=OBJECTIVE,
+        head_from=head,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = {
+        "training": training,
+        "method": method,
+        "lora": config.compare.lora if method == "lora" else None,
+        **common_settings(config, backbone),
+    }
+    return store.ensure(
+        "finetune-baseline", build, BaselineFacts, settings=settings, inputs=[data, head]
+    )
+
+
+@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
+def comparison_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    backbone: Checkpoint,
+    candidates: list[Candidate],
+    stages: list[Stage[Any]],
+) -> Stage[ComparisonFacts]:
+    """All of them, measured side by side."""
+    build = partial(
+        compare_methods,
+        data,
+        backbone,
+        candidates,
+        task=TASK,
+        evaluate=config.evaluate,
+        export=config.export,
+        benchmark=config.benchmark,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = {
+        "candidates": [(each.name, each.teacher) for each in candidates],
+        "evaluate": config.evaluate,
+        "export": config.export,
+        "benchmark": config.benchmark,
+        "machine": describe_machine(),
+        **common_settings(config, backbone),
+    }
+    return store.ensure(
+        "compare", build, ComparisonFacts, settings=settings, inputs=[data, *stages]
+    )
+
+
+def _with_adapter(config: RunConfig, **settings: object) -> RunConfig:
+    adapter = config.teacher.adapter
+    own = adapter if isinstance(adapter, AdapterConfig) else AdapterConfig()
+    changed = AdapterConfig.model_validate(own.model_dump() | settings)
+    teacher = config.teacher.model_copy(update={"adapter": changed})
+    return config.model_copy(update={"teacher": teacher})
+
+
+def _candidate(name: str, stage: Stage[TeacherFacts], backbone: Checkpoint) -> Candidate:
+    return Candidate(
+        name=name,
+        load=partial(load_teacher, backbone, stage.folder, OBJECTIVE),
+        trainable_parameters=stage.facts.trainable_parameters,
+    )
+
+
+def _student(name: str, stage: Stage[Any], teacher: str, data: Stage[DataFacts]) -> Candidate:
+    return Candidate(name=name, load=_stock(stage, data), trainable_parameters=0, teacher=teacher)
+
+
+def _baselines(
+    stage: Stage[BaselineFacts], config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
+) -> list[Candidate]:
+    trained = stage.facts.trainable_parameters
+    if stage.facts.method == "full":
+        return [
+            Candidate(
+                name="full fine-tuning", load=_stock(stage, data), trainable_parameters=trained
+            )
+        ]
+    unmerged = partial(
+        load_unmerged_lora,
+        backbone,
+        stage.folder,
+        OBJECTIVE,
+        config.compare.lora,
+        labels=data.facts.labels,
+    )
+    return [
+        Candidate(name="lora", load=unmerged, trainable_parameters=trained),
+        Candidate(
+            name="lora merged", load=_stock(stage, data), trainable_parameters=0, teacher="lora"
+        ),
+    ]
+
+
+# Any: a stage of whatever facts, whose folder holds a stock model.
+def _stock(stage: Stage[Any], data: Stage[DataFacts]) -> Callable[[], PreTrainedModel]:
+    checkpoint = Checkpoint(folder=stage.folder, digest=stage.digest)
+    return partial(load_classifier, checkpoint, OBJECTIVE, labels=data.facts.labels, seed=0)

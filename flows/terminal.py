@@ -1,0 +1,58 @@
+"""What a command sets up before slow imports, and what it says on the terminal afterwards."""
+
+import contextlib
+import logging
+import os
+import threading
+
+from rich.console import Console
+
+
+def prepare_environment(*, verbose: bool) -> None:
+    """Set what Prefect and transformers read when they are imported."""
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def start_server() -> threading.Thread:
+    """Start Prefect's temporary server, where no API URL is set, beside the slow imports."""
+    from prefect.client.orchestration import get_client
+
+    def start() -> None:
+        # The flow tries again, and tells what is wrong.
+        with contextlib.suppress(Exception), get_client(sync_client=True):
+            pass
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    return thread
+
+
+def prepare_terminal(*, verbose: bool) -> None:
+    """Let the stages speak on the terminal, and the libraries only when asked."""
+    from rich.logging import RichHandler
+
+    handler = RichHandler(
+        console=Console(stderr=True), show_path=False, show_level=verbose, rich_tracebacks=False
+    )
+    handler.addFilter(lambda record: not hasattr(record, "progress"))  # the bar shows it
+    handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
+    logger = logging.getLogger("pipeline")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    if not verbose:
+        import datasets
+        from transformers.utils import logging as transformers_logging
+
+        datasets.disable_progress_bars()
+        transformers_logging.disable_progress_bar()
+        # What goes wrong in a task is told once, by `main`.
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.compare import compare
+from pipeline.config_file import load_config
+
+# One worker has the Prefect server.
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+@pytest.fixture(scope="module")
+def comparison(smoke_run, smoke_overrides):
+    """The comparison of two methods and one more bottleneck, beside the smoke run's stages."""
+    overrides = [
+        *smoke_overrides,
+        f"runs_dir={smoke_run.parent}",
+        'compare.methods=["houlsby", "lora"]',
+        "compare.bottleneck_sizes=[2]",
+    ]
+    return compare(load_config(Path("configs/smoke.toml"), overrides))
+
+
+@pytest.fixture(scope="module")
+def models(comparison):
+    found = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
+    return {model["name"]: model for model in found["models"]}
+
+
+def test_every_method_and_every_student_has_a_row(models):
+    assert list(models) == [
+        "head only",
+        "houlsby",
+        "houlsby absorbed",
+        "houlsby distilled",
+        "houlsby 2",
+        "houlsby 2 absorbed",
+        "lora",
+        "lora merged",
+    ]
+
+
+def test_students_and_merged_lora_have_the_plain_backbones_graph(models):
+    plain = {name for name, model in models.items() if model["is_plain_graph"]}
+
+    assert plain == set(models) - {"houlsby", "houlsby 2", "lora"}
+    for name in ("houlsby", "houlsby 2", "lora"):
+        assert models[name]["latency"]["low"] <= models[name]["latency"]["high"]
+
+
+def test_students_are_compared_with_what_they_stand_for(models):
+    assert models["lora merged"]["teacher"] == "lora"
+    assert models["lora merged"]["fidelity"]["values"]["agreement"] == 1
+    assert models["houlsby distilled"]["teacher"] == "houlsby"
+    assert models["head only"]["fidelity"] is None
+
+
+def test_larger_bottleneck_trains_more(models):
+    assert models["houlsby 2"]["trainable_parameters"] < models["houlsby"]["trainable_parameters"]
+
+
+def test_page_shows_a_row_a_model_and_the_plot(comparison, models):
+    page = (comparison / "comparison.md").read_text(encoding="utf-8")
+
+    assert all(f"| {name} |" in page for name in models)
+    assert (comparison / "comparison.png").read_bytes().startswith(b"\x89PNG")
