@@ -1,6 +1,7 @@
 """Each fault on real processes: the run ends in a true state, and goes on where it stopped."""
 
 import json
+import time
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,7 @@ def test_killed_trainer_is_replaced_and_goes_on_from_its_checkpoint(
     assert digests(runs) == undisturbed
 
 
+@pytest.mark.slow
 def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
     installation, training, undisturbed
 ):
@@ -62,6 +64,8 @@ def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
     installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
     assert not list(runs.glob(".stages/finetune-*/record.json"))
 
+    # Prefect 3.8's worker dies of a run that comes again before it has let the first one go.
+    time.sleep(5)
     installation.retry(run)
 
     assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
@@ -69,6 +73,7 @@ def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
     assert digests(runs) == undisturbed
 
 
+@pytest.mark.slow
 def test_cancelled_run_leaves_no_process(installation, training):
     run, trainer, _ = training()
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
@@ -78,6 +83,7 @@ def test_cancelled_run_leaves_no_process(installation, training):
     installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
 
 
+@pytest.mark.slow
 def test_killed_server_comes_back_to_a_run_that_went_on(installation, training, undisturbed):
     run, _, runs = training()
     installation.kill(psutil.Process(installation.processes["server"].pid))
