@@ -11,7 +11,9 @@ COPY pipeline pipeline
 COPY flows flows
 COPY configs configs
 # Editable: prefect.yaml and the configs are found beside the packages.
-RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu --editable ".[demo]"
+# A smaller image: --build-arg PIP_EXTRA_INDEX_URL=<the index of torch's CPU builds>.
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install --editable ".[demo,tracking]"
 USER distill
 VOLUME /data
 
@@ -23,6 +25,6 @@ COPY flows flows
 # Only what prediction imports; the project itself without the dependencies of training.
 RUN pip install "onnxruntime>=1.22" "tokenizers>=0.22" "numpy>=2.0" "pydantic>=2.11" \
     "pyarrow>=18" "scipy>=1.14" "filelock>=3.15" "safetensors>=0.5" "tqdm>=4.66" \
-    "typer>=0.15" "rich>=13.9" \
+    "typer>=0.15" "rich>=13.9" "mlflow-skinny>=3.4,<4" "kserve>=0.21,<0.22" \
  && pip install --no-deps .
 USER distill
