@@ -461,10 +461,10 @@ def smoke_run(
 
 
 @pytest.fixture(scope="session")
-def write_bundle() -> Callable[..., Path]:
-    """``write_bundle(folder, seed=0)``: an unsealed bundle of a random bag-of-words classifier."""
+def write_words_bundle() -> Callable[..., Path]:
+    """``write_words_bundle(folder, seed=0)``: an unsealed bundle of a random bag-of-words classifier."""
 
-    def write_bundle(folder: Path, *, seed: int = 0) -> Path:
+    def write_words_bundle(folder: Path, *, seed: int = 0) -> Path:
         import numpy as np
         from onnx import TensorProto, checker, helper, numpy_helper, save
         from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -507,11 +507,11 @@ def write_bundle() -> Callable[..., Path]:
         (folder / "config.json").write_text(json.dumps({"id2label": labels, "pad_token_id": 0}))
         return folder
 
-    return write_bundle
+    return write_words_bundle
 
 
 @pytest.fixture(scope="session")
-def write_run(write_bundle: Callable[..., Path]) -> Callable[..., Path]:
+def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
     """``write_run(folder, ...)``: a finished run with a sealed bundle and a report.
 
     ``accuracy`` is that of its 400 test texts; ``checks`` are (value, limit) of upper bounds.
@@ -530,7 +530,7 @@ def write_run(write_bundle: Callable[..., Path]) -> Callable[..., Path]:
 
         from pipeline.bundle import seal_bundle
 
-        seal_bundle_of = write_bundle(folder / "student", seed=seed)
+        seal_bundle_of = write_words_bundle(folder / "student", seed=seed)
         seal_bundle(seal_bundle_of)
         labels = np.arange(400) % 2
         right = np.arange(400) < round(accuracy * 400)

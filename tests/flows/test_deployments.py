@@ -7,8 +7,11 @@ import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
 
+from flows.release import RollbackForm
 from flows.serve import FLOWS, local_deployments
+from pipeline.champion import find_champion
 from pipeline.config import RunConfig
+from pipeline.registry import open_registry
 
 ENTRIES = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
@@ -32,7 +35,12 @@ def test_every_field_of_a_form_has_a_title_and_a_description(flow):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
 def test_preset_is_a_valid_config(entry):
-    RunConfig.model_validate(entry["parameters"]["config"])
+    parameters = entry["parameters"]
+
+    if "config" in parameters:
+        RunConfig.model_validate(parameters["config"])
+    else:
+        assert RollbackForm.model_validate(parameters["form"]).name == "demo"
 
 
 def test_on_demand_is_filled_in_with_the_demo():
@@ -118,7 +126,10 @@ class TestOnAServer:
         assert state["name"] == "Suspended"
         assert wrong.json()["status"] == "REJECT"
         assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
-        assert [(runs / "champion").resolve()] == list(runs.glob("*-smoke")) == before
+        registry = open_registry(None, runs)
+        champion = find_champion(registry, config["name"], runs)
+        assert [champion] == [folder.resolve() for folder in runs.glob("*-smoke")]
+        assert list(runs.glob("*-smoke")) == before
         shown = installation.artifacts(run)
         assert {"distill-summary", "gate-report", "plot-training", "report-page"} <= set(shown)
         assert shown["progress-fine-tuning"]["data"] == 100

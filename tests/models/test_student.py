@@ -104,11 +104,14 @@ def test_traces_name_every_adapter_tensor_and_hooked_module(tiny_classifier, mod
 
     names = {module: name for name, module in model.named_modules()}
     sites = {name for module, name in names.items() if hasattr(module, "adapter")}
-    sources = {
-        names[architecture.input_source(layer, position)]
+    halves = [
+        (layer, position)
         for layer in architecture.layers(model.base_model)
         for position in (("attention", "ffn") if kind == "houlsby" else ("ffn",))
-    }
+    ]
+    sources = {names[architecture.input_source(*half)] for half in halves}
+    if architecture.norm_first:
+        sources |= {names[architecture.norm_before(*half)] for half in halves}
     assert traces == (set(model.state_dict()) - stock) | sites | sources
 
 

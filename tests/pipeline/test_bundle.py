@@ -23,9 +23,9 @@ SERVED = ("config.json", "tokenizer.json", "tokenizer_config.json", GOLDEN, "onn
 
 
 @pytest.fixture(scope="module")
-def sealed(write_bundle, tmp_path_factory):
+def sealed(write_words_bundle, tmp_path_factory):
     """A sealed bundle that no test may change."""
-    folder = write_bundle(tmp_path_factory.mktemp("sealed") / "student")
+    folder = write_words_bundle(tmp_path_factory.mktemp("sealed") / "student")
     (folder / "model.safetensors").write_bytes(bytes(100))
     seal_bundle(folder)
     return folder
@@ -142,9 +142,9 @@ def test_files_that_the_manifest_does_not_list_do_no_harm(bundle):
 
 
 def test_a_model_that_computes_something_else_fails_its_golden_inputs(
-    bundle, write_bundle, tmp_path
+    bundle, write_words_bundle, tmp_path
 ):
-    other = write_bundle(tmp_path / "other", seed=1)
+    other = write_words_bundle(tmp_path / "other", seed=1)
     shutil.copyfile(other / "onnx/model.onnx", bundle / "onnx/model.onnx")
     list_again(bundle, "onnx/model.onnx")
 

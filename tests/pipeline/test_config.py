@@ -91,7 +91,8 @@ def test_key_without_a_near_miss_lists_the_known_ones(load):
     (line,) = problems_of(load, MINIMAL + "[gate]\nzzz = 1")
 
     assert line == (
-        "  gate.zzz: unknown key; known: max_accuracy_drop, min_agreement, max_latency_ratio"
+        "  gate.zzz: unknown key; known: max_accuracy_drop, min_agreement, max_latency_ratio, "
+        "overhead"
     )
 
 

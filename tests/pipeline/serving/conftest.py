@@ -13,13 +13,15 @@ from pipeline.serving.slots import install, load_fixed, make_slot
 
 
 @pytest.fixture(scope="session")
-def sealed(write_bundle, tmp_path_factory):
+def sealed(write_words_bundle, tmp_path_factory):
     """``sealed(seed)``: a sealed bundle that no test may change."""
     folders = {}
 
     def sealed(seed=0):
         if seed not in folders:
-            folders[seed] = write_bundle(tmp_path_factory.mktemp("sealed") / "student", seed=seed)
+            folders[seed] = write_words_bundle(
+                tmp_path_factory.mktemp("sealed") / "student", seed=seed
+            )
             seal_bundle(folders[seed])
         return folders[seed]
 
