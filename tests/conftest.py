@@ -462,7 +462,7 @@ def smoke_run(
 
 @pytest.fixture(scope="session")
 def write_words_bundle() -> Callable[..., Path]:
-    """``write_words_bundle(folder, seed=0)``: an unsealed bundle of a random bag-of-words classifier."""
+    """``write_words_bundle(folder, seed=0)``: an unsealed bundle of a bag-of-words classifier."""
 
     def write_words_bundle(folder: Path, *, seed: int = 0) -> Path:
         import numpy as np
