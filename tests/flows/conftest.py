@@ -38,6 +38,14 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
+def command_of(process: psutil.Process) -> str:
+    """Return a process's command line; empty for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 @dataclass
 class Installation:
     """Server and worker, and the requests that the UI makes."""
@@ -110,14 +118,13 @@ class Installation:
     def run_process(self) -> psutil.Process | None:
         """Return the process of the flow run that the worker runs now."""
         worker = psutil.Process(self.processes["worker"].pid)
-        children = [p for p in worker.children() if "prefect" in " ".join(p.cmdline())]
-        return children[0] if children else None
+        return next((p for p in worker.children() if "prefect" in command_of(p)), None)
 
     def trainer(self) -> psutil.Process | None:
         """Return the child in which that flow run builds its stages."""
         run = self.run_process()
         children = run.children() if run else []
-        return next((p for p in children if "spawn_main" in " ".join(p.cmdline())), None)
+        return next((p for p in children if "spawn_main" in command_of(p)), None)
 
 
 def free_port() -> int:
