@@ -28,11 +28,11 @@ from pipeline.artifacts import write_atomic
 from pipeline.benchmark import describe_machine
 from pipeline.inference import MODEL, Classifier, Runtime, load_bundle
 from pipeline.int8 import INT8_SESSION, write_int8
-from pipeline.quantize import ratio_to_first
 from pipeline.smoothing import scale_tokens, smooth_channels, smoothable, weighted_products
 from pipeline.tables import Split, read_split
 from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.variant_timing import TimingSpec, time_variants
+from pipeline.variant_timing import ratio_to_first, time_variants
+from pipeline.workload import own_lengths, tokenizer_limit
 
 Row = dict[str, Any]
 
@@ -236,28 +236,28 @@ def _times(study: Study, test: Split, blocks: int) -> list[Row]:
             file="product.onnx", session_config=INT8_SESSION, disabled_optimizers=less
         ),
     }
-    spec = TimingSpec(
-        bundle=str(study.folder),
-        runtimes={name: way.model_dump(mode="json") for name, way in ways.items()},
-        lengths=[
-            inputs["input_ids"].shape[1]
-            for _, inputs in study.student.batches(test.texts, batch_size=1)
-        ],
-        vocab_size=study.student.tokenizer.get_vocab_size(),
-        calls=8,
-        blocks=blocks,
-        seconds=600,
-        seed=0,
+    workload = own_lengths(
+        study.folder,
+        test.texts,
+        count=8,
+        max_length=tokenizer_limit(study.folder),
+        vocabulary=study.student.tokenizer.get_vocab_size(),
     )
-    times = time_variants(spec)
+    times = time_variants(study.folder, ways, workload, blocks=blocks, seconds=600, seed=0)
     rows = []
     for name in ways:
-        ratio, (low, high) = ratio_to_first(times, name, 0.95)
+        ratio = ratio_to_first(times, name, 0.95)
         milliseconds = float(np.median(times[name]))
         rows.append(
-            {"variant": name, "cpu_ms": milliseconds, "ratio": ratio, "interval": (low, high)}
+            {
+                "variant": name,
+                "cpu_ms": milliseconds,
+                "ratio": ratio.value,
+                "interval": (ratio.low, ratio.high),
+            }
         )
-        print(f"| {name} | {milliseconds:.2f} | {ratio:.3f} ({low:.3f} to {high:.3f}) |")
+        interval = f"({ratio.low:.3f} to {ratio.high:.3f})"
+        print(f"| {name} | {milliseconds:.2f} | {ratio.value:.3f} {interval} |")
     return rows
 
 

@@ -100,12 +100,13 @@ def gate_table(checks: Sequence[Check]) -> str:
     return "\n".join(["| check | value | limit | |", "|---|---:|---:|---|", *rows])
 
 
-def explain_failure(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  # a hook's signature
+# Any: Prefect's own types of a hook's arguments are generic in the flow.
+def explain_failure(flow: Any, flow_run: Any, state: Any) -> None:
     """Say on a failed run's page what happened, and how to go on: a state hook."""
     create_markdown_artifact(
         key="failure",
         markdown=(
-            f"## {state.name}\n\n```\n{state.message or 'no message'}\n```\n\n"
+            f"## {flow.name}: {state.name}\n\n```\n{state.message or 'no message'}\n```\n\n"
             "Finished stages and checkpoints are kept. Go on from there with *Retry* on this page, "
             f"or with\n\n```\nprefect flow-run retry {flow_run.id}\n```"
         ),

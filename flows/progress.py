@@ -1,6 +1,7 @@
 """How far a training is, as a progress artifact of its run: steps, loss, time left."""
 
 import logging
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -26,11 +27,13 @@ class ShowProgress(logging.Handler):
                 artifact = self._artifacts[progress.title]
                 update_progress_artifact(artifact, percent, description=str(progress))
             else:
-                self._artifacts[progress.title] = create_progress_artifact(  # type: ignore[assignment]  # its sync form returns the id
+                created = create_progress_artifact(
                     progress=percent,
                     key=f"progress-{progress.title.replace(' ', '-')}",
                     description=str(progress),
                 )
+                # Typed as what its asynchronous form returns; this one returns the id.
+                self._artifacts[progress.title] = cast(UUID, created)
         # A server that is away for a moment must not end hours of training.
         except Exception as error:
             logger.warning("The progress could not be shown: %s", error)

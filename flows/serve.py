@@ -5,7 +5,7 @@ click. Ctrl-C pauses the schedules: production takes a worker, as `adapter-disti
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from prefect import serve
@@ -32,7 +32,7 @@ def local_deployments() -> list[RunnerDeployment]:
 def _read(entry: dict[str, Any]) -> RunnerDeployment:
     limit = entry.get("concurrency_limit")
     flow = FLOWS[entry["entrypoint"].rpartition(".")[2]]
-    return flow.to_deployment(  # type: ignore[return-value]  # its sync form returns it at once
+    deployment = flow.to_deployment(
         name=entry["name"],
         description=entry["description"],
         tags=entry["tags"],
@@ -40,6 +40,8 @@ def _read(entry: dict[str, Any]) -> RunnerDeployment:
         schedules=[_schedule(schedule) for schedule in entry.get("schedules", [])],
         concurrency_limit=ConcurrencyLimitConfig(**limit) if limit else None,
     )
+    # Typed as what its asynchronous form returns.
+    return cast(RunnerDeployment, deployment)
 
 
 def _schedule(entry: dict[str, Any]) -> DeploymentScheduleCreate:

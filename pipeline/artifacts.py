@@ -92,6 +92,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name where the file system can, and copy it where it cannot.
+
+    For `shutil.copytree`. What stood at the target is replaced.
+    """
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def describe_files(folder: Path) -> tuple[Artifact, ...]:
     """Return every file below a folder with its digest, sorted by path, the record excepted."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

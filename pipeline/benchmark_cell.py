@@ -12,15 +12,16 @@ Shapes: B = batch, T = tokens.
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from pipeline.blocks import Block, Call, read_specification, serve_blocks, time_block
-from pipeline.inference import runtime_of
+from pipeline.inference import Runtime, runtime_of
 
 TokenIds = list[list[int]]
 _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
@@ -39,11 +40,21 @@ class CellSpec:
     pinned: bool
     """Whether to stay on one core."""
     seed: int
+    # Any: a `Runtime` as plain JSON.
+    runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How to open an arm's file; by default as its bundle says."""
 
 
 def open_session(path: str, threads: int = 1) -> ort.InferenceSession:
     """Return a CPU session, as the file's bundle wants it; 0 threads are all cores."""
     return runtime_of(Path(path)).open_file(Path(path), threads=threads)
+
+
+def _open_arm(spec: CellSpec, arm: str) -> ort.InferenceSession:
+    if arm not in spec.runtimes:
+        return open_session(spec.files[arm])
+    runtime = Runtime.model_validate(spec.runtimes[arm])
+    return runtime.open_file(Path(spec.files[arm]), threads=1)
 
 
 def make_calls(session: ort.InferenceSession, calls: list[TokenIds]) -> list[Call]:
@@ -72,7 +83,7 @@ def measure_block(spec: CellSpec, chance: random.Random) -> Block:
     arms: dict[str, list[Callable[[], object]]] = {}
     for arm in names:
         padding.append(bytearray(chance.randrange(1, 4_000_000)))
-        arms[arm] = make_calls(open_session(spec.files[arm]), spec.calls)
+        arms[arm] = make_calls(_open_arm(spec, arm), spec.calls)
         for _ in range(-(-spec.warmup_runs // len(spec.calls))):
             for run in arms[arm]:
                 run()

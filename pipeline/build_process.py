@@ -89,7 +89,8 @@ class BuildProcess:
                 elif kind == "failed":
                     raise value
                 else:
-                    return value  # type: ignore[no-any-return]  # what came over the connection
+                    result: Facts = value
+                    return result
         except (EOFError, ConnectionError) as error:
             raise BuildKilledError(_why_killed(name, self._exit_code())) from error
 

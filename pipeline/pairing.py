@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.bootstrap import measure_statistic, resamples
 from pipeline.errors import InputError
 from pipeline.records import Measured
 from pipeline.registry import LOGITS, Registry, Version
-from pipeline.task import SINGLE_LABEL, Task
+from pipeline.task import SINGLE_LABEL, Metrics, Task
 
 _RESAMPLES, _SEED = 1000, 0
 
@@ -62,22 +63,13 @@ def paired_change(
         task: Whose metrics.
         confidence: Level of the intervals, between 0 and 1.
     """
-    rows = np.random.default_rng(_SEED).integers(len(labels), size=(_RESAMPLES, len(labels)))
-    all_rows = np.arange(len(labels))
 
-    def change(sample: np.ndarray) -> dict[str, float]:
-        new = task.metrics(candidate[sample], labels[sample])
-        old = task.metrics(baseline[sample], labels[sample])
+    def change(rows: np.ndarray) -> Metrics:
+        new = task.metrics(candidate[rows], labels[rows])
+        old = task.metrics(baseline[rows], labels[rows])
         return {name: new[name] - old[name] for name in new}
 
-    draws = [change(sample) for sample in rows]
-    values = change(all_rows)
-    tail = 50 * (1 - confidence)
-    intervals = {}
-    for name in values:
-        low, high = np.percentile([draw[name] for draw in draws], [tail, 100 - tail])
-        intervals[name] = (float(low), float(high))
-    return Measured(values=values, intervals=intervals)
+    return measure_statistic(change, resamples(len(labels), _RESAMPLES, _SEED), confidence)
 
 
 def _student_logits(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:

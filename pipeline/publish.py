@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.artifacts import Artifact, Stage, sha256_file, write_atomic
+from pipeline.artifacts import Artifact, Stage, link_or_copy, sha256_file, write_atomic
 from pipeline.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.gate import Decision
@@ -93,7 +93,7 @@ def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
         for stage in finished.all:
             (partial / stage.name).symlink_to(os.path.relpath(stage.folder, partial))
         bundle = partial / "student"
-        shutil.copytree(finished.shipped.folder / "student", bundle, copy_function=_link_or_copy)
+        shutil.copytree(finished.shipped.folder / "student", bundle, copy_function=link_or_copy)
         report = build_report(config, finished, decision, run_id=run_id)
         write_atomic(bundle / "README.md", render_card(report))
         seal_bundle(bundle)
@@ -278,14 +278,6 @@ def _new_run_id(root: Path, name: str) -> str:
         number += 1
         run_id = f"{stem}-{number}"
     return run_id
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Give a file a second name where the file system can, and copy it where it cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _point_latest(root: Path, run_id: str) -> None:

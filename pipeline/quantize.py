@@ -8,9 +8,8 @@ winner and its session settings.
 """
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,19 @@ import onnx
 import onnx_ir
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
-from scipy import stats
 
-from pipeline.artifacts import RECORD, Stage, write_atomic
+from pipeline.artifacts import RECORD, Stage, link_or_copy, write_atomic
+from pipeline.benchmark_records import Estimate
 from pipeline.config import QuantizeConfig
 from pipeline.errors import InputError
 from pipeline.inference import MODEL, RUNTIME, Classifier, Runtime, load_bundle
 from pipeline.int8 import INT8_SESSION, has_vnni, write_int8
-from pipeline.records import DataFacts, ExportFacts, Interval, QuantizeFacts, Variant
+from pipeline.records import DataFacts, ExportFacts, QuantizeFacts, Variant
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
 from pipeline.variant_quality import hold_against
-from pipeline.variant_timing import TimingSpec, time_variants
+from pipeline.variant_timing import ratio_to_first, time_variants
+from pipeline.workload import own_lengths, tokenizer_limit
 
 FP32, FUSED, INT8, FP16 = "fp32", "fused", "int8", "fp16"
 _FILES = {
@@ -76,7 +76,7 @@ def quantize(
         bundle,
         dirs_exist_ok=True,
         ignore=shutil.ignore_patterns(RECORD),
-        copy_function=_link_or_copy,
+        copy_function=link_or_copy,
     )
     student = load_bundle(bundle, runtime=Runtime())
     products = write_int8(
@@ -102,7 +102,7 @@ def quantize(
         for name in (FP32, FUSED, INT8)
     }
     accepted = {name: way for name, (file, way) in _WAYS.items() if judged[file].refused is None}
-    times = _time(bundle, accepted, student, validation, config, seed)
+    times = _time(bundle, accepted, validation, config, seed)
     ratios = {name: ratio_to_first(times, name, config.confidence) for name in accepted}
     chosen = choose(ratios)
     write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
@@ -124,8 +124,10 @@ def quantize(
                 fidelity=judged[file].fidelity,
                 refused=judged[file].refused,
                 cpu_ms=float(np.median(times[name])) if name in times else None,
-                cpu_ratio=ratios[name][0] if name in ratios else None,
-                cpu_ratio_interval=ratios[name][1] if name in ratios else None,
+                cpu_ratio=ratios[name].value if name in ratios else None,
+                cpu_ratio_interval=(ratios[name].low, ratios[name].high)
+                if name in ratios
+                else None,
             )
             for name, (file, way) in _WAYS.items()
         ),
@@ -134,31 +136,15 @@ def quantize(
     return facts
 
 
-def choose(ratios: Mapping[str, tuple[float, Interval]]) -> str:
+def choose(ratios: Mapping[str, Estimate]) -> str:
     """Return the variant with the least time of those that are surely faster than the first.
 
     Args:
-        ratios: Time as a multiple of the first one's, with its interval; the first has (1, 1).
+        ratios: Time as a multiple of the first one's, whose own is exactly one.
     """
     first = next(iter(ratios))
-    faster = [name for name, (_, (_, high)) in ratios.items() if high < 1]
-    return min(faster, key=lambda name: ratios[name][0], default=first)
-
-
-def ratio_to_first(
-    times: Mapping[str, Sequence[float]], name: str, confidence: float
-) -> tuple[float, Interval]:
-    """Return a variant's time as a multiple of the first one's, and Student's interval over blocks.
-
-    Each block gives one log-ratio.
-    """
-    first = next(iter(times))
-    if name == first:
-        return 1.0, (1.0, 1.0)
-    logs = np.log(np.array(times[name]) / np.array(times[first]))
-    mean, error = logs.mean(), logs.std(ddof=1) / np.sqrt(len(logs))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(logs) - 1) * error)
-    return float(np.exp(mean)), (float(np.exp(mean - half)), float(np.exp(mean + half)))
+    faster = [name for name, ratio in ratios.items() if ratio.high < 1]
+    return min(faster, key=lambda name: ratios[name].value, default=first)
 
 
 def _drop_useless(bundle: Path, facts: QuantizeFacts) -> None:
@@ -210,32 +196,16 @@ def _check_fp16(half: np.ndarray, single: np.ndarray, config: QuantizeConfig) ->
 
 
 def _time(
-    bundle: Path,
-    ways: Mapping[str, Runtime],
-    student: Classifier,
-    split: Split,
-    config: QuantizeConfig,
-    seed: int,
+    bundle: Path, ways: Mapping[str, Runtime], split: Split, config: QuantizeConfig, seed: int
 ) -> dict[str, list[float]]:
     """Return each variant's CPU time of a text by block, in ms."""
-    batches = student.batches(split.texts, batch_size=1)
-    spec = TimingSpec(
-        bundle=str(bundle),
-        runtimes={name: way.model_dump(mode="json") for name, way in ways.items()},
-        lengths=[inputs["input_ids"].shape[1] for _, inputs in batches],
-        vocab_size=json.loads((bundle / "config.json").read_text(encoding="utf-8"))["vocab_size"],
-        calls=config.calls,
-        blocks=config.blocks,
-        seconds=config.seconds,
-        seed=seed,
+    workload = own_lengths(
+        bundle,
+        split.texts,
+        count=config.calls,
+        max_length=tokenizer_limit(bundle),
+        vocabulary=json.loads((bundle / "config.json").read_text(encoding="utf-8"))["vocab_size"],
     )
-    return time_variants(spec)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Give a file a second name where the file system can, and copy it where it cannot."""
-    Path(target).unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    return time_variants(
+        bundle, ways, workload, blocks=config.blocks, seconds=config.seconds, seed=seed
+    )

@@ -1,115 +1,66 @@
-"""What variants of one bundle cost on this machine, paired, in a process of its own.
+"""What ways to run one bundle cost on this machine: the benchmark's blocks, and no verdict."""
 
-As in benchmark_cell.py, the session is the sample: every block opens each variant anew, in random
-order and after a random heap allocation, and interleaves the calls. Texts come one at a time, with
-the lengths that the data has. One pinned thread; its CPU time is free of the neighbours' noise.
-
-Reads a `TimingSpec` as JSON on standard input, writes milliseconds by variant and block as JSON on
-standard output.
-"""
-
-import json
-import os
-import random
-import subprocess
-import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
+from pipeline.benchmark_cell import CellSpec
+from pipeline.benchmark_records import Estimate
+from pipeline.blocks import Block, mean_call
 from pipeline.inference import Runtime
+from pipeline.intervals import estimate_ratio
+from pipeline.workers import LARGE_PAGES, Worker
+from pipeline.workload import Workload
 
 _WARMUP_CALLS = 2
 _FEWEST_BLOCKS = 4
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TimingSpec:
-    """What the process measures."""
+def time_variants(
+    bundle: Path,
+    ways: Mapping[str, Runtime],
+    workload: Workload,
+    *,
+    blocks: int,
+    seconds: float,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Return the thread CPU time of a call by variant, in ms: a mean for each block.
 
-    bundle: str
-    runtimes: dict[str, dict[str, object]]
-    """`Runtime` by variant."""
-    lengths: list[int]
-    """Tokens of each of the data's texts."""
-    vocab_size: int
-    calls: int
-    """Timed texts per block."""
-    blocks: int
-    seconds: float
-    """No new block is begun after this time, once four are done."""
-    seed: int
-
-
-def time_variants(spec: TimingSpec) -> dict[str, list[float]]:
-    """Return the thread CPU time of a text by variant, in ms: a mean for each block.
+    Args:
+        bundle: Folder with the files that the ways name, in its ``onnx``.
+        ways: How each variant is opened.
+        workload: The calls of a block.
+        blocks: At most so many; each opens every variant anew.
+        seconds: No new block is begun after this time, once four are done.
+        seed: Of the order and the padding of the heap.
 
     Raises:
         RuntimeError: when the measuring process fails, with what it said.
     """
-    process = subprocess.run(
-        [sys.executable, "-m", "pipeline.variant_timing"],
-        input=json.dumps(asdict(spec)),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+    spec = CellSpec(
+        files={name: str(bundle / "onnx" / way.file) for name, way in ways.items()},
+        runtimes={name: way.model_dump(mode="json") for name, way in ways.items()},
+        calls=workload.calls,
+        rounds=1,
+        warmup_runs=_WARMUP_CALLS,
+        pinned=True,
+        seed=seed,
     )
-    if process.returncode != 0:
-        raise RuntimeError(f"The measuring process failed:\n{process.stderr[-2000:]}")
-    times: dict[str, list[float]] = json.loads(process.stdout)
-    return times
-
-
-def measure(spec: TimingSpec) -> dict[str, list[float]]:
-    """Return the same, measured in this process, which is pinned to one core."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    chance = random.Random(spec.seed)
-    times: dict[str, list[float]] = {name: [] for name in spec.runtimes}
+    done: list[Block] = []
     started = time.monotonic()
-    for number in range(spec.blocks):
-        if number >= _FEWEST_BLOCKS and time.monotonic() - started > spec.seconds:
-            break
-        for name, total_ns in _measure_block(spec, chance).items():
-            times[name].append(total_ns / spec.calls / 1e6)
-    return times
+    with Worker("pipeline.benchmark_cell", spec, LARGE_PAGES) as worker:
+        while len(done) < blocks:
+            if len(done) >= _FEWEST_BLOCKS and time.monotonic() - started > seconds:
+                break
+            done.append(worker.block())
+    calls = len(workload.calls)
+    return {name: [mean_call(each.cpu_ns[name], calls) / 1e6 for each in done] for name in ways}
 
 
-def _measure_block(spec: TimingSpec, chance: random.Random) -> dict[str, int]:
-    """Return each variant's CPU time over the same texts, in nanoseconds."""
-    names = list(spec.runtimes)
-    chance.shuffle(names)
-    padding, sessions = [], {}
-    for name in names:
-        padding.append(bytearray(chance.randrange(1, 4_000_000)))
-        runtime = Runtime.model_validate(spec.runtimes[name])
-        sessions[name] = runtime.open(Path(spec.bundle), threads=1)
-    total_ns = dict.fromkeys(names, 0)
-    for call in range(_WARMUP_CALLS + spec.calls):
-        ids = np.array(
-            [[chance.randrange(1, spec.vocab_size) for _ in range(chance.choice(spec.lengths))]]
-        )
-        chance.shuffle(names)
-        for name in names:
-            inputs = _inputs(sessions[name], ids)
-            before = time.thread_time_ns()
-            sessions[name].run(None, inputs)
-            if call >= _WARMUP_CALLS:
-                total_ns[name] += time.thread_time_ns() - before
-    return total_ns
-
-
-def _inputs(session: ort.InferenceSession, ids: np.ndarray) -> dict[str, np.ndarray]:
-    everything = {
-        "input_ids": ids,
-        "attention_mask": np.ones_like(ids),
-        "token_type_ids": np.zeros_like(ids),
-    }
-    return {each.name: everything[each.name] for each in session.get_inputs()}
-
-
-if __name__ == "__main__":
-    json.dump(measure(TimingSpec(**json.load(sys.stdin))), sys.stdout)
+def ratio_to_first(times: Mapping[str, Sequence[float]], name: str, confidence: float) -> Estimate:
+    """Return a variant's time as a multiple of the first one's; that one's own is exactly one."""
+    first = next(iter(times))
+    return estimate_ratio(np.log(np.array(times[name]) / np.array(times[first])), confidence)

@@ -7,10 +7,12 @@ import pytest
 from onnx import numpy_helper
 
 from pipeline.artifacts import sha256_file
+from pipeline.benchmark_records import Estimate
 from pipeline.errors import InputError
 from pipeline.inference import load_bundle, read_runtime
-from pipeline.quantize import choose, ratio_to_first
+from pipeline.quantize import choose
 from pipeline.tables import read_split
+from pipeline.variant_timing import ratio_to_first
 
 # One worker builds `tiny_export`, which takes longer than these tests.
 pytestmark = pytest.mark.xdist_group("export")
@@ -108,17 +110,22 @@ def test_fp16_difference_is_within_half_precision(tiny_quantized):
     ids=["fastest", "fastest is uncertain", "none is surely faster", "alone"],
 )
 def test_only_what_is_surely_faster_wins(ratios, expected):
-    assert choose(ratios) == expected
+    estimates = {
+        name: Estimate(value=value, low=low, high=high)
+        for name, (value, (low, high)) in ratios.items()
+    }
+
+    assert choose(estimates) == expected
 
 
 def test_ratio_is_the_geometric_mean_over_blocks():
     times = {"fp32": [2.0, 4.0, 8.0], "int8": [1.0, 1.0, 4.0]}  # ratios 1/2, 1/4, 1/2
 
-    ratio, (low, high) = ratio_to_first(times, "int8", 0.95)
+    ratio = ratio_to_first(times, "int8", 0.95)
 
-    assert ratio == pytest.approx((1 / 16) ** (1 / 3))
-    assert low < ratio < high
-    assert ratio_to_first(times, "fp32", 0.95) == (1.0, (1.0, 1.0))
+    assert ratio.value == pytest.approx((1 / 16) ** (1 / 3))
+    assert ratio.low < ratio.value < ratio.high
+    assert ratio_to_first(times, "fp32", 0.95) == Estimate(value=1.0, low=1.0, high=1.0)
 
 
 def test_bundle_runs_the_file_that_is_recorded(bundle, tiny_data, tmp_path):
