@@ -28,7 +28,7 @@ def new_figure(height_in: float, finding: str) -> Figure:
     """Return an empty figure under a title that says what it shows."""
     layout = ConstrainedLayoutEngine(w_pad=0.07, wspace=0.03)
     figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, layout=layout)
-    title = textwrap.fill(finding, 92)
+    title = textwrap.fill(finding, 84)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, weight="bold", color=INK)
     return figure
 

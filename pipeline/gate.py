@@ -90,7 +90,7 @@ def decide(
                 bound="at most",
                 passed=slowest.ci_low <= config.max_latency_ratio,
                 explanation=(
-                    f"At batch {slowest.batch}, {slowest.length} tokens, the student takes at "
+                    f"At {slowest.cell}, the student takes at "
                     f"least {slowest.ci_low:.3f} times as long as the plain backbone; "
                     f"gate.max_latency_ratio accepts {config.max_latency_ratio:.3f}."
                 ),

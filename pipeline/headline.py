@@ -34,8 +34,7 @@ def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
 
 
 def _faster(report: Report) -> str:
-    arm = "student" if report.quantized is None else report.quantized.facts.arm
-    rung = next((rung for rung in report.ladder if rung.arm == arm), None)
+    rung = next((rung for rung in report.ladder if rung.arm == report.shipped_arm), None)
     parts = []
     if rung is not None:
         torch = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)

@@ -70,7 +70,7 @@ def plot_ladder(report: Report) -> bytes:
     if not report.ladder:
         raise ValueError(f"The ladder of {report.run_id} was not measured.")
     rungs = report.ladder
-    figure = new_figure(1.6 + 0.4 * len(rungs), _ladder_finding(rungs))
+    figure = new_figure(1.6 + 0.4 * len(rungs), _ladder_finding(rungs, report.shipped_arm))
     panel = figure.subplots()
     style(panel, title="Wall time of one text on one thread, as a user sees it", grid="x")
     # A busy machine's intervals may leave the picture; its bars must not vanish beside them.
@@ -104,8 +104,8 @@ def _rung_colour(arm: str) -> str:
     return TEACHER if arm.startswith("teacher") else PLAIN
 
 
-def _ladder_finding(rungs: tuple[Rung, ...]) -> str:
-    student = next(rung for rung in rungs if rung.arm == "student")
+def _ladder_finding(rungs: tuple[Rung, ...], shipped: str) -> str:
+    student = next(rung for rung in rungs if rung.arm == shipped)
     faster = [
         f"{ratio.value:.2f}{TIMES} faster than {name}"
         for ratio, name in (

@@ -169,3 +169,8 @@ class Report(Part):
         for entry in self.latency:
             cells.setdefault(entry.cell, {})[entry.arm] = entry
         return list(cells.values())
+
+    @property
+    def shipped_arm(self) -> str:
+        """Return the benchmark's name of the file that ships."""
+        return "student" if self.quantized is None else self.quantized.facts.arm
