@@ -32,13 +32,14 @@ from flows.stages import (
 )
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import Stage, Store, write_atomic
-from pipeline.checkpoints import Checkpoint, load_classifier, load_teacher, load_tokenizer
+from pipeline.checkpoints import Checkpoint, load_classifier, load_tokenizer
 from pipeline.config import RunConfig
 from pipeline.config_file import load_config
 from pipeline.encoding import encode, predict_logits
 from pipeline.records import DataFacts, TeacherFacts
 from pipeline.tables import Split, read_split
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import load_teacher
 
 Row = dict[str, Any]
 

@@ -24,7 +24,7 @@ from flows.stages import (
 )
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import Stage, Store
-from pipeline.checkpoints import Checkpoint, load_classifier, load_teacher
+from pipeline.checkpoints import Checkpoint, load_classifier
 from pipeline.compare_methods import Candidate, compare_methods
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.finetune_baseline import finetune_baseline, load_unmerged_lora
@@ -33,6 +33,7 @@ from pipeline.methods_page import publish_comparison, table_rows
 from pipeline.page import data_uri
 from pipeline.records import BaselineFacts, ComparisonFacts, DataFacts, TeacherFacts
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import load_teacher
 
 ADAPTERS = ("houlsby", "pfeiffer", "parallel")
 

@@ -16,7 +16,7 @@ from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.absorb import absorb
 from pipeline.artifacts import Stage, Store, sha256_file
 from pipeline.benchmark import benchmark
-from pipeline.checkpoints import TEACHER_TENSORS, Checkpoint, find_checkpoint, read_teacher
+from pipeline.checkpoints import Checkpoint, find_checkpoint
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
 from pipeline.data import prepare_data
 from pipeline.distill import distill
@@ -44,6 +44,7 @@ from pipeline.soft_targets import compute_soft_targets
 from pipeline.sources import fingerprint
 from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import TEACHER_TENSORS, read_teacher
 
 
 def _is_passing(_task: Any, _run: Any, state: Any) -> bool:

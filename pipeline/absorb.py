@@ -26,13 +26,10 @@ from models.student import adapter_traces, add_biases, keep_layers, take_head
 from models.widening import widen_ffn
 from pipeline.artifacts import SCRATCH
 from pipeline.checkpoints import (
-    TEACHER_TENSORS,
     Checkpoint,
     find_architecture,
     load_classifier,
-    load_teacher,
     load_tokenizer,
-    read_teacher,
 )
 from pipeline.config import AbsorbConfig
 from pipeline.encoding import batches_by_length, encode
@@ -40,6 +37,7 @@ from pipeline.errors import InputError
 from pipeline.records import AbsorbFacts, SiteFit
 from pipeline.tables import Text
 from pipeline.task import Metrics, Task
+from pipeline.teachers import TEACHER_TENSORS, load_teacher, read_teacher
 
 logger = logging.getLogger(__name__)
 

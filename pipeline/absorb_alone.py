@@ -7,12 +7,13 @@ from pathlib import Path
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.absorb import absorb
-from pipeline.checkpoints import check_backbone_of, find_checkpoint, read_teacher
+from pipeline.checkpoints import find_checkpoint
 from pipeline.config import AbsorbConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.records import AbsorbFacts
 from pipeline.tables import Text
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import check_backbone_of, read_teacher
 
 
 def absorb_alone(

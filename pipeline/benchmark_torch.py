@@ -17,8 +17,9 @@ import torch
 
 from models.objective import SINGLE_LABEL
 from pipeline.blocks import Block, Call, read_specification, serve_blocks, time_block
-from pipeline.checkpoints import Checkpoint, find_checkpoint, load_teacher, read_teacher
+from pipeline.checkpoints import Checkpoint, find_checkpoint
 from pipeline.config import ModelConfig
+from pipeline.teachers import load_teacher, read_teacher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

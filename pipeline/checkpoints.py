@@ -1,4 +1,4 @@
-"""Models on disk: backbones found by reference, teachers as what they add to a backbone.
+"""Pretrained models and their tokenizers on disk, found by reference.
 
 Weights are safetensors, and ``trust_remote_code`` is never given: nothing that is loaded runs.
 """
@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from huggingface_hub import snapshot_download
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -21,22 +19,11 @@ from transformers import (
     set_seed,
 )
 
-from models.adapters import (
-    add_adapter,
-    add_fusion,
-    insert_adapters,
-    set_active,
-    settings_of,
-)
 from models.architectures import Architecture, UnknownArchitectureError, architecture_of
-from models.composition import Composition, FusionSettings
 from models.objective import Objective
-from models.site import AdapterSettings
-from models.teacher import count_parameters, load_trained_tensors, trained_tensors
 from pipeline.artifacts import sha256_file, sha256_json
-from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
+from pipeline.config import ModelConfig
 from pipeline.errors import InputError, UnreachableError
-from pipeline.records import TeacherFacts, TrainingOutcome
 from pipeline.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
@@ -44,10 +31,6 @@ _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.mo
 _WANTED_OF_ADAPTERS = ["*.safetensors", "*.bin", "*.json"]
 # These number their positions from the one after the padding token's id.
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
-TEACHER_TENSORS = "teacher.safetensors"
-TEACHER_FACTS = "teacher.json"
-TRAINED = "task"
-"""Name of the adapter that the chain trains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,33 +42,6 @@ class Checkpoint:
     """sha256 over its config, its tokenizer and its weights."""
     reference: str = ""
     """What finds it again: a hub id, a package reference or an absolute path."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportedAdapters:
-    """Adapters that were trained elsewhere, and how they work together."""
-
-    adapters: dict[str, AdapterSettings]
-    """By name."""
-    active: Composition
-    fusion: FusionSettings | None = None
-    """Of the AdapterFusion in it, where there is one."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TeacherDescription:
-    """What a teacher's folder says of it, beside its tensors."""
-
-    labels: tuple[str, ...]
-    adapter: AdapterConfig | ImportedAdapters | None
-    backbone: str
-    """Reference of its backbone."""
-    backbone_digest: str
-    max_length: int
-    """Longest input, in tokens."""
-
-
-_DESCRIPTION = TypeAdapter(TeacherDescription)
 
 
 def find_checkpoint(config: ModelConfig) -> Checkpoint:
@@ -187,30 +143,6 @@ def longest_input(checkpoint: Checkpoint) -> int:
     return int(min(_tokenizer(checkpoint).model_max_length, _positions(checkpoint)))
 
 
-def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapters) -> None:
-    """Hang new adapters on a classifier's backbone, in place, and activate them.
-
-    Raises:
-        InputError: when no adapter sites are known for the architecture.
-    """
-    architecture = find_architecture(model)
-    if isinstance(adapter, AdapterConfig):
-        insert_adapters(model.base_model, architecture, **adapter.model_dump(), name=TRAINED)
-        return
-    for name, settings in adapter.adapters.items():
-        add_adapter(model.base_model, architecture, name, settings)
-    add_fusion(model.base_model, adapter.active, adapter.fusion)
-    set_active(model.base_model, adapter.active)
-
-
-def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
-    """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
-    if isinstance(adapter, ImportedAdapters):
-        return adapter
-    form = adapter.model_dump(exclude={"initialisation"})
-    return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
-
-
 def find_architecture(model: PreTrainedModel) -> Architecture:
     """Return the table's entry for a model.
 
@@ -227,112 +159,6 @@ def find_architecture(model: PreTrainedModel) -> Architecture:
             f"{reason}. Choose one without."
         )
     return architecture
-
-
-def save_teacher(
-    model: PreTrainedModel,
-    out: Path,
-    *,
-    checkpoint: Checkpoint,
-    labels: tuple[str, ...],
-    adapter: AdapterConfig | ImportedAdapters | None,
-    max_length: int,
-) -> None:
-    """Write what the teacher adds to its backbone, and how to build it."""
-    save_file(trained_tensors(model), out / TEACHER_TENSORS)
-    description = TeacherDescription(
-        labels=labels,
-        adapter=adapter,
-        backbone=checkpoint.reference,
-        backbone_digest=checkpoint.digest,
-        max_length=max_length,
-    )
-    plain = _DESCRIPTION.dump_python(description, mode="json")
-    (out / TEACHER_FACTS).write_text(json.dumps(plain, indent=2))
-
-
-def read_teacher(folder: Path) -> TeacherDescription:
-    """Return what `save_teacher` wrote of a teacher.
-
-    Raises:
-        InputError: when the folder does not hold one.
-    """
-    missing = [name for name in (TEACHER_FACTS, TEACHER_TENSORS) if not (folder / name).is_file()]
-    if missing:
-        raise InputError(
-            f"{folder} is not a teacher: it has no {' and no '.join(missing)}. Give the folder of "
-            "a finetune stage, such as runs/latest/finetune, or of import-adapter."
-        )
-    try:
-        return _DESCRIPTION.validate_json((folder / TEACHER_FACTS).read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{folder / TEACHER_FACTS} is not a teacher's description: {error} Fine-tune it again."
-        ) from error
-
-
-def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> PreTrainedModel:
-    """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone."""
-    description = read_teacher(folder)
-    model = load_classifier(checkpoint, objective, labels=description.labels, seed=0)
-    if description.adapter is not None:
-        add_adapters(model, description.adapter)
-    load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
-    model.eval()
-    return model
-
-
-def load_backed_teacher(
-    folder: Path, objective: Objective, *, backbone: str | None = None
-) -> tuple[TeacherDescription, Checkpoint, PreTrainedModel]:
-    """Return a teacher with what its folder says of it, on the backbone that it was trained on.
-
-    Args:
-        backbone: Where that is; None takes the one that the teacher names.
-
-    Raises:
-        InputError: when the folder holds no teacher, or the backbone is another one.
-    """
-    description = read_teacher(folder)
-    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
-    check_backbone_of(folder, description, checkpoint)
-    return description, checkpoint, load_teacher(checkpoint, folder, objective)
-
-
-def check_backbone_of(
-    folder: Path, description: TeacherDescription, checkpoint: Checkpoint
-) -> None:
-    """Refuse a backbone that a teacher was not trained on."""
-    if checkpoint.digest != description.backbone_digest:
-        raise InputError(
-            f"The teacher in {folder} was trained on another backbone than "
-            f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
-            f"found {checkpoint.digest[:12]}. Give its own with --backbone."
-        )
-
-
-def describe_teacher(
-    model: PreTrainedModel,
-    *,
-    adapter: AdapterConfig | AdapterSource | None,
-    digest: str,
-    warnings: tuple[str, ...],
-    outcome: TrainingOutcome,
-) -> TeacherFacts:
-    """Return the record of a trained teacher: what trained, how many parameters, how it went."""
-    count = count_parameters(model)
-    return TeacherFacts(
-        adapter=adapter,
-        total_parameters=count.total,
-        trainable_parameters=count.trainable,
-        adapter_parameters=count.adapter,
-        head_parameters=count.head,
-        trainable_percent=round(count.trainable_percent, 3),
-        trainable_names=count.trainable_names,
-        backbone_sha256=digest,
-        warnings=warnings,
-        outcome=outcome,
-    )
 
 
 def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:

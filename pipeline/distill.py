@@ -19,7 +19,7 @@ from models.architectures import architecture_of
 from models.objective import Objective, distillation_loss
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
 from pipeline.artifacts import SCRATCH, Stage
-from pipeline.checkpoints import TEACHER_TENSORS, Checkpoint, load_classifier, load_tokenizer
+from pipeline.checkpoints import Checkpoint, load_classifier, load_tokenizer
 from pipeline.config import DistillConfig
 from pipeline.encoding import Example, encode, predict_logits
 from pipeline.errors import InputError
@@ -33,6 +33,7 @@ from pipeline.records import (
 )
 from pipeline.tables import Split, read_soft_targets, read_split
 from pipeline.task import Metrics, Task
+from pipeline.teachers import TEACHER_TENSORS
 from pipeline.training import train
 
 

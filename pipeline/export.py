@@ -17,11 +17,12 @@ from transformers.utils import logging as transformers_logging
 
 from models.objective import Objective
 from pipeline.artifacts import RECORD, Stage
-from pipeline.checkpoints import Checkpoint, load_classifier, load_teacher, load_tokenizer
+from pipeline.checkpoints import Checkpoint, load_classifier, load_tokenizer
 from pipeline.config import ExportConfig
 from pipeline.graphs import write_graph
 from pipeline.inference import MODEL
 from pipeline.records import DataFacts, ExportFacts, Parity, StudentFacts, TeacherFacts
+from pipeline.teachers import load_teacher
 
 _LAYERS_WORTH_A_PROCESS = 4
 """Tracing is pure Python on one core. From so many layers on, the teacher's costs more than a

@@ -14,8 +14,9 @@ from pipeline.adapterhub_writing import (
     write_head,
     write_json,
 )
-from pipeline.checkpoints import adapters_of, find_architecture, load_backed_teacher
+from pipeline.checkpoints import find_architecture
 from pipeline.errors import InputError
+from pipeline.teachers import adapters_of, load_backed_teacher
 
 
 def export_adapter(teacher: Path, out: Path, *, backbone: str | None = None) -> Composition:

@@ -10,26 +10,22 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from models.objective import Objective
-from models.student import set_dropout, take_head
 from models.teacher import backbone_digest, freeze_backbone, load_trained_tensors
-from pipeline.artifacts import SCRATCH, Stage
-from pipeline.checkpoints import (
+from pipeline.artifacts import Stage
+from pipeline.checkpoints import Checkpoint
+from pipeline.config import AdapterConfig, TrainingConfig
+from pipeline.encoding import predict_logits
+from pipeline.errors import InputError
+from pipeline.records import DataFacts, TeacherFacts
+from pipeline.supervised import prepare_training, train_on_labels
+from pipeline.task import Task
+from pipeline.teachers import (
     TEACHER_TENSORS,
-    Checkpoint,
     add_adapters,
     describe_teacher,
-    load_classifier,
-    load_tokenizer,
     read_teacher,
     save_teacher,
 )
-from pipeline.config import AdapterConfig, TrainingConfig
-from pipeline.encoding import encode_labelled, predict_logits
-from pipeline.errors import InputError
-from pipeline.records import DataFacts, TeacherFacts
-from pipeline.tables import read_split
-from pipeline.task import Task
-from pipeline.training import train
 
 logger = logging.getLogger(__name__)
 
@@ -62,33 +58,25 @@ def finetune(
             or a loss that is not finite.
         RuntimeError: when the backbone's weights changed, which would be a bug.
     """
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
-    training, validation = (
-        encode_labelled(tokenizer, read_split(data.folder, name), max_length=max_length)
-        for name in ("train", "validation")
+    begun = prepare_training(
+        data,
+        checkpoint,
+        config,
+        objective=objective,
+        head_from=head_from,
+        max_length=max_length,
+        seed=seed,
     )
-    model = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
-    take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
-    if config.dropout is not None:
-        set_dropout(model, config.dropout)
-    notes = _insert(model, adapter, partial(predict_logits, model, tokenizer, validation[:32]))
+    model, tokenizer = begun.model, begun.tokenizer
+    notes = _insert(
+        model, adapter, partial(predict_logits, model, tokenizer, begun.validation[:32])
+    )
     if start is not None:
         _start_at(model, start, adapter, data.facts.labels, checkpoint)
     freeze_backbone(model)
     digest = backbone_digest(model)
-    outcome = train(
-        model,
-        tokenizer,
-        training=training,
-        validation=validation,
-        loss=objective.hard,
-        metrics=task.metrics,
-        best=task.main_metric,
-        greater_is_better=True,
-        config=config,
-        scratch=out / SCRATCH,
-        seed=seed,
-        title="fine-tuning",
+    outcome = train_on_labels(
+        begun, config, out, task=task, objective=objective, seed=seed, title="fine-tuning"
     )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")

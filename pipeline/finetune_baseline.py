@@ -17,17 +17,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from models.objective import Objective
-from models.student import set_dropout, take_head
+from models.student import take_head
 from models.teacher import freeze_backbone, is_head_parameter
-from pipeline.artifacts import SCRATCH, Stage
-from pipeline.checkpoints import TEACHER_TENSORS, Checkpoint, load_classifier, load_tokenizer
+from pipeline.artifacts import Stage
+from pipeline.checkpoints import Checkpoint, load_classifier
 from pipeline.config import LoraConfig, TrainingConfig
-from pipeline.encoding import encode_labelled
 from pipeline.errors import InputError
 from pipeline.records import BaselineFacts, DataFacts, TeacherFacts
-from pipeline.tables import read_split
+from pipeline.supervised import prepare_training, train_on_labels
 from pipeline.task import Task
-from pipeline.training import train
 
 LORA_TENSORS = "lora.safetensors"
 _LORA = "lora_"
@@ -62,29 +60,25 @@ def finetune_baseline(
         InputError: for an unreadable model, a loss that is not finite, or an architecture that
             PEFT names no matrices of.
     """
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
-    training, validation = (
-        encode_labelled(tokenizer, read_split(data.folder, name), max_length=max_length)
-        for name in ("train", "validation")
+    begun = prepare_training(
+        data,
+        checkpoint,
+        config,
+        objective=objective,
+        head_from=head_from,
+        max_length=max_length,
+        seed=seed,
     )
-    model = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
-    take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
-    if config.dropout is not None:
-        set_dropout(model, config.dropout)
+    model, tokenizer = begun.model, begun.tokenizer
     if method == "lora":
         freeze_backbone(model)
         insert_lora(model, lora)
-    outcome = train(
-        model,
-        tokenizer,
-        training=training,
-        validation=validation,
-        loss=objective.hard,
-        metrics=task.metrics,
-        best=task.main_metric,
-        greater_is_better=True,
-        config=config,
-        scratch=out / SCRATCH,
+    outcome = train_on_labels(
+        begun,
+        config,
+        out,
+        task=task,
+        objective=objective,
         seed=seed,
         title={"full": "full fine-tuning", "lora": "LoRA"}[method],
     )

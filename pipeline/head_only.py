@@ -27,17 +27,16 @@ from models.teacher import backbone_digest, freeze_backbone
 from pipeline.artifacts import Stage
 from pipeline.checkpoints import (
     Checkpoint,
-    describe_teacher,
     find_architecture,
     load_classifier,
     load_tokenizer,
-    save_teacher,
 )
 from pipeline.config import HeadOnlyConfig
 from pipeline.encoding import batches_by_length, encode
 from pipeline.records import DataFacts, Point, TeacherFacts, TrainingOutcome
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
+from pipeline.teachers import describe_teacher, save_teacher
 
 _WARMUP = 0.1
 """Part of the steps over which the learning rate rises."""

@@ -25,18 +25,20 @@ from pipeline.adapterhub_head import has_head, load_head, single_labels
 from pipeline.adapterhub_setup import SETUP, HubSetup, read_setup
 from pipeline.checkpoints import (
     Checkpoint,
-    ImportedAdapters,
-    TeacherDescription,
     find_architecture,
     find_checkpoint,
     load_classifier,
     load_tokenizer,
     longest_input,
-    read_teacher,
-    save_teacher,
 )
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
+from pipeline.teachers import (
+    ImportedAdapters,
+    TeacherDescription,
+    read_teacher,
+    save_teacher,
+)
 
 Together = Literal["stack", "average"]
 

@@ -7,13 +7,7 @@ from models.objective import Objective
 from models.teacher import backbone_digest, freeze_backbone
 from pipeline.adapterhub_head import single_labels
 from pipeline.artifacts import Stage, sha256_file, sha256_json
-from pipeline.checkpoints import (
-    Checkpoint,
-    describe_teacher,
-    find_adapter_folder,
-    load_tokenizer,
-    save_teacher,
-)
+from pipeline.checkpoints import Checkpoint, find_adapter_folder, load_tokenizer
 from pipeline.config import AdapterSource
 from pipeline.encoding import encode, predict_logits
 from pipeline.errors import InputError
@@ -21,6 +15,7 @@ from pipeline.import_adapter import find_setup, hang_setup
 from pipeline.records import DataFacts, Point, TeacherFacts, TrainingOutcome
 from pipeline.tables import read_split
 from pipeline.task import Task
+from pipeline.teachers import describe_teacher, save_teacher
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that was given no name."""

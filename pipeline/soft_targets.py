@@ -7,10 +7,11 @@ from pathlib import Path
 
 from models.objective import Objective
 from pipeline.artifacts import Stage
-from pipeline.checkpoints import Checkpoint, load_teacher, load_tokenizer
+from pipeline.checkpoints import Checkpoint, load_tokenizer
 from pipeline.encoding import encode, predict_logits
 from pipeline.records import DataFacts, SoftTargetFacts, TeacherFacts
 from pipeline.tables import read_split, write_soft_targets
+from pipeline.teachers import load_teacher
 
 
 def compute_soft_targets(

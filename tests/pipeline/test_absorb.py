@@ -16,7 +16,6 @@ from pipeline.checkpoints import (
     Checkpoint,
     find_checkpoint,
     load_classifier,
-    load_teacher,
     load_tokenizer,
 )
 from pipeline.config import AbsorbConfig, AdapterConfig, ModelConfig
@@ -25,6 +24,7 @@ from pipeline.errors import InputError
 from pipeline.records import AbsorbFacts
 from pipeline.tables import read_soft_targets, read_split
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import load_teacher
 
 LINEAR = AdapterConfig(bottleneck_size=8, activation="linear")
 PARALLEL = AdapterConfig(bottleneck_size=8, activation="gelu", kind="parallel")

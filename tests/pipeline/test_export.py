@@ -10,11 +10,12 @@ import torch
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import Stage
-from pipeline.checkpoints import find_checkpoint, load_teacher
+from pipeline.checkpoints import find_checkpoint
 from pipeline.config import AdapterConfig, ExportConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.export import export
 from pipeline.records import ExportFacts
+from pipeline.teachers import load_teacher
 
 # One worker builds `tiny_export`, which takes longer than these tests.
 pytestmark = pytest.mark.xdist_group("export")

@@ -14,18 +14,18 @@ from models.site import AdapterSettings
 from pipeline.adapterhub import load_adapter, read_adapter
 from pipeline.adapterhub_head import load_head, single_labels
 from pipeline.adapterhub_writing import write_adapter, write_head
-from pipeline.checkpoints import (
+from pipeline.checkpoints import load_classifier
+from pipeline.errors import InputError
+from pipeline.export_adapter import export_adapter
+from pipeline.import_adapter import import_adapter
+from pipeline.teachers import (
     TEACHER_TENSORS,
     ImportedAdapters,
     add_adapters,
-    load_classifier,
     load_teacher,
     read_teacher,
     save_teacher,
 )
-from pipeline.errors import InputError
-from pipeline.export_adapter import export_adapter
-from pipeline.import_adapter import import_adapter
 
 FORM = BottleneckSettings(bottleneck_size=5, activation="gelu")
 PLAIN = AdapterSettings(form=FORM, attention=False, ffn=True)

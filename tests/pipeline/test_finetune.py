@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 from models.adapters import is_adapter_parameter
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints import find_checkpoint, load_classifier, load_teacher
+from pipeline.checkpoints import find_checkpoint, load_classifier
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
+from pipeline.teachers import load_teacher
 
 BARELY = {"epochs": 0.01, "learning_rate": 1e-12}
 

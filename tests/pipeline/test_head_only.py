@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints import find_checkpoint, load_classifier, load_teacher, load_tokenizer
+from pipeline.checkpoints import find_checkpoint, load_classifier, load_tokenizer
 from pipeline.config import HeadOnlyConfig, ModelConfig
 from pipeline.encoding import encode, predict_logits
 from pipeline.errors import InputError
@@ -16,6 +16,7 @@ from pipeline.head_only import head_only
 from pipeline.records import TeacherFacts
 from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import load_teacher
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from models.composition import Average, Fuse, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.adapterhub import load_adapter, read_adapter
 from pipeline.adapterhub_head import load_head
-from pipeline.checkpoints import load_classifier, load_teacher, read_teacher
+from pipeline.checkpoints import load_classifier
 from pipeline.errors import InputError
 from pipeline.import_adapter import import_adapter
+from pipeline.teachers import load_teacher, read_teacher
 
 LABELS = ("negative", "positive")
 

@@ -1,12 +1,12 @@
 import pytest
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.checkpoints import read_teacher
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
 from pipeline.export_adapter import export_adapter
 from pipeline.import_teacher import adapters_digest, import_teacher
 from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import read_teacher
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.checkpoints import load_teacher, load_tokenizer
+from pipeline.checkpoints import load_tokenizer
 from pipeline.encoding import encode, predict_logits
 from pipeline.records import SoftTargetFacts
 from pipeline.soft_targets import compute_soft_targets
 from pipeline.tables import read_soft_targets, read_split
+from pipeline.teachers import load_teacher
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
