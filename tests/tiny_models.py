@@ -1,0 +1,112 @@
+"""Fixtures: tiny random models, batches, a checkpoint with a tokenizer, and texts in its words."""
+
+import csv
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BatchEncoding,
+    BertTokenizerFast,
+    PreTrainedModel,
+)
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+GOOD = "good great lovely superb charming brilliant delightful fresh moving fine"
+BAD = "bad awful boring dreadful dull stupid clumsy stale empty poor"
+NEUTRAL = """
+the a this that film movie story plot scene actor actress script director music camera ending is
+was seems looks feels and but with of in about very quite rather really so too it we you i saw found
+thought again today yesterday people family war city night day year part first last half long short
+"""
+DECODERS = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def make_classifier(model_type: str, *, seed: int = 0, **settings: object) -> PreTrainedModel:
+    """Return a random classifier in eval mode: D = 32, two layers, three classes."""
+    # Larger weights than the default's, so that activations are far from linear.
+    shape = {
+        "vocab_size": 100,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.2,
+        "num_labels": 3,
+        "hidden_dim" if model_type == "distilbert" else "intermediate_size": 64,
+    }
+    if model_type in ("electra", "albert"):
+        shape["embedding_size"] = 32
+    if model_type == "gpt2":
+        shape["n_inner"] = shape.pop("intermediate_size")
+        shape["activation_function"] = "gelu"
+    if model_type == "albert":
+        shape["hidden_act"] = "gelu"
+    if model_type in DECODERS:
+        shape |= {"num_key_value_heads": 1, "head_dim": 16}
+    if model_type in (*DECODERS, "gpt2", "modernbert"):  # whose own are beyond 100 words
+        shape |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "use_cache": False}
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(model_type, **shape | settings)
+    return AutoModelForSequenceClassification.from_config(config).eval()
+
+
+def make_batch(
+    model: PreTrainedModel, lengths: Sequence[int], *, seed: int = 0, width: int | None = None
+) -> BatchEncoding:
+    """Return random token ids of the given lengths, padded on the right to the longest."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), width or max(lengths))
+    ids = torch.full(shape, model.config.pad_token_id)
+    mask = torch.zeros(shape, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.randint(
+            5, model.config.vocab_size, (length,), generator=generator
+        )
+        mask[row, :length] = 1
+    return BatchEncoding({"input_ids": ids, "attention_mask": mask})
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier() -> Callable[..., PreTrainedModel]:
+    """``tiny_classifier(model_type, seed=0, **config)``: a random classifier in eval mode."""
+    return make_classifier
+
+
+@pytest.fixture(scope="session")
+def token_batch() -> Callable[..., BatchEncoding]:
+    """``token_batch(model, lengths, seed=0, width=None)``: token ids and mask, without labels."""
+    return make_batch
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random BERT classifier of two classes and its fast tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    words = [*SPECIAL, *GOOD.split(), *BAD.split(), *NEUTRAL.split()]
+    model = make_classifier("bert", vocab_size=len(words), num_labels=2)
+    model.save_pretrained(folder)
+    vocabulary = {word: index for index, word in enumerate(words)}
+    BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV with the columns text, label and source: 120 texts in `tiny_checkpoint`'s words."""
+    path = tmp_path_factory.mktemp("tiny-data") / "reviews.csv"
+    chance = random.Random(0)
+    rows = []
+    for number in range(120):
+        label, opinions = ("positive", GOOD) if number % 2 else ("negative", BAD)
+        words = chance.sample(opinions.split(), k=3)
+        words += chance.sample(NEUTRAL.split(), k=chance.randint(2, 8))
+        chance.shuffle(words)
+        rows.append((" ".join(words), label, "press" if number % 3 else "forum"))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label", "source"), *rows])
+    return path
