@@ -28,7 +28,7 @@ from models.adapters import add_adapter, set_active
 from models.architectures import architecture_of
 from models.bottleneck import BottleneckSettings
 from models.site import AdapterSettings
-from pipeline.adapterhub_writing import write_adapter, write_head
+from pipeline.adapterhub.writing import write_adapter, write_head
 from pipeline.import_adapter import import_adapter
 
 HOULSBY = AdapterSettings(

@@ -23,11 +23,16 @@ from safetensors.torch import load_file
 from models.adapters import set_active
 from models.architectures import architecture_of
 from models.composition import Average, Composition, Stack
-from pipeline.adapterhub import load_adapter, load_fusion, read_adapter, read_fusion_settings
-from pipeline.adapterhub_files import read_tensors
-from pipeline.adapterhub_head import has_head, load_head, read_labels
-from pipeline.adapterhub_names import with_present_names
-from pipeline.adapterhub_writing import write_adapter, write_fusion, write_head
+from pipeline.adapterhub.files import read_tensors
+from pipeline.adapterhub.head import has_head, load_head, read_labels
+from pipeline.adapterhub.names import with_present_names
+from pipeline.adapterhub.reading import (
+    load_adapter,
+    load_fusion,
+    read_adapter,
+    read_fusion_settings,
+)
+from pipeline.adapterhub.writing import write_adapter, write_fusion, write_head
 from pipeline.errors import InputError
 
 

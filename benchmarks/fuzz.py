@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 
 from pipeline.artifacts import sha256_file
-from pipeline.bundle import GOLDEN, MANIFEST, open_bundle
 from pipeline.config_file import load_config
 from pipeline.errors import InputError
 from pipeline.inference import PARTS
+from pipeline.release.bundle import GOLDEN, MANIFEST, open_bundle
 from pipeline.serving.application import make_application
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.protocol import Plane, Student

@@ -27,12 +27,17 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from pipeline.artifacts import write_atomic
 from pipeline.benchmark import describe_machine
 from pipeline.inference import MODEL, Classifier, Runtime, load_bundle
-from pipeline.int8 import INT8_SESSION, write_int8
-from pipeline.smoothing import scale_tokens, smooth_channels, smoothable, weighted_products
+from pipeline.proof.workload import own_lengths, tokenizer_limit
+from pipeline.quantisation.int8 import INT8_SESSION, write_int8
+from pipeline.quantisation.smoothing import (
+    scale_tokens,
+    smooth_channels,
+    smoothable,
+    weighted_products,
+)
+from pipeline.quantisation.variant_timing import ratio_to_first, time_variants
 from pipeline.tables import Split, read_split
 from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.variant_timing import ratio_to_first, time_variants
-from pipeline.workload import own_lengths, tokenizer_limit
 
 Row = dict[str, Any]
 

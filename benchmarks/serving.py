@@ -28,10 +28,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.bundle import open_bundle, seal_bundle
-from pipeline.promotion import promote
-from pipeline.register import register
-from pipeline.registry import CHAMPION, PREVIOUS, open_registry, read_report
+from pipeline.release.bundle import open_bundle, seal_bundle
+from pipeline.release.promotion import promote
+from pipeline.release.register import register
+from pipeline.release.registry import CHAMPION, PREVIOUS, open_registry, read_report
 
 TEXT = "a moving and beautifully shot film that never quite finds its feet"
 MIB = 1024**2

@@ -9,11 +9,11 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from pipeline.benchmark_records import Estimate, Rung
 from pipeline.gate import Check
-from pipeline.page import render_plots, render_summary
-from pipeline.report import Report
-from pipeline.verdict_reasons import change_text, removed_text
+from pipeline.proof.records import Estimate, Rung
+from pipeline.proof.verdict_reasons import change_text, removed_text
+from pipeline.reporting.page import render_plots, render_summary
+from pipeline.reporting.report import Report
 
 
 def show_report(folder: Path) -> None:

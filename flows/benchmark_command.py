@@ -57,7 +57,7 @@ def benchmark(
     from pipeline.benchmark import describe
     from pipeline.benchmark_alone import benchmark_alone, read_lines
     from pipeline.config import BenchmarkConfig
-    from pipeline.measurement import write_measurement
+    from pipeline.proof.measurement import write_measurement
 
     config = BenchmarkConfig(
         batch_sizes=_numbers("--batch", batch),
@@ -88,8 +88,8 @@ def benchmark(
 
 def _compare(paths: tuple[Path, Path], models: list[Path]) -> None:
     from flows.benchmark_summary import print_comparison
-    from pipeline.comparison import compare
-    from pipeline.measurement import read_measurement
+    from pipeline.proof.comparison import compare
+    from pipeline.proof.measurement import read_measurement
 
     if models:
         raise InputError(f"--compare measures nothing, so leave {models[0]} out.")

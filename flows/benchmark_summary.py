@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.benchmark_records import Estimate, Rung, Verdict
-from pipeline.comparison import Comparison
+from pipeline.proof.comparison import Comparison
+from pipeline.proof.records import Estimate, Rung, Verdict
+from pipeline.proof.verdict_reasons import change_text, removed_text
 from pipeline.records import BenchmarkFacts
-from pipeline.verdict_reasons import change_text, removed_text
 
 
 def verdict_table(verdict: Verdict) -> Table:

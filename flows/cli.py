@@ -83,7 +83,7 @@ def run(
     prepare_terminal(verbose=verbose)
     from flows.chain import adapter_to_student
     from flows.summary import print_summary
-    from pipeline.report import Report
+    from pipeline.reporting.report import Report
 
     starting.join()
     try:

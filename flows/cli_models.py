@@ -35,8 +35,8 @@ def register_run(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """Register a finished run's student as a new version; one that passed becomes challenger."""
-    from pipeline.register import register
-    from pipeline.registry import describe, open_registry
+    from pipeline.release.register import register
+    from pipeline.release.registry import describe, open_registry
 
     typer.echo(describe(register(open_registry(uri, runs_dir), run)))
 
@@ -49,7 +49,7 @@ def list_versions(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """List every version with its verdict, quality and aliases."""
-    from pipeline.registry import describe, open_registry
+    from pipeline.release.registry import describe, open_registry
 
     registry = open_registry(uri, runs_dir)
     versions = [
@@ -84,7 +84,7 @@ def show(
     name: Name, which: Which = "champion", uri: Uri = None, runs_dir: Runs = Path("runs")
 ) -> None:
     """Print everything that is known of a version, as JSON."""
-    from pipeline.registry import describe, open_registry
+    from pipeline.release.registry import describe, open_registry
 
     registry = open_registry(uri, runs_dir)
     version = registry.find(name, which)
@@ -104,8 +104,8 @@ def compare(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """Compare two versions on the same test texts, with paired intervals."""
-    from pipeline.pairing import compare_versions
-    from pipeline.registry import open_registry
+    from pipeline.release.pairing import compare_versions
+    from pipeline.release.registry import open_registry
 
     registry = open_registry(uri, runs_dir)
     old, new = registry.find(name, baseline), registry.find(name, candidate)
@@ -146,8 +146,8 @@ def promote(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """Make a version the champion: gate, digests and golden predictions are checked first."""
-    from pipeline.promotion import promote as promote_version
-    from pipeline.registry import open_registry
+    from pipeline.release.promotion import promote as promote_version
+    from pipeline.release.registry import open_registry
 
     promotion = promote_version(
         open_registry(uri, runs_dir),
@@ -162,8 +162,8 @@ def promote(
 @models.command("rollback")
 def rollback(name: Name, uri: Uri = None, runs_dir: Runs = Path("runs")) -> None:
     """Return to the previous champion; servers follow within their poll interval."""
-    from pipeline.promotion import roll_back
-    from pipeline.registry import open_registry
+    from pipeline.release.promotion import roll_back
+    from pipeline.release.registry import open_registry
 
     promotion = roll_back(open_registry(uri, runs_dir), name)
     typer.echo(f"champion of {name}: version {promotion.champion} (was {promotion.previous})")
@@ -178,8 +178,8 @@ def pull(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """Copy a version's bundle, every digest checked."""
-    from pipeline.bundle import copy_bundle
-    from pipeline.registry import open_registry
+    from pipeline.release.bundle import copy_bundle
+    from pipeline.release.registry import open_registry
 
     registry = open_registry(uri, runs_dir)
     version = registry.find(name, which)

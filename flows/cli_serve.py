@@ -95,7 +95,7 @@ def package(
     ] = None,
 ) -> None:
     """Write a bundle in the layout of Triton, KServe or a model hub."""
-    from pipeline.package import package as write_package
+    from pipeline.release.package import package as write_package
 
     write_package(bundle, out, platform, name=name, storage_uri=storage_uri)
     typer.echo(f"{platform}: {out}")

@@ -28,10 +28,10 @@ from pipeline.checkpoints import Checkpoint, load_classifier
 from pipeline.compare_methods import Candidate, compare_methods
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.finetune_baseline import finetune_baseline, load_unmerged_lora
-from pipeline.machine import describe_machine
-from pipeline.methods_page import publish_comparison, table_rows
-from pipeline.page import data_uri
+from pipeline.proof.machine import describe_machine
 from pipeline.records import BaselineFacts, ComparisonFacts, DataFacts, TeacherFacts
+from pipeline.reporting.methods_page import publish_comparison, table_rows
+from pipeline.reporting.page import data_uri
 from pipeline.task import SINGLE_LABEL as TASK
 from pipeline.teachers import load_teacher
 

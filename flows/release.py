@@ -13,9 +13,9 @@ from pydantic import Field
 
 from pipeline.config import RunConfig, Section
 from pipeline.errors import InputError
-from pipeline.promotion import promote, roll_back
-from pipeline.register import register
-from pipeline.registry import CHALLENGER, Version, open_registry
+from pipeline.release.promotion import promote, roll_back
+from pipeline.release.register import register
+from pipeline.release.registry import CHALLENGER, Version, open_registry
 
 
 class PromotionForm(Section):

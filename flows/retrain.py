@@ -15,7 +15,10 @@ from flows.chain import STAGES, adapter_to_student
 from flows.release import release_run
 from flows.retraining_report import show_decision, show_nothing_to_do
 from flows.stages import data_stage
-from pipeline.challenge import (
+from pipeline.config import RunConfig
+from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
+from pipeline.inference import load_bundle
+from pipeline.release.challenge import (
     ChallengeConfig,
     Comparison,
     choose,
@@ -25,12 +28,9 @@ from pipeline.challenge import (
     remember_challenge,
     warm_start,
 )
-from pipeline.champion import find_champion
-from pipeline.config import RunConfig
-from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
-from pipeline.inference import load_bundle
-from pipeline.registry import open_registry
-from pipeline.report import Report
+from pipeline.release.champion import find_champion
+from pipeline.release.registry import open_registry
+from pipeline.reporting.report import Report
 from pipeline.tables import read_split
 
 DEFAULT_RULE = ChallengeConfig()

@@ -6,10 +6,10 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.artifacts import gate_table
 from pipeline.artifacts import Stage
-from pipeline.challenge import Choice, Comparison
 from pipeline.drift import MIN_TEXTS, Drift
 from pipeline.records import DataFacts
-from pipeline.report import Report
+from pipeline.release.challenge import Choice, Comparison
+from pipeline.reporting.report import Report
 
 KEY = "retraining"
 

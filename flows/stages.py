@@ -26,8 +26,8 @@ from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.head_only import head_only
 from pipeline.import_teacher import adapters_digest, import_teacher
-from pipeline.ladder import TorchTeacher
-from pipeline.machine import describe_machine
+from pipeline.proof.ladder import TorchTeacher
+from pipeline.proof.machine import describe_machine
 from pipeline.quantize import quantize
 from pipeline.records import (
     AbsorbFacts,

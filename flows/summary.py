@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.benchmark_summary import ladder_table, verdict_table
-from pipeline.headline import headlines
 from pipeline.records import AbsorbFacts, Latency
-from pipeline.report import ModelPart, Report
+from pipeline.reporting.headline import headlines
+from pipeline.reporting.report import ModelPart, Report
 
 MIB = 1024**2
 

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artifacts import Stage
-from pipeline.cells import MeasuredCell
 from pipeline.config import BenchmarkConfig
 from pipeline.inference import MODEL
-from pipeline.intervals import estimate_ratio
-from pipeline.ladder import TorchTeacher, describe_rungs
-from pipeline.measure import Plan, measure
-from pipeline.measurement import Measurement, write_measurement
+from pipeline.proof.cells import MeasuredCell
+from pipeline.proof.intervals import estimate_ratio
+from pipeline.proof.ladder import TorchTeacher, describe_rungs
+from pipeline.proof.measure import Plan, measure
+from pipeline.proof.measurement import Measurement, write_measurement
+from pipeline.proof.workload import fixed_shape, own_lengths
 from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency, QuantizeFacts
 from pipeline.tables import read_split
-from pipeline.workload import fixed_shape, own_lengths
 
 PLAIN, TEACHER, STUDENT = "plain", "teacher", "student"
 MEASUREMENT = "benchmark.json"

@@ -6,12 +6,12 @@ from pathlib import Path
 from pipeline.config import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.inference import MODEL
-from pipeline.ladder import TorchTeacher
-from pipeline.measure import Plan, measure
-from pipeline.measurement import Measurement
-from pipeline.structure import load_graph, vocabulary_size
+from pipeline.proof.ladder import TorchTeacher
+from pipeline.proof.measure import Plan, measure
+from pipeline.proof.measurement import Measurement
+from pipeline.proof.structure import load_graph, vocabulary_size
+from pipeline.proof.workload import Workload, fixed_shape, own_lengths, tokenizer_limit
 from pipeline.tables import Text
-from pipeline.workload import Workload, fixed_shape, own_lengths, tokenizer_limit
 
 
 def benchmark_alone(

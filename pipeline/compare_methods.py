@@ -14,21 +14,21 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import Stage
-from pipeline.benchmark_records import Estimate
-from pipeline.bootstrap import measure_statistic, resamples
-from pipeline.cells import measure_cell
 from pipeline.checkpoints import Checkpoint, load_tokenizer
 from pipeline.config import BenchmarkConfig, EvaluateConfig, ExportConfig
 from pipeline.encoding import encode, predict_logits
 from pipeline.graphs import write_graph
 from pipeline.inference import MODEL
-from pipeline.intervals import estimate_ratio
-from pipeline.machine import describe_machine
+from pipeline.proof.bootstrap import measure_statistic, resamples
+from pipeline.proof.cells import measure_cell
+from pipeline.proof.intervals import estimate_ratio
+from pipeline.proof.machine import describe_machine
+from pipeline.proof.records import Estimate
+from pipeline.proof.structure import describe_graph, load_graph, vocabulary_size
+from pipeline.proof.workload import Workload, own_lengths
 from pipeline.records import ComparedModel, ComparisonFacts, DataFacts, Measured
-from pipeline.structure import describe_graph, load_graph, vocabulary_size
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
-from pipeline.workload import Workload, own_lengths
 
 _BESIDE_THE_BASELINE = 2
 """The baseline is measured twice, and more than four arms disturb one another."""

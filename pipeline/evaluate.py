@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artifacts import Stage
-from pipeline.bootstrap import measure_statistic, resamples
 from pipeline.config import EvaluateConfig
 from pipeline.inference import load_bundle
+from pipeline.proof.bootstrap import measure_statistic, resamples
 from pipeline.records import DataFacts, EvaluateFacts, ExportFacts, QuantizeFacts
 from pipeline.tables import read_split
 from pipeline.task import Metrics, Task

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from models.composition import Composition, Fuse, FusionSettings, module_name, names_in, parts_of
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.adapterhub_setup import SETUP, setup_tree
-from pipeline.adapterhub_writing import (
+from pipeline.adapterhub.setup import SETUP, setup_tree
+from pipeline.adapterhub.writing import (
     VERSION,
     write_adapter,
     write_fusion,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.benchmark_records import Verdict
 from pipeline.config import GateConfig
+from pipeline.proof.records import Verdict
 from pipeline.records import BenchmarkFacts, EvaluateFacts
 
 

@@ -12,7 +12,8 @@ from models.adapters import set_active
 from models.composition import Average, Composition, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from models.objective import Objective
-from pipeline.adapterhub import (
+from pipeline.adapterhub.head import has_head, load_head, single_labels
+from pipeline.adapterhub.reading import (
     FUSION_CONFIG,
     load_adapter,
     load_fusion,
@@ -21,8 +22,7 @@ from pipeline.adapterhub import (
     read_fusion_settings,
     read_name,
 )
-from pipeline.adapterhub_head import has_head, load_head, single_labels
-from pipeline.adapterhub_setup import SETUP, HubSetup, read_setup
+from pipeline.adapterhub.setup import SETUP, HubSetup, read_setup
 from pipeline.checkpoints import (
     Checkpoint,
     find_architecture,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.objective import Objective
 from models.teacher import backbone_digest, freeze_backbone
-from pipeline.adapterhub_head import single_labels
+from pipeline.adapterhub.head import single_labels
 from pipeline.artifacts import Stage, sha256_file, sha256_json
 from pipeline.checkpoints import Checkpoint, find_adapter_folder, load_tokenizer
 from pipeline.config import AdapterSource

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.artifacts import Artifact, Stage, link_or_copy, sha256_file, write_atomic
-from pipeline.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.gate import Decision
 from pipeline.inference import read_runtime
-from pipeline.page import render_card, render_page
 from pipeline.records import (
     AbsorbFacts,
     BenchmarkFacts,
@@ -29,7 +27,9 @@ from pipeline.records import (
     StudentFacts,
     TeacherFacts,
 )
-from pipeline.report import (
+from pipeline.release.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
+from pipeline.reporting.page import render_card, render_page
+from pipeline.reporting.report import (
     DataPart,
     FidelityPart,
     ParityPart,

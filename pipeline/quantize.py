@@ -19,17 +19,17 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
 from pipeline.artifacts import RECORD, Stage, link_or_copy, write_atomic
-from pipeline.benchmark_records import Estimate
 from pipeline.config import QuantizeConfig
 from pipeline.errors import InputError
 from pipeline.inference import MODEL, RUNTIME, Classifier, Runtime, load_bundle
-from pipeline.int8 import INT8_SESSION, has_vnni, write_int8
+from pipeline.proof.records import Estimate
+from pipeline.proof.workload import own_lengths, tokenizer_limit
+from pipeline.quantisation.int8 import INT8_SESSION, has_vnni, write_int8
+from pipeline.quantisation.variant_quality import hold_against
+from pipeline.quantisation.variant_timing import ratio_to_first, time_variants
 from pipeline.records import DataFacts, ExportFacts, QuantizeFacts, Variant
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
-from pipeline.variant_quality import hold_against
-from pipeline.variant_timing import ratio_to_first, time_variants
-from pipeline.workload import own_lengths, tokenizer_limit
 
 FP32, FUSED, INT8, FP16 = "fp32", "fused", "int8", "fp16"
 _FILES = {

@@ -5,9 +5,9 @@ Beside its facts a stage has files; `pipeline.artifacts.Stage` holds both.
 
 from dataclasses import dataclass
 
-from pipeline.benchmark_records import Estimate, FileCost, Graph, Rung, Verdict, cell_name
 from pipeline.config import AdapterConfig, AdapterSource
-from pipeline.machine import Conditions
+from pipeline.proof.machine import Conditions
+from pipeline.proof.records import Estimate, FileCost, Graph, Rung, Verdict, cell_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,7 +76,7 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
     ) -> Path:
         import numpy as np
 
-        from pipeline.bundle import seal_bundle
+        from pipeline.release.bundle import seal_bundle
 
         seal_bundle_of = write_words_bundle(folder / "student", seed=seed)
         seal_bundle(seal_bundle_of)
@@ -121,7 +121,7 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def empty_registry_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry's database as it is created; that takes seconds, so tests copy it."""
-    from pipeline.registry import open_registry
+    from pipeline.release.registry import open_registry
 
     folder = tmp_path_factory.mktemp("registry")
     open_registry(None, folder)
@@ -131,7 +131,7 @@ def empty_registry_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def registry(empty_registry_file: Path, tmp_path: Path) -> object:
     """An empty registry in ``tmp_path / "runs"``."""
-    from pipeline.registry import open_registry
+    from pipeline.release.registry import open_registry
 
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").write_bytes(empty_registry_file.read_bytes())

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from pipeline.errors import InputError
-from pipeline.registry import check_name
+from pipeline.release.registry import check_name
 from pipeline.serving.application import make_application
 from pipeline.serving.grpc_server import start_grpc
 from pipeline.serving.metrics import Metrics

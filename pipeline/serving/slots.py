@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.artifacts import sha256_file
-from pipeline.bundle import MANIFEST, open_bundle
+from pipeline.release.bundle import MANIFEST, open_bundle
 from pipeline.serving.batching import Batcher, Served
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import ServeSettings

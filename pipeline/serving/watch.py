@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.registry import CHAMPION, Registry, open_registry
+from pipeline.release.registry import CHAMPION, Registry, open_registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from flows.cli import main
-from pipeline.measurement import read_measurement
+from pipeline.proof.measurement import read_measurement
 
 QUICK = ("--length", "4", "--seconds", "1")
 WORDS = "a good film\nso dull and so long a story that it was boring\nfine\n"

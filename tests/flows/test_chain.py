@@ -7,7 +7,7 @@ from prefect.client.orchestration import get_client
 from flows.chain import adapter_to_student
 from pipeline.artifacts import sha256_file
 from pipeline.config_file import load_config
-from pipeline.report import Report
+from pipeline.reporting.report import Report
 
 pytestmark = pytest.mark.xdist_group("prefect")
 

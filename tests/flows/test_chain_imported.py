@@ -6,7 +6,7 @@ from flows.chain import adapter_to_student
 from pipeline.config import RunConfig
 from pipeline.config_file import load_config
 from pipeline.export_adapter import export_adapter
-from pipeline.report import Report
+from pipeline.reporting.report import Report
 
 pytestmark = pytest.mark.xdist_group("prefect")
 

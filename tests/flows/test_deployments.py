@@ -9,9 +9,9 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.release import RollbackForm
 from flows.serve import FLOWS, local_deployments
-from pipeline.champion import find_champion
 from pipeline.config import RunConfig
-from pipeline.registry import open_registry
+from pipeline.release.champion import find_champion
+from pipeline.release.registry import open_registry
 
 ENTRIES = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 

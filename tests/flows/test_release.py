@@ -12,7 +12,7 @@ from flows.release import (
     roll_back_student,
 )
 from pipeline.config import RunConfig
-from pipeline.register import register
+from pipeline.release.register import register
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 

@@ -7,10 +7,10 @@ import pytest
 from pipeline.artifacts import Stage
 from pipeline.benchmark import MEASUREMENT, benchmark, describe
 from pipeline.config import BenchmarkConfig
-from pipeline.ladder import TORCH_TEACHER, TorchTeacher
-from pipeline.machine import describe_machine
-from pipeline.measure import Plan, decide_measured
-from pipeline.measurement import read_measurement
+from pipeline.proof.ladder import TORCH_TEACHER, TorchTeacher
+from pipeline.proof.machine import describe_machine
+from pipeline.proof.measure import Plan, decide_measured
+from pipeline.proof.measurement import read_measurement
 from pipeline.records import ExportFacts
 
 ARMS = ["plain", "plain again", "teacher", "student"]
@@ -200,7 +200,7 @@ def test_what_a_failing_process_said_is_passed_on(exported, tiny_data, tmp_path)
     path = stage.folder / "student" / "onnx" / "model.onnx"
     path.write_bytes(path.read_bytes().replace(b"ReduceMean", b"ReduceNone"))
 
-    with pytest.raises(RuntimeError, match=r"process pipeline\.benchmark_cell failed"):
+    with pytest.raises(RuntimeError, match=r"process pipeline\.proof\.time_cell failed"):
         benchmark(tiny_data, stage, None, None, ONE, tmp_path, max_length=8, seed=0)
 
 

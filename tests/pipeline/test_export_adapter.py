@@ -11,9 +11,9 @@ from models.bottleneck import BottleneckSettings
 from models.composition import Weighted
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from models.site import AdapterSettings
-from pipeline.adapterhub import load_adapter, read_adapter
-from pipeline.adapterhub_head import load_head, single_labels
-from pipeline.adapterhub_writing import write_adapter, write_head
+from pipeline.adapterhub.head import load_head, single_labels
+from pipeline.adapterhub.reading import load_adapter, read_adapter
+from pipeline.adapterhub.writing import write_adapter, write_head
 from pipeline.checkpoints import load_classifier
 from pipeline.errors import InputError
 from pipeline.export_adapter import export_adapter

@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.benchmark_records import Structure
 from pipeline.config import GateConfig
 from pipeline.gate import decide
-from pipeline.machine import Conditions
+from pipeline.proof.machine import Conditions
+from pipeline.proof.records import Structure
+from pipeline.proof.verdict import CellLogs, decide_overhead
 from pipeline.records import BenchmarkFacts, EvaluateFacts, Latency, Measured
-from pipeline.verdict import CellLogs, decide_overhead
 
 CONFIG = GateConfig(max_accuracy_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
 

@@ -7,8 +7,8 @@ from models.adapters import set_active
 from models.architectures import architecture_of
 from models.composition import Average, Fuse, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.adapterhub import load_adapter, read_adapter
-from pipeline.adapterhub_head import load_head
+from pipeline.adapterhub.head import load_head
+from pipeline.adapterhub.reading import load_adapter, read_adapter
 from pipeline.checkpoints import load_classifier
 from pipeline.errors import InputError
 from pipeline.import_adapter import import_adapter

@@ -8,10 +8,10 @@ from pipeline.benchmark import benchmark
 from pipeline.config import BenchmarkConfig, EvaluateConfig, GateConfig, RunConfig
 from pipeline.evaluate import evaluate
 from pipeline.gate import decide
-from pipeline.ladder import TorchTeacher
+from pipeline.proof.ladder import TorchTeacher
 from pipeline.publish import Finished, publish
 from pipeline.records import BenchmarkFacts, EvaluateFacts
-from pipeline.report import Report
+from pipeline.reporting.report import Report
 from pipeline.task import SINGLE_LABEL
 
 # One worker builds `tiny_export`, which takes longer than these tests.

@@ -7,12 +7,12 @@ import pytest
 from onnx import numpy_helper
 
 from pipeline.artifacts import sha256_file
-from pipeline.benchmark_records import Estimate
 from pipeline.errors import InputError
 from pipeline.inference import load_bundle, read_runtime
+from pipeline.proof.records import Estimate
+from pipeline.quantisation.variant_timing import ratio_to_first
 from pipeline.quantize import choose
 from pipeline.tables import read_split
-from pipeline.variant_timing import ratio_to_first
 
 # One worker builds `tiny_export`, which takes longer than these tests.
 pytestmark = pytest.mark.xdist_group("export")

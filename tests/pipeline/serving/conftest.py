@@ -4,7 +4,7 @@ import contextlib
 import httpx
 import pytest
 
-from pipeline.bundle import seal_bundle
+from pipeline.release.bundle import seal_bundle
 from pipeline.serving.application import make_application
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.protocol import Plane, Student

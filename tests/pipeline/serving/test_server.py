@@ -12,8 +12,8 @@ import time
 import grpc
 import pytest
 
-from pipeline.promotion import promote, roll_back
-from pipeline.register import register
+from pipeline.release.promotion import promote, roll_back
+from pipeline.release.register import register
 from pipeline.serving import protocol  # noqa: F401 # kserve's parser reads argv at its first import
 
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # isort: skip

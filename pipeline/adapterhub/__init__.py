@@ -1,0 +1,1 @@
+"""AdapterHub's format: read, written, and set up on a backbone."""

@@ -1,0 +1,1 @@
+"""The benchmark's parts: structure, paired timing in processes of their own, and the verdict."""

@@ -1,0 +1,1 @@
+"""The int8 file, and which variant of it is good enough and fastest."""

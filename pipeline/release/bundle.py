@@ -1,0 +1,282 @@
+"""A student's bundle that travels: sealed with digests and golden predictions, verified at load.
+
+``manifest.json`` lists the sha256 of every file; its own digest is what a registry remembers.
+``golden.json`` holds a few inputs with the logits that the ONNX file gave where it was made, so
+that wherever it is loaded it can show that it still computes the same. The inputs are drawn from
+the tokenizer's vocabulary: no text of the data leaves with the bundle.
+
+A manifest proves that nothing changed, not who wrote it: give the manifest's digest where the
+bundle comes from somewhere else. Files that it does not list (a hub's ``.gitattributes``) are
+never read.
+"""
+
+import json
+import random
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.artifacts import describe_files, sha256_file, write_atomic
+from pipeline.errors import InputError
+from pipeline.inference import MODEL, PARTS, RUNTIME, Classifier, load_bundle, read_runtime
+from pipeline.release.sbom import bill_of_versions
+
+MANIFEST, GOLDEN, SBOM = "manifest.json", "golden.json", "sbom.json"
+_GOLDEN_LENGTHS = (1, 3, 8, 16, 32, 1000)
+"""Tokens of the golden texts; the last is longer than any student reads, and gets truncated."""
+_LARGEST_JSON_BYTES = 16 * 1024**2
+# int8 kernels saturate differently from one instruction set to the next.
+_TOLERANCE, _TOLERANCE_QUANTIZED = 1e-3, 0.5
+
+
+def _confined(path: str) -> str:
+    """Refuse a path that leads out of its folder, on any system."""
+    parts = PurePosixPath(path).parts
+    is_plain = parts and path == "/".join(parts) and not path.startswith("/")
+    if not is_plain or ".." in parts or any(sign in path for sign in ("\\", ":", "\0")):
+        raise ValueError(f"{path!r} is not a plain path below the bundle")
+    return path
+
+
+ConfinedPath = Annotated[str, AfterValidator(_confined)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class File(_Frozen):
+    """One file of a bundle."""
+
+    path: ConfinedPath
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class Manifest(_Frozen):
+    """What a bundle consists of."""
+
+    format: Literal[1] = 1
+    model: ConfinedPath
+    """The ONNX file to serve."""
+    files: tuple[File, ...]
+    """Every file but the manifest itself."""
+
+    def find(self, path: str) -> File | None:
+        """Return the entry of a file, or None."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+class Golden(_Frozen):
+    """Inputs, and the logits that each must give."""
+
+    model: ConfinedPath
+    texts: tuple[str, ...] = Field(min_length=1)
+    logits: tuple[tuple[float, ...], ...]
+    """(texts, labels)."""
+    tolerance: float = Field(gt=0)
+    """Accepted difference of a logit, times max(1, largest logit)."""
+
+
+Content = TypeVar("Content", bound=_Frozen)
+
+
+def seal_bundle(bundle: Path) -> Manifest:
+    """Write golden predictions, bill of versions and manifest into a finished bundle.
+
+    Args:
+        bundle: The student's folder; whatever is in it becomes part of it. Its
+            ``onnx/runtime.json`` says which ONNX file is served.
+    """
+    model = f"onnx/{read_runtime(bundle).file}"
+    golden = _make_golden(load_bundle(bundle, threads=1), model)
+    write_atomic(bundle / GOLDEN, golden.model_dump_json(indent=2))
+    write_atomic(bundle / SBOM, json.dumps(bill_of_versions(), indent=2))
+    files = tuple(
+        File(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes)
+        for file in describe_files(bundle)
+        if file.path != MANIFEST
+    )
+    manifest = Manifest(model=model, files=files)
+    write_atomic(bundle / MANIFEST, manifest.model_dump_json(indent=2))
+    return manifest
+
+
+def verify_bundle(bundle: Path, *, sha256: str | None = None) -> Manifest:
+    """Return the manifest once every file that it lists is there with its digest.
+
+    Args:
+        bundle: Folder of the bundle.
+        sha256: What the manifest's own digest must be, where that is known.
+
+    Raises:
+        InputError: when a file is missing, changed, or a link out of the folder.
+    """
+    manifest = _read_manifest(bundle, sha256)
+    _check(bundle, manifest.files)
+    return manifest
+
+
+def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) -> Classifier:
+    """Return the classifier of a sealed bundle, after checking what it reads.
+
+    The digests of the files that serving reads are checked, not those of the torch weights; then
+    the golden inputs must give the golden logits.
+
+    Raises:
+        InputError: when a digest, a file's content or a golden prediction is wrong.
+    """
+    manifest = _read_manifest(bundle, sha256)
+    wanted = [*PARTS, GOLDEN, manifest.model]
+    if (bundle / RUNTIME).exists():  # it says what is run, and so it must be listed
+        wanted.append(RUNTIME)
+    found = [manifest.find(path) for path in wanted]
+    if missing := [path for path, file in zip(wanted, found, strict=True) if file is None]:
+        raise InputError(
+            f"The manifest of {bundle} does not list {', '.join(missing)}: it is not a classifier "
+            "that can be served. Export it again."
+        )
+    _check(bundle, tuple(file for file in found if file))
+    golden = _read(bundle / GOLDEN, Golden)
+    classifier = _load(bundle, manifest.model, threads)
+    check_golden(classifier, golden, bundle)
+    return classifier
+
+
+def copy_bundle(bundle: Path, out: Path, *, sha256: str | None = None) -> None:
+    """Copy the files of a sealed bundle to a new folder, which appears when it is whole.
+
+    Raises:
+        InputError: when the folder exists, or the bundle is not what its manifest says.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already. Give a new folder, or remove it.")
+    manifest = _read_manifest(bundle, sha256)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        for path in (MANIFEST, *(file.path for file in manifest.files)):
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle / path, partial / path)
+        verify_bundle(partial, sha256=sha256)
+        partial.chmod(0o755)  # mkdtemp makes it its owner's alone
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
+    """Refuse a classifier whose logits on the golden inputs are not those recorded."""
+    expected = np.array(golden.logits, dtype=np.float64)
+    shape = (len(golden.texts), len(classifier.labels))
+    if expected.shape != shape:
+        raise InputError(
+            f"{bundle / GOLDEN} has logits of shape {expected.shape}, expected {shape}: one row a "
+            "text, one column a label. Export the student again."
+        )
+    try:
+        found = np.concatenate([classifier.logits([(text,)]) for text in golden.texts])
+    # tokenizers and onnxruntime raise bare exceptions of their own.
+    except Exception as error:
+        raise InputError(
+            f"{bundle} cannot answer its golden inputs: {error} Get it anew, or export it again."
+        ) from error
+    difference = float(np.abs(found - expected).max())
+    accepted = golden.tolerance * max(1.0, float(np.abs(expected).max()))
+    if not difference <= accepted:
+        raise InputError(
+            f"{bundle} answers its golden inputs with logits that are {difference:.2e} off, more "
+            f"than the accepted {accepted:.2e}: onnxruntime computes something else here than "
+            "where the student was measured. Export and measure it on this kind of machine."
+        )
+
+
+def _load(bundle: Path, model: str, threads: int) -> Classifier:
+    try:
+        runtime = read_runtime(bundle)
+    except ValueError as error:
+        raise InputError(f"{bundle / RUNTIME} is damaged: {error} Get it anew.") from error
+    if f"onnx/{runtime.file}" != model:
+        raise InputError(
+            f"{bundle / RUNTIME} runs {runtime.file}, and the {MANIFEST} serves {model}. Export it "
+            "again."
+        )
+    # Threads that spin between calls would take the cores from a server's other work.
+    quiet = {"session.intra_op.allow_spinning": "0", **runtime.session_config}
+    runtime = runtime.model_copy(update={"session_config": quiet})
+    return load_bundle(bundle, threads=threads, runtime=runtime)
+
+
+def _make_golden(classifier: Classifier, model: str) -> Golden:
+    chance = random.Random(0)
+    size = classifier.tokenizer.get_vocab_size()
+    texts = tuple(
+        classifier.tokenizer.decode([chance.randrange(size) for _ in range(length)])
+        for length in _GOLDEN_LENGTHS
+    )
+    texts = (*texts, "\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither
+    logits = [classifier.logits([(text,)])[0] for text in texts]
+    return Golden(
+        model=model,
+        texts=texts,
+        logits=tuple(tuple(map(float, row)) for row in logits),
+        tolerance=_TOLERANCE if model == MODEL else _TOLERANCE_QUANTIZED,
+    )
+
+
+def _read_manifest(bundle: Path, sha256: str | None) -> Manifest:
+    path = bundle / MANIFEST
+    if not path.is_file():
+        raise InputError(
+            f"{bundle} has no {MANIFEST}: it is no sealed bundle. Give the student folder of a "
+            "finished run, such as runs/latest/student."
+        )
+    if sha256 is not None and sha256_file(path) != sha256:
+        raise InputError(
+            f"{path} is not the one that was registered: its digest differs from {sha256}. "
+            "Register the bundle again, or get it anew."
+        )
+    return _read(path, Manifest)
+
+
+def _read(path: Path, content: type[Content]) -> Content:
+    """Return a JSON file of a bundle, checked against its class."""
+    try:
+        if path.stat().st_size > _LARGEST_JSON_BYTES:
+            raise InputError(f"{path} is larger than 16 MiB: not a {path.name} of a bundle.")
+        return content.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(
+            f"{path} is damaged: {where}: {first['msg']}. Get the bundle anew, or export it again."
+        ) from error
+
+
+def _check(bundle: Path, files: tuple[File, ...]) -> None:
+    """Hold files against the manifest, and tell every difference at once."""
+    root = bundle.resolve()
+    problems = []
+    for file in files:
+        path = bundle / file.path
+        if not path.is_file():
+            problems.append(f"{file.path} is missing")
+        elif not path.resolve().is_relative_to(root):
+            problems.append(f"{file.path} is a link out of the bundle")
+        elif path.stat().st_size != file.size_bytes:
+            problems.append(
+                f"{file.path} has {path.stat().st_size} bytes instead of {file.size_bytes}"
+            )
+        elif sha256_file(path) != file.sha256:
+            problems.append(f"{file.path} was changed")
+    if problems:
+        raise InputError(
+            f"{bundle} is not what its {MANIFEST} says: {'; '.join(problems)}. Get it anew, or "
+            "export it again."
+        )

@@ -1,0 +1,138 @@
+"""A sealed bundle in the layout of other people's servers: Triton, KServe, a model hub.
+
+The files are copied as they are; what is written beside them are the few lines that each platform
+reads. The folder is built under another name and appears when it is whole.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import InputError
+from pipeline.inference import Classifier, load_bundle
+from pipeline.release.bundle import Manifest, copy_bundle, verify_bundle
+from pipeline.release.registry import check_name
+
+Platform = Literal["triton", "kserve", "hub"]
+_TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
+_MAX_BATCH, _DELAY_US = 32, 500
+
+
+def package(
+    bundle: Path, out: Path, platform: Platform, *, name: str, storage_uri: str | None = None
+) -> None:
+    """Write a bundle to a new folder in a platform's layout.
+
+    - ``triton``: a model repository, ``NAME/config.pbtxt`` and ``NAME/1/model.onnx``;
+    - ``kserve``: the same repository and ``inferenceservice.yaml``, which serves it;
+    - ``hub``: the bundle itself, in the layout of transformers, Optimum, transformers.js and Text
+      Embeddings Inference, with what a hub's git needs for large files.
+
+    Args:
+        bundle: A sealed bundle; every digest is checked.
+        out: New folder.
+        platform: Whose layout.
+        name: Name of the model there.
+        storage_uri: Where the cluster will find the repository; needed for ``kserve``.
+
+    Raises:
+        InputError: when the folder exists, or the bundle is not what its manifest says.
+    """
+    check_name(name)
+    if out.exists():
+        raise InputError(f"{out} exists already. Give a new folder, or remove it.")
+    if platform == "kserve" and not storage_uri:
+        raise InputError(
+            "KServe needs to know where the cluster finds the files: give --storage-uri, such as "
+            "s3://bucket/folder or pvc://claim/folder."
+        )
+    manifest = verify_bundle(bundle)
+
+    def write(folder: Path) -> None:
+        if platform == "hub":
+            _write_hub(bundle, folder)
+            return
+        _write_triton(bundle, manifest, folder, name)
+        if platform == "kserve":
+            service = _inference_service(name, str(storage_uri))
+            (folder / "inferenceservice.yaml").write_text(service, encoding="utf-8")
+
+    _build(out, write)
+
+
+def _build(out: Path, write: Callable[[Path], None]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        write(partial / "built")
+        (partial / "built").rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_hub(bundle: Path, folder: Path) -> None:
+    copy_bundle(bundle, folder)
+    lines = (
+        f"{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("*.onnx", "*.safetensors")
+    )
+    (folder / ".gitattributes").write_text("".join(lines), encoding="utf-8")
+
+
+def _write_triton(bundle: Path, manifest: Manifest, folder: Path, name: str) -> None:
+    version = folder / name / "1"
+    version.mkdir(parents=True)
+    shutil.copyfile(bundle / manifest.model, version / "model.onnx")
+    classifier = load_bundle(bundle, threads=1)
+    config = _triton_config(name, classifier)
+    (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    labels = "".join(f"{label}\n" for label in classifier.labels)
+    (folder / name / "labels.txt").write_text(labels, encoding="utf-8")
+
+
+def _triton_config(name: str, classifier: Classifier) -> str:
+    """Return the model's configuration: dimensions are without the batch, as Triton counts."""
+    inputs = ",\n".join(
+        f'  {{ name: "{each.name}" data_type: {_TYPES[each.type]} dims: [ -1 ] }}'
+        for each in classifier.session.get_inputs()
+    )
+    labels = len(classifier.labels)
+    return f"""name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {_MAX_BATCH}
+input [
+{inputs}
+]
+output [
+  {{ name: "logits" data_type: TYPE_FP32 dims: [ {labels} ] label_filename: "labels.txt" }}
+]
+instance_group [ {{ count: 1 kind: KIND_CPU }} ]
+dynamic_batching {{ max_queue_delay_microseconds: {_DELAY_US} }}
+version_policy {{ latest {{ num_versions: 1 }} }}
+"""
+
+
+def _inference_service(name: str, storage_uri: str) -> str:
+    """Return the manifest; JSON is YAML, and needs no care with quotes."""
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name},
+        "spec": {
+            "predictor": {
+                "model": {
+                    "modelFormat": {"name": "onnx"},
+                    "protocolVersion": "v2",
+                    "runtime": "kserve-tritonserver",
+                    "storageUri": storage_uri,
+                    "resources": {
+                        "requests": {"cpu": "1", "memory": "512Mi"},
+                        "limits": {"cpu": "2", "memory": "1Gi"},
+                    },
+                }
+            }
+        },
+    }
+    return json.dumps(service, indent=2) + "\n"

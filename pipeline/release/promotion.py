@@ -1,0 +1,195 @@
+"""Promotion and roll back: moving the champion, one at a time, and only to what proved itself.
+
+A promotion checks the candidate's gate again from its report's numbers, compares it with the
+champion on the same test texts, recomputes every digest and lets the student answer its golden
+inputs. Only then do the aliases move, so that a failure anywhere leaves the champion as it was.
+
+Promotions of one student wait for each other under a lock, and each names the champion that it
+means to replace: of two that started from the same champion, the second finds another and stops.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.errors import InputError
+from pipeline.gate import Check
+from pipeline.release.bundle import open_bundle
+from pipeline.release.pairing import Comparison, compare_versions
+from pipeline.release.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, ReportView, Version
+from pipeline.task import SINGLE_LABEL
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """What moved, and why it could."""
+
+    name: str
+    champion: int
+    """Number of the version that is served from now on."""
+    previous: int | None
+    """Number of the one that was served before; None for a first champion."""
+    checks: tuple[Check, ...]
+    comparison: Comparison | None
+
+
+def promote(
+    registry: Registry,
+    name: str,
+    which: str = CHALLENGER,
+    *,
+    expected_champion: int | None = None,
+    max_champion_drop: float = 0.0,
+) -> Promotion:
+    """Make a version the champion, after every check, or leave all as it is.
+
+    Args:
+        registry: Where.
+        name: The student's name.
+        which: Number or alias of the candidate.
+        expected_champion: The champion to replace, by number, 0 for none; the one that is champion
+            now where it is not given.
+        max_champion_drop: Refused when the main metric is surely lower than the champion's by
+            more than this (0.01 is one point): when the whole paired interval is.
+
+    Raises:
+        InputError: with every reason why not.
+    """
+    seen = (
+        registry.alias(name, CHAMPION) if expected_champion is None else expected_champion or None
+    )
+    candidate = registry.find(name, which)
+    with registry.lock(name):
+        champion = registry.alias(name, CHAMPION)
+        _check_champion(name, seen, champion)
+        if champion == candidate.number:
+            raise InputError(f"{name} version {champion} is the champion already.")
+        report = registry.report(candidate)
+        comparison = None
+        if champion is not None:
+            baseline = registry.find(name, str(champion))
+            comparison = compare_versions(registry, baseline, candidate)
+        reasons = _failed_checks(report) + _lost_to_champion(comparison, max_champion_drop)
+        if reasons:
+            raise InputError(
+                f"{name} version {candidate.number} was not promoted: {' '.join(reasons)} "
+                f"{_still(champion)}"
+            )
+        _prove(registry, candidate, champion)
+        _move(registry, name, candidate.number, champion)
+        if candidate.number == registry.alias(name, CHALLENGER):
+            registry.drop(name, CHALLENGER)
+        _stamp(registry, candidate, "promoted_at")
+    return Promotion(
+        name=name,
+        champion=candidate.number,
+        previous=champion,
+        checks=report.checks,
+        comparison=comparison,
+    )
+
+
+def roll_back(registry: Registry, name: str) -> Promotion:
+    """Make the previous champion the champion again; a second roll back undoes the first.
+
+    Raises:
+        InputError: when there is no other one, or its bundle is damaged.
+    """
+    with registry.lock(name):
+        champion, previous = registry.alias(name, CHAMPION), registry.alias(name, PREVIOUS)
+        if champion is None or previous is None or champion == previous:
+            raise InputError(
+                f"{name} has no previous champion to return to. Promote another version: "
+                f"adapter-distill models promote {name} NUMBER."
+            )
+        version = registry.find(name, str(previous))
+        _prove(registry, version, champion)
+        # The champion first: the roll back takes effect with this one write.
+        registry.point(name, CHAMPION, previous)
+        registry.point(name, PREVIOUS, champion)
+        _confirm(registry, name, previous)
+        _stamp(registry, version, "rolled_back_at")
+    return Promotion(name=name, champion=previous, previous=champion, checks=(), comparison=None)
+
+
+def _check_champion(name: str, seen: int | None, champion: int | None) -> None:
+    if seen != champion:
+        raise InputError(
+            f"{name}'s champion is {_number(champion)}, not {_number(seen)} as when this promotion "
+            "began: another one was faster. Compare with the new champion, and promote again."
+        )
+
+
+def _failed_checks(report: ReportView) -> list[str]:
+    """Hold every number against its limit again; a verdict alone is not believed."""
+    reasons = [check.explanation for check in report.checks if not _holds(check)]
+    if not reasons and (report.verdict != "passed" or not report.checks):
+        reasons = list(report.reasons) or ["Its report has no passed gate."]
+    return reasons
+
+
+def _holds(check: Check) -> bool:
+    # The same slack as the gate's: a drop of 8/800 is not over 0.01.
+    if check.bound == "at most":
+        return check.value <= check.limit + 1e-9
+    return check.value >= check.limit - 1e-9
+
+
+def _lost_to_champion(comparison: Comparison | None, max_champion_drop: float) -> list[str]:
+    if comparison is None:
+        return []
+    metric = SINGLE_LABEL.main_metric
+    if comparison.change is None:
+        logger.warning(
+            "version %d was measured on other test texts than champion %d: not compared",
+            comparison.candidate,
+            comparison.baseline,
+        )
+        return []
+    low, high = comparison.change.intervals[metric]
+    if high >= -max_champion_drop:
+        return []
+    return [
+        f"Its {metric} is {100 * comparison.change.values[metric]:+.2f} points from champion "
+        f"{comparison.baseline}'s ({100 * low:+.2f} to {100 * high:+.2f}, paired), and at most "
+        f"{100 * max_champion_drop:.2f} lost are accepted."
+    ]
+
+
+def _prove(registry: Registry, version: Version, champion: int | None) -> None:
+    """Recompute the digests and let the student answer its golden inputs."""
+    try:
+        open_bundle(registry.fetch(version), sha256=version.bundle_sha256, threads=1)
+    except InputError as error:
+        raise InputError(f"{error} {_still(champion)}") from error
+
+
+def _move(registry: Registry, name: str, candidate: int, champion: int | None) -> None:
+    if champion is not None:
+        registry.point(name, PREVIOUS, champion)
+    registry.point(name, CHAMPION, candidate)
+    _confirm(registry, name, candidate)
+
+
+def _confirm(registry: Registry, name: str, number: int) -> None:
+    """Read the alias again: a server has no lock for promotions from other machines."""
+    found = registry.alias(name, CHAMPION)
+    if found != number:
+        raise InputError(
+            f"{name}'s champion is {_number(found)} and not version {number}: another machine "
+            "moved it at the same time. Look at `adapter-distill models list`, and promote again."
+        )
+
+
+def _stamp(registry: Registry, version: Version, key: str) -> None:
+    registry.tag(version, key, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _number(version: int | None) -> str:
+    return "no version" if version is None else f"version {version}"
+
+
+def _still(champion: int | None) -> str:
+    return f"The champion is still {_number(champion)}."

@@ -1,0 +1,197 @@
+"""A finished run into the registry: what it was asked, what it measured, what it made.
+
+MLflow gets the run's settings as parameters, the final numbers and training curves as metrics, the
+report and page as artifacts, and the student's bundle as a new version with its digests, verdict
+and measured quality as tags. The bundle lies there with an ``MLmodel`` file (signature, ONNX
+flavour), so that MLflow's own loaders take it. A run that is registered already is not again.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import sha256_file
+from pipeline.inference import load_bundle
+from pipeline.release.bundle import MANIFEST, verify_bundle
+from pipeline.release.registry import (
+    BUNDLE,
+    CHALLENGER,
+    LOGITS,
+    REPORT,
+    Registry,
+    ReportView,
+    Version,
+    check_name,
+    read_report,
+)
+
+_ARTIFACTS = (REPORT, "report.html", "config.json")
+_LONGEST_PARAMETER, _PARAMETERS_A_CALL, _METRICS_A_CALL = 6000, 100, 1000
+"""MLflow's own limits."""
+
+
+def register(registry: Registry, run: Path) -> Version:
+    """Return the version of a run, creating it where the run is not registered yet.
+
+    A student that passed its gate becomes the challenger.
+
+    Args:
+        registry: Where to.
+        run: Folder of a finished run, such as runs/latest.
+    """
+    report = read_report(run / REPORT)
+    check_name(report.name)
+    manifest = verify_bundle(run / BUNDLE)
+    digest = sha256_file(run / BUNDLE / MANIFEST)
+    with registry.lock(report.name):
+        for version in registry.versions(report.name):
+            tags = version.tags
+            if (tags.get("run_id"), tags.get("bundle_sha256")) == (report.run_id, digest):
+                return version
+        with registry.talking():
+            source = _log_run(registry, run, report, manifest.model)
+            number = _create_version(registry, run, report, source, digest)
+        if report.verdict == "passed":
+            registry.point(report.name, CHALLENGER, number)
+    return registry.find(report.name, str(number))
+
+
+def _log_run(registry: Registry, run: Path, report: ReportView, model: str) -> tuple[str, str]:
+    """Log a run; return its MLflow id and the place of its bundle."""
+    client = registry.client
+    experiment = client.get_experiment_by_name(report.name)
+    if experiment is None:
+        place = registry.artifacts.as_uri() if registry.artifacts else None
+        experiment_id = client.create_experiment(report.name, artifact_location=place)
+    else:
+        experiment_id = experiment.experiment_id
+    started = client.create_run(experiment_id, run_name=report.run_id)
+    run_id = started.info.run_id
+    try:
+        _log_numbers(registry, run, run_id, int(started.info.start_time))
+        for name in _ARTIFACTS:
+            if (run / name).is_file():
+                client.log_artifact(run_id, str(run / name))
+        logits = run / "evaluate" / Path(LOGITS).name
+        if logits.is_file():
+            client.log_artifact(run_id, str(logits), str(Path(LOGITS).parent))
+        client.log_artifacts(run_id, str(run / BUNDLE), BUNDLE)
+        client.log_text(run_id, _mlmodel(run / BUNDLE, run_id, model), f"{BUNDLE}/MLmodel")
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id)
+    return run_id, f"{started.info.artifact_uri}/{BUNDLE}"
+
+
+def _create_version(
+    registry: Registry, run: Path, report: ReportView, source: tuple[str, str], digest: str
+) -> int:
+    from mlflow.exceptions import MlflowException
+
+    run_id, place = source
+    tags = {
+        "run_id": report.run_id,
+        "bundle_sha256": digest,
+        "report_sha256": sha256_file(run / REPORT),
+        "data_digest": report.data.digest,
+        "verdict": report.verdict,
+        "reasons": " ".join(report.reasons)[:4900],
+        "agreement": f"{report.fidelity.agreement:.6f}",
+        "mean_kl": f"{report.fidelity.mean_kl:.6g}",
+    }
+    for name, value in report.student.metrics.items():
+        low, high = report.student.intervals[name]
+        tags[name] = f"{value:.6f} [{low:.6f}, {high:.6f}]"
+    try:
+        registry.client.create_registered_model(report.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = registry.client.create_model_version(report.name, place, run_id, tags=tags)
+    return int(created.version)
+
+
+def _log_numbers(registry: Registry, run: Path, run_id: str, now_ms: int) -> None:
+    from mlflow.entities import Metric, Param
+
+    whole = json.loads((run / REPORT).read_text(encoding="utf-8"))
+    config = run / "config.json"
+    settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    params = [
+        Param(key, str(value)[:_LONGEST_PARAMETER])
+        for key, value in _leaves(settings)
+        if value is not None
+    ]
+    metrics = [
+        Metric(key, float(value), now_ms, step) for key, value, step in _numbers(whole) if key
+    ]
+    for start in range(0, len(params), _PARAMETERS_A_CALL):
+        registry.client.log_batch(run_id, params=params[start : start + _PARAMETERS_A_CALL])
+    for start in range(0, len(metrics), _METRICS_A_CALL):
+        registry.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
+
+
+def _numbers(report: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
+    """Yield (name, value, step) of what a report measured: results at step 0, curves by step."""
+    for part in ("head_only", "teacher", "student"):
+        about = report.get(part) or {}
+        for name, value in about.get("metrics", {}).items():
+            yield f"{part}/{name}", value, 0
+        for point in about.get("curve", ()):
+            for name in ("train_loss", "learning_rate"):
+                if point.get(name) is not None:
+                    yield f"{part}/training/{name}", point[name], point["step"]
+            for name, value in (point.get("validation") or {}).items():
+                yield f"{part}/validation/{name}", value, point["step"]
+    for name, value in report.get("fidelity", {}).items():
+        if isinstance(value, int | float):
+            yield f"fidelity/{name}", value, 0
+    for entry in report.get("latency", ()):
+        cell = f"{entry['arm'].replace(' ', '_')}_b{entry['batch']}_t{entry['length']}"
+        yield f"latency/{cell}_ms", entry["median_ms"], 0
+        yield f"latency/{cell}_ratio", entry["ratio_to_plain"], 0
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield (dotted key, value) of nested tables; lists stay whole."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else key)
+    else:
+        yield path, value
+
+
+def _mlmodel(bundle: Path, run_id: str, model: str) -> str:
+    """Return MLflow's description of the bundle: signature and ONNX flavour."""
+    import numpy as np
+    import onnx
+    from mlflow.models import Model
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    session = load_bundle(bundle, threads=1).session
+    int64, float32 = np.dtype(np.int64), np.dtype(np.float32)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(int64, (-1, -1), each.name) for each in session.get_inputs()]),
+        outputs=Schema(
+            [TensorSpec(float32, (-1, each.shape[1]), each.name) for each in session.get_outputs()]
+        ),
+    )
+    description = Model(
+        artifact_path=BUNDLE,
+        run_id=run_id,
+        signature=signature,
+        flavors={
+            "onnx": {
+                "onnx_version": onnx.__version__,
+                "data": model,
+                "providers": ["CPUExecutionProvider"],
+                "options": None,
+                "code": None,
+            }
+        },
+    )
+    text: str = description.to_yaml()
+    return text

@@ -1,0 +1,340 @@
+"""Versions of students, on MLflow: which there are, which is the champion, where its bundle is.
+
+By default the registry is a SQLite file in the runs folder with the artifacts beside it; any MLflow
+server is named by its URI. A version remembers the digests of its bundle's manifest and of its
+report, so that neither can be exchanged behind its back. Aliases say what a version is for:
+``champion`` is served, ``challenger`` is the newest that passed its gate, ``previous`` is what a
+roll back returns to.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.artifacts import sha256_file
+from pipeline.errors import InputError, UnreachableError
+from pipeline.gate import Check
+from pipeline.release.bundle import verify_bundle
+
+if TYPE_CHECKING:  # importing it takes a second and a half, and sends telemetry unless told not to
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+REPORT, BUNDLE, LOGITS = "report.json", "student", "evaluation/logits.npz"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class _View(BaseModel):
+    """A part of a report of any schema version: what is not asked for here is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StudentView(_View):
+    """The student's quality on the test split."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+
+class DataView(_View):
+    """What the student was measured on."""
+
+    digest: str
+
+
+class FidelityView(_View):
+    """How close the student is to its teacher."""
+
+    agreement: float
+    mean_kl: float
+
+
+class ReportView(_View):
+    """What the registry reads of a report."""
+
+    run_id: str
+    name: str
+    verdict: str
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    data: DataView
+    student: StudentView
+    fidelity: FidelityView
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One registered student."""
+
+    name: str
+    number: int
+    aliases: tuple[str, ...]
+    created_ms: int
+    """Unix time, in milliseconds."""
+    tags: dict[str, str]
+    source: str
+    """Where MLflow keeps the bundle."""
+    mlflow_run: str
+    """Id of the MLflow run with its parameters, metrics and report."""
+
+    @property
+    def bundle_sha256(self) -> str:
+        """Digest of the bundle's manifest."""
+        return self.tags["bundle_sha256"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registry:
+    """An MLflow tracking server and registry."""
+
+    uri: str
+    client: "MlflowClient"
+    cache: Path
+    """Folder for bundles of remote registries, by digest, and for locks."""
+    artifacts: Path | None
+    """Where a SQLite registry keeps its files."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all registered students."""
+        with self.talking():
+            return tuple(model.name for model in self.client.search_registered_models())
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        """Return every version of a student, the newest first."""
+        check_name(name)
+        with self.talking():
+            found = self.client.search_model_versions(f"name = '{name}'")
+            aliases = self._aliases(name)
+        versions = [_version(entry, aliases) for entry in found]
+        return tuple(sorted(versions, key=lambda version: -version.number))
+
+    def alias(self, name: str, alias: str) -> int | None:
+        """Return the number of the version that an alias stands for, or None."""
+        check_name(name)
+        with self.talking():
+            return self._aliases(name).get(alias)
+
+    def find(self, name: str, which: str) -> Version:
+        """Return the version of a number or an alias.
+
+        Raises:
+            InputError: when there is none.
+        """
+        number = int(which) if which.isdecimal() else self.alias(name, which)
+        versions = self.versions(name)
+        for version in versions:
+            if version.number == number:
+                return version
+        have = [
+            f"{v.number}{' (' + ', '.join(v.aliases) + ')' if v.aliases else ''}" for v in versions
+        ]
+        raise InputError(
+            f"{name} has no version {which!r} in {self.uri}. It has "
+            f"{', '.join(have) or 'none'}: give one of these numbers or aliases."
+        )
+
+    def fetch(self, version: Version) -> Path:
+        """Return a local folder with the version's bundle, every digest checked.
+
+        A local registry's own folder is used in place; a remote one's is kept in the cache.
+        """
+        local = _local_path(version.source)
+        if local is not None:
+            verify_bundle(local, sha256=version.bundle_sha256)
+            return local
+        folder = self.cache / "bundles" / version.bundle_sha256
+        if not folder.is_dir():
+            self._download(version, folder)
+        verify_bundle(folder, sha256=version.bundle_sha256)
+        return folder
+
+    def report(self, version: Version) -> ReportView:
+        """Return the report of a version, its digest checked."""
+        with self.download(version, REPORT) as path:
+            if sha256_file(path) != version.tags.get("report_sha256"):
+                raise InputError(
+                    f"The report of {version.name} version {version.number} is not the one that "
+                    "was registered: its digest differs. Register the run again."
+                )
+            return read_report(path)
+
+    @contextlib.contextmanager
+    def download(self, version: Version, artifact: str) -> Iterator[Path]:
+        """Give a file of the version's MLflow run, for as long as the context lasts."""
+        with tempfile.TemporaryDirectory(prefix="adapter-distill-") as folder:
+            with self.talking():
+                path = self.client.download_artifacts(version.mlflow_run, artifact, folder)
+            yield Path(path)
+
+    def point(self, name: str, alias: str, number: int) -> None:
+        """Let an alias stand for a version."""
+        with self.talking():
+            self.client.set_registered_model_alias(name, alias, str(number))
+
+    def drop(self, name: str, alias: str) -> None:
+        """Remove an alias."""
+        with self.talking():
+            self.client.delete_registered_model_alias(name, alias)
+
+    def tag(self, version: Version, key: str, value: str) -> None:
+        """Write a tag of a version."""
+        with self.talking():
+            self.client.set_model_version_tag(version.name, str(version.number), key, value)
+
+    def lock(self, name: str) -> FileLock:
+        """Return the lock under which a student's aliases move: one writer on this machine.
+
+        MLflow has no compare-and-set of aliases. For a server that several machines promote on,
+        let one Prefect deployment with a concurrency limit of one do it.
+        """
+        check_name(name)
+        folder = self.artifacts or self.cache / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        return FileLock(folder / f".{name}-{key}.lock", timeout=600)
+
+    @contextlib.contextmanager
+    def talking(self) -> Iterator[None]:
+        """Turn what MLflow and its database raise into one clear error."""
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise UnreachableError(
+                f"The registry {_without_password(self.uri)} did not do what was asked: {first}"
+            ) from error
+
+    def _aliases(self, name: str) -> dict[str, int]:
+        """Return the version's number by alias, empty for a student that is not registered."""
+        for model in self.client.search_registered_models(f"name = '{name}'"):
+            return {alias: int(number) for alias, number in model.aliases.items()}
+        return {}
+
+    def _download(self, version: Version, folder: Path) -> None:
+        from mlflow.artifacts import download_artifacts
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+        try:
+            with self.talking():
+                found = download_artifacts(
+                    artifact_uri=version.source, dst_path=str(partial), tracking_uri=self.uri
+                )
+            with contextlib.suppress(FileExistsError, OSError):  # another process was faster
+                Path(found).rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_registry(uri: str | None, runs_dir: Path) -> Registry:
+    """Return the registry at a URI, or the SQLite file ``mlflow.db`` of a runs folder.
+
+    Args:
+        uri: ``http(s)://`` of an MLflow server, ``sqlite:///`` and other database URIs.
+        runs_dir: Folder of the runs, for the default.
+    """
+    # Both are read when MLflow is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow.tracking import MlflowClient
+
+    for name in ("mlflow.store.db.utils", "mlflow.tracking", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    root = runs_dir.resolve()
+    if uri is None:
+        root.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{root / 'mlflow.db'}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adapter-distill"
+    path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    artifacts = path.resolve().parent / "mlartifacts" if path else None
+    if artifacts:
+        artifacts.mkdir(parents=True, exist_ok=True)
+    # The first client creates the database's tables; two at once would each try to.
+    with FileLock(artifacts / ".create.lock") if artifacts else contextlib.nullcontext():
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        registry = Registry(uri=uri, client=client, cache=cache, artifacts=artifacts)
+        registry.names()
+    return registry
+
+
+def read_report(path: Path) -> ReportView:
+    """Return what the registry needs of a report.
+
+    Raises:
+        InputError: when the file is missing or is no report.
+    """
+    try:
+        return ReportView.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror}. Give the folder of a finished run, such as "
+            "runs/latest."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{path} is no report of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}."
+        ) from error
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a student's name, before it reaches a path or a query."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} is not a student's name: lower-case letters, digits and dashes, at most 63."
+        )
+
+
+def describe(version: Version) -> str:
+    """Return a version's facts as JSON: what is printed and what scripts read."""
+    facts = {
+        "name": version.name,
+        "version": version.number,
+        "aliases": version.aliases,
+        "created_ms": version.created_ms,
+        **version.tags,
+    }
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def _version(entry: "ModelVersion", aliases: dict[str, int]) -> Version:
+    number = int(entry.version)
+    return Version(
+        name=entry.name,
+        number=number,
+        aliases=tuple(sorted(alias for alias, of in aliases.items() if of == number)),
+        created_ms=entry.creation_timestamp,
+        tags=dict(entry.tags),
+        source=entry.source or "",
+        mlflow_run=entry.run_id or "",
+    )
+
+
+def _local_path(source: str) -> Path | None:
+    parsed = urlparse(source)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path))
+    return Path(source) if parsed.scheme == "" else None
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", uri)

@@ -1,0 +1,385 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from models.adapters import adapter_names, set_active
+from models.architectures import architecture_of
+from pipeline.adapterhub.reading import load_adapter, load_fusion, read_adapter
+from pipeline.errors import InputError
+
+SEQ_BN = {
+    "mh_adapter": False,
+    "output_adapter": True,
+    "original_ln_before": True,
+    "non_linearity": "relu",
+    "reduction_factor": 8,
+}
+DOUBLE_SEQ_BN = SEQ_BN | {"mh_adapter": True, "original_ln_before": False, "non_linearity": "swish"}
+PAR_BN = SEQ_BN | {"original_ln_before": False, "is_parallel": True, "scaling": 4.0}
+ADAPTER_PLUS = SEQ_BN | {
+    "original_ln_after": False,
+    "residual_before_ln": False,
+    "non_linearity": "gelu",
+    "scaling": "channel",
+}
+
+
+def random(*shape, seed):
+    return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tensors_of(config, *, name="task", base="bert", infix="adapters", layers=(0, 1)):
+    """Return tensors by the names that the library gives them, for D = 32."""
+    tensors = {}
+    places = ["output"] + (["attention.output"] if config["mh_adapter"] else [])
+    size = 32 // config["reduction_factor"]
+    for layer in layers:
+        for place in places:
+            prefix = f"{base}.encoder.layer.{layer}.{place}.{infix}.{name}"
+            tensors |= {
+                f"{prefix}.adapter_down.0.weight": random(size, 32, seed=layer),
+                f"{prefix}.adapter_down.0.bias": random(size, seed=layer + 10),
+                f"{prefix}.adapter_up.weight": random(32, size, seed=layer + 20),
+                f"{prefix}.adapter_up.bias": random(32, seed=layer + 30),
+            }
+            if config.get("scaling") == "channel":
+                tensors[f"{prefix}.scaling"] = 1 + random(32, seed=layer + 40)
+    return tensors
+
+
+def write(folder, config=SEQ_BN, tensors=None, *, name="task", safe=False, **meta):
+    """Write a checkpoint as the library does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {
+        "config": config,
+        "hidden_size": 32,
+        "model_class": "BertAdapterModel",
+        "model_name": "somewhere/bert",
+        "model_type": "bert",
+        "name": name,
+        "version": "adapters.1.3.0",
+    }
+    plain |= meta
+    kept = {key: value for key, value in plain.items() if value is not None}
+    (folder / "adapter_config.json").write_text(json.dumps(kept))
+    tensors = tensors_of(config, name=name) if tensors is None else tensors
+    if safe:
+        save_file(tensors, folder / "adapter.safetensors")
+    else:
+        torch.save(tensors, folder / "pytorch_adapter.bin")
+    return folder
+
+
+def load(folder, model, name="task"):
+    architecture = architecture_of(model.config.model_type)
+    load_adapter(read_adapter(folder, model), model, architecture, name=name)
+    set_active(model, name)
+    return model
+
+
+@torch.no_grad()
+def values_of(layer, x):
+    """Return h, x, and what the layer gives, of its FFN half."""
+    taken = {}
+    handles = [
+        layer.output.dense.register_forward_pre_hook(lambda _, a: taken.update(units=a[0])),
+        layer.intermediate.dense.register_forward_pre_hook(lambda _, a: taken.update(x=a[0])),
+    ]
+    output = layer(x)
+    for handle in handles:
+        handle.remove()
+    dense = layer.output.dense
+    h = F.linear(taken["units"], dense.weight, dense.bias)
+    return h, taken["x"], output[0] if isinstance(output, tuple) else output
+
+
+def bottleneck(tensors, activation, *, layer=1, name="task"):
+    prefix = f"bert.encoder.layer.{layer}.output.adapters.{name}"
+    down, up = f"{prefix}.adapter_down.0", f"{prefix}.adapter_up"
+
+    def change(z):
+        units = activation(F.linear(z, tensors[f"{down}.weight"], tensors[f"{down}.bias"]))
+        return F.linear(units, tensors[f"{up}.weight"], tensors[f"{up}.bias"])
+
+    return change
+
+
+FORMULAS = {
+    "double_seq_bn": (DOUBLE_SEQ_BN, F.silu, lambda h, x, a, n: n(a(h) + h + x)),
+    "seq_bn": (SEQ_BN, F.relu, lambda h, x, a, n: n(a(n(h + x)) + h + x)),
+    "seq_bn, post_add": (
+        SEQ_BN | {"residual_before_ln": "post_add"},
+        F.relu,
+        lambda h, x, a, n: n(a(n(h + x)) + (h + x) + x),
+    ),
+    "seq_bn, residual after": (
+        SEQ_BN | {"residual_before_ln": False},
+        F.relu,
+        lambda h, x, a, n: n(a(n(h + x)) + n(h + x) + x),
+    ),
+    "par_bn": (PAR_BN, F.relu, lambda h, x, a, n: n(h + 4 * a(x) + x)),
+    "leakyrelu": (
+        SEQ_BN | {"non_linearity": "LeakyReLU"},
+        F.leaky_relu,
+        lambda h, x, a, n: n(a(n(h + x)) + h + x),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FORMULAS)
+@torch.no_grad()
+def test_layer_computes_the_formula_of_its_configuration(tiny_classifier, tmp_path, case):
+    config, activation, formula = FORMULAS[case]
+    model = load(write(tmp_path / "adapter", config), tiny_classifier("bert"))
+    layer = model.bert.encoder.layer[1]
+    norm = layer.output.LayerNorm
+    change = bottleneck(tensors_of(config), activation)
+
+    h, x, found = values_of(layer, random(2, 5, 32, seed=7))
+
+    torch.testing.assert_close(found, formula(h, x, change, norm.forward))
+
+
+@torch.no_grad()
+def test_adapter_plus_works_behind_the_norm(tiny_classifier, tmp_path):
+    model = load(write(tmp_path / "adapter", ADAPTER_PLUS), tiny_classifier("bert"))
+    layer = model.bert.encoder.layer[1]
+    tensors = tensors_of(ADAPTER_PLUS)
+    change = bottleneck(tensors, F.gelu)
+
+    h, x, found = values_of(layer, random(2, 5, 32, seed=7))
+
+    s = layer.output.LayerNorm.forward(h + x)
+    scaling = tensors["bert.encoder.layer.1.output.adapters.task.scaling"]
+    torch.testing.assert_close(found, scaling * change(s) + s)
+
+
+@torch.no_grad()
+def test_safetensors_bare_prefix_and_old_names_give_the_same(
+    tiny_classifier, token_batch, tmp_path
+):
+    usual = tensors_of(SEQ_BN)
+    bare = {name.removeprefix("bert."): tensor for name, tensor in usual.items()}
+    old = tensors_of(SEQ_BN, infix="layer_text_task_adapters")
+    model = load(write(tmp_path / "usual"), tiny_classifier("bert"))
+    batch = token_batch(model, (9, 5))
+    expected = model(**batch).logits
+
+    folders = [
+        write(tmp_path / "safe", safe=True),
+        write(tmp_path / "bare", tensors=bare),
+        write(tmp_path / "old", tensors=old),
+        write(tmp_path / "named", "pfeiffer", tensors_of(SEQ_BN | {"reduction_factor": 16})),
+    ]
+
+    for folder in folders[:3]:
+        assert torch.equal(load(folder, tiny_classifier("bert"))(**batch).logits, expected)
+    assert not torch.equal(load(folders[3], tiny_classifier("bert"))(**batch).logits, expected)
+
+
+def test_activation_of_the_first_version_is_renamed(tiny_classifier, tmp_path):
+    config = SEQ_BN | {"non_linearity": "gelu"}
+    model = tiny_classifier("bert")
+
+    now = read_adapter(write(tmp_path / "now", config), model)
+    then = read_adapter(write(tmp_path / "then", config, version=None), model)
+
+    assert now.settings.form.activation == "gelu"
+    assert then.settings.form.activation == "gelu_new"
+
+
+def test_sizes_by_layer_and_left_out_layers(tiny_classifier, tmp_path):
+    by_layer = SEQ_BN | {"reduction_factor": {"1": 4, "default": 16}}
+    left_out = SEQ_BN | {"leave_out": [0]}
+    model = tiny_classifier("bert")
+
+    sizes = read_adapter(write(tmp_path / "a", by_layer, tensors={}), model).settings
+    folder = write(tmp_path / "b", left_out, tensors_of(SEQ_BN, layers=(1,)))
+    load(folder, model)
+
+    assert [sizes.form_in(layer).bottleneck_size for layer in (0, 1)] == [2, 8]
+    first, second = (layer.output.dense for layer in model.bert.encoder.layer)
+    assert not hasattr(first, "adapter")
+    assert hasattr(second, "adapter")
+
+
+class _Executes:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def _missing_layer(folder):
+    write(folder, tensors=tensors_of(SEQ_BN, layers=(0,)))
+
+
+def _extra_tensor(folder):
+    name = "bert.encoder.layer.0.output.adapters.task.mystery.weight"
+    write(folder, tensors=tensors_of(SEQ_BN) | {name: torch.ones(3)})
+
+
+def _not_finite(folder):
+    tensors = tensors_of(SEQ_BN)
+    tensors["bert.encoder.layer.0.output.adapters.task.adapter_up.bias"][3] = float("nan")
+    write(folder, tensors=tensors)
+
+
+def _truncated(folder):
+    path = write(folder) / "pytorch_adapter.bin"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+
+
+def _peft(folder):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
+
+
+def _no_json(folder):
+    write(folder)
+    (folder / "adapter_config.json").write_text("{")
+
+
+DAMAGED = {
+    "missing layer": (_missing_layer, r"missing bert\.encoder\.layer\.1\.output"),
+    "extra tensor": (_extra_tensor, r"unknown .*mystery\.weight"),
+    "not finite": (_not_finite, "adapter_up.bias has values that are not finite"),
+    "truncated": (_truncated, "damaged or cut off"),
+    "PEFT": (_peft, r"checkpoint of PEFT \(LORA\)"),
+    "no JSON": (_no_json, "is not JSON"),
+    "hidden size": (lambda f: write(f, hidden_size=48), "hidden_size 48, the backbone's is 32"),
+    "model type": (lambda f: write(f, model_type="roberta"), "model_type 'roberta'"),
+    "LoRA": (
+        lambda f: write(f, {"architecture": "lora", "r": 8}, {}),
+        "holds 'lora', which is not",
+    ),
+    "unknown name": (lambda f: write(f, "unheard_of", {}), "'unheard_of' is not known"),
+    "no factor": (lambda f: write(f, {"mh_adapter": True}, {}), "has no output_adapter"),
+    "GLOW": (lambda f: write(f, SEQ_BN | {"inv_adapter": "glow"}), "inv_adapter = 'glow'"),
+    "no invertible factor": (
+        lambda f: write(f, SEQ_BN | {"inv_adapter": "nice", "inv_adapter_reduction_factor": None}),
+        "without inv_adapter_reduction_factor",
+    ),
+    "no invertible tensors": (
+        lambda f: write(f, SEQ_BN | {"inv_adapter": "nice"}),
+        r"missing bert\.invertible_adapters\.task\.F\.0",
+    ),
+    "activation": (lambda f: write(f, SEQ_BN | {"non_linearity": "x"}), "non_linearity = 'x'"),
+    "no folder": (lambda _: None, "not an AdapterHub checkpoint"),
+    "shape": (
+        lambda f: write(f, SEQ_BN, tensors_of(SEQ_BN | {"reduction_factor": 4})),
+        r"is \(8, 32\), expected \(4, 32\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_or_foreign_checkpoint_is_refused_and_nothing_is_hung(
+    tiny_classifier, tmp_path, damage
+):
+    make, message = DAMAGED[damage]
+    make(tmp_path / "adapter")
+    model = tiny_classifier("bert")
+
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "adapter", model)
+
+    assert adapter_names(model) == set()
+
+
+def test_what_a_pickle_would_execute_is_refused_and_not_executed(tiny_classifier, tmp_path):
+    mark = tmp_path / "was-executed"
+    folder = write(tmp_path / "adapter")
+    torch.save(tensors_of(SEQ_BN) | {"payload": _Executes(mark)}, folder / "pytorch_adapter.bin")
+
+    with pytest.raises(InputError, match="would be executed: refused"):
+        load(folder, tiny_classifier("bert"))
+
+    assert not mark.exists()
+
+
+def fusion_folder(folder: Path, names=("a", "b"), **config):
+    folder.mkdir()
+    meta = {
+        "adapter_names": list(names),
+        "config": config,
+        "hidden_size": 32,
+        "model_type": "bert",
+        "name": ",".join(names),
+    }
+    (folder / "adapter_fusion_config.json").write_text(json.dumps(meta))
+    tensors = {}
+    for layer in (0, 1):
+        prefix = f"bert.encoder.layer.{layer}.output.adapter_fusion_layer.{','.join(names)}"
+        for part in ("query", "key"):
+            tensors[f"{prefix}.{part}.weight"] = random(32, 32, seed=layer)
+            tensors[f"{prefix}.{part}.bias"] = random(32, seed=layer + 1)
+        tensors[f"{prefix}.value.weight"] = random(32, 32, seed=layer + 2)
+    torch.save(tensors, folder / "pytorch_model_adapter_fusion.bin")
+    return folder
+
+
+@pytest.fixture
+def with_two(tiny_classifier, tmp_path):
+    model = tiny_classifier("bert")
+    for name in ("a", "b"):
+        load(write(tmp_path / name, name=name), model, name)
+    return model
+
+
+def test_fusion_is_loaded_for_every_site(with_two, tmp_path):
+    composition = load_fusion(fusion_folder(tmp_path / "fusion"), with_two, architecture_of("bert"))
+
+    set_active(with_two, composition)
+    for layer, module in enumerate(with_two.bert.encoder.layer):
+        fusion = module.output.dense.adapter.fusions["a,b"]
+        assert torch.equal(fusion.value.weight, random(32, 32, seed=layer + 2))
+
+
+def test_fusion_with_a_temperature_is_refused(with_two, tmp_path):
+    folder = fusion_folder(tmp_path / "fusion", temperature=True)
+
+    with pytest.raises(InputError, match="temperature is not supported"):
+        load_fusion(folder, with_two, architecture_of("bert"))
+
+
+def decoder_adapter(folder, config):
+    """Write a checkpoint of a tiny GPT-2."""
+    tensors = {
+        name.replace("bert.encoder.layer.", "transformer.h.").replace(
+            ".output.adapters.", ".output_adapters.adapters."
+        ): tensor
+        for name, tensor in tensors_of(config).items()
+    }
+    return write(folder, config, tensors, model_type="gpt2")
+
+
+def test_settings_mean_what_the_library_makes_of_them_before_a_norm(tiny_classifier, tmp_path):
+    model = tiny_classifier("gpt2")
+
+    seq, par, plus = (
+        read_adapter(decoder_adapter(tmp_path / name, config), model).settings
+        for name, config in (("seq", SEQ_BN), ("par", PAR_BN), ("plus", ADAPTER_PLUS))
+    )
+
+    assert (seq.sees, seq.residual) == ("normalised", "output")
+    assert par.sees == "stream"
+    assert (plus.sees, plus.residual, plus.after_norm) == ("normalised", "output", False)
+    load(decoder_adapter(tmp_path / "hung", SEQ_BN), model)
+    assert torch.equal(
+        model.transformer.h[1].mlp.c_proj.adapter.adapters["task"].up.bias,
+        random(32, seed=31),
+    )
+
+
+def test_albert_with_an_adapter_after_attention_is_refused(tiny_classifier, tmp_path):
+    folder = write(tmp_path / "a", DOUBLE_SEQ_BN, model_type="albert")
+
+    with pytest.raises(InputError, match=r"mh_adapter\) are not supported there"):
+        read_adapter(folder, tiny_classifier("albert"))

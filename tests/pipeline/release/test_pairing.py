@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.release.pairing import compare_versions, paired_change, read_logits
+from pipeline.release.register import register
+from pipeline.task import SINGLE_LABEL
+
+
+def test_two_versions_are_paired_text_by_text(registry, write_run, tmp_path):
+    old = register(registry, write_run(tmp_path / "one", accuracy=0.8))
+    new = register(registry, write_run(tmp_path / "two", seed=1, accuracy=0.82))
+
+    found = compare_versions(registry, old, new)
+
+    # 8 of 400 texts turned right and none wrong: surely better, though the versions' own
+    # intervals (0.8 and 0.82, each +-0.04) overlap.
+    assert found.texts == 400
+    assert found.change.values["accuracy"] == pytest.approx(0.02)
+    low, high = found.change.intervals["accuracy"]
+    assert 0 < low < 0.02 < high < 0.04
+
+
+def test_equal_models_differ_by_nothing():
+    logits = np.random.default_rng(0).normal(size=(50, 3))
+    labels = np.arange(50) % 3
+
+    change = paired_change(logits, logits, labels, task=SINGLE_LABEL, confidence=0.95)
+
+    assert set(change.values.values()) == {0.0}
+    assert set(change.intervals.values()) == {(0.0, 0.0)}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
+def test_damaged_logits_are_one_error(tmp_path, content):
+    path = tmp_path / "logits.npz"
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match=r"logits\.npz"):
+        read_logits(path)
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path):
+    path = tmp_path / "logits.npz"
+    np.savez(path, student=np.array([{}], dtype=object), labels=np.zeros(1))
+
+    with pytest.raises(InputError, match="pickle"):
+        read_logits(path)

@@ -1,0 +1,164 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.release.promotion import promote, roll_back
+from pipeline.release.register import register
+
+
+@pytest.fixture
+def add(registry, write_run, tmp_path):
+    """``add(**run)``: a new version of the student."""
+
+    def add(**run):
+        number = len(registry.versions("tiny")) + 1
+        return register(registry, write_run(tmp_path / f"run-{number}", seed=number, **run))
+
+    return add
+
+
+def aliases(registry):
+    names = ("champion", "challenger", "previous")
+    return {name: number for name in names if (number := registry.alias("tiny", name))}
+
+
+def test_the_challenger_becomes_champion(registry, add):
+    add()
+
+    promotion = promote(registry, "tiny")
+
+    assert (promotion.champion, promotion.previous) == (1, None)
+    assert aliases(registry) == {"champion": 1}
+    assert "promoted_at" in registry.find("tiny", "1").tags
+
+
+def test_the_old_champion_stays_as_previous(registry, add):
+    add()
+    promote(registry, "tiny")
+    add()
+
+    promotion = promote(registry, "tiny")
+
+    assert (promotion.champion, promotion.previous) == (2, 1)
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+
+
+def test_roll_back_returns_to_the_previous_and_back(registry, add):
+    for _ in range(2):
+        add()
+        promote(registry, "tiny")
+
+    roll_back(registry, "tiny")
+    assert aliases(registry) == {"champion": 1, "previous": 2}
+
+    roll_back(registry, "tiny")
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+
+
+def test_roll_back_without_a_previous_champion_is_told(registry, add):
+    add()
+    promote(registry, "tiny")
+
+    with pytest.raises(InputError, match="no previous champion"):
+        roll_back(registry, "tiny")
+
+
+def test_every_check_that_the_numbers_fail_is_a_reason_whatever_the_report_says(registry, add):
+    add()
+    promote(registry, "tiny")
+    add(checks=((0.5, 0.01), (0.0, 0.01), (7.0, 1.0)))
+
+    with pytest.raises(InputError) as refusal:
+        promote(registry, "tiny", "2")
+
+    assert "Check 0: 0.5 is over 0.01" in str(refusal.value)
+    assert "Check 2: 7.0 is over 1.0" in str(refusal.value)
+    assert "The champion is still version 1" in str(refusal.value)
+    assert aliases(registry)["champion"] == 1
+
+
+def test_a_student_that_is_surely_worse_than_the_champion_is_refused(registry, add):
+    add(accuracy=0.9)
+    promote(registry, "tiny")
+    add(accuracy=0.8)
+
+    with pytest.raises(InputError, match=r"-10\.00 points from champion 1's"):
+        promote(registry, "tiny")
+
+    assert promote(registry, "tiny", max_champion_drop=0.15).champion == 2
+
+
+def test_a_student_of_other_data_is_not_held_against_the_champion(registry, add):
+    add(accuracy=0.9)
+    promote(registry, "tiny")
+    add(accuracy=0.8, data="e" * 64)
+
+    promotion = promote(registry, "tiny")
+
+    assert promotion.champion == 2
+    assert promotion.comparison.change is None
+
+
+@pytest.mark.parametrize("path", ["onnx/model.onnx", "golden.json", "manifest.json", "sbom.json"])
+def test_a_damaged_bundle_leaves_the_champion(registry, add, path):
+    add()
+    promote(registry, "tiny")
+    folder = registry.fetch(add())
+    (folder / path).write_bytes(b"damaged")
+
+    with pytest.raises(InputError, match="The champion is still version 1"):
+        promote(registry, "tiny")
+
+    assert aliases(registry)["champion"] == 1
+
+
+def test_the_champion_is_not_promoted_again(registry, add):
+    add()
+    promote(registry, "tiny")
+
+    with pytest.raises(InputError, match="champion already"):
+        promote(registry, "tiny", "1")
+
+
+PROMOTE = """
+import sys
+from pathlib import Path
+from pipeline.release.promotion import promote
+from pipeline.release.registry import open_registry
+registry = open_registry(None, Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+promote(registry, "tiny", sys.argv[2], expected_champion=1)
+"""
+
+
+def test_of_two_promotions_at_once_one_wins(registry, add, tmp_path):
+    add()
+    promote(registry, "tiny")
+    add()
+    add()
+
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROMOTE, str(tmp_path / "runs"), number],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in ("2", "3")
+    ]
+    for rival in rivals:
+        assert rival.stdout.readline() == "ready\n"
+    for rival in rivals:
+        rival.stdin.write("go\n")
+        rival.stdin.flush()
+    errors = [rival.communicate()[1] for rival in rivals]
+
+    assert sorted(rival.returncode for rival in rivals) == [0, 1]
+    winner = 2 if rivals[0].returncode == 0 else 3
+    assert aliases(registry)["champion"] == winner
+    assert aliases(registry)["previous"] == 1
+    assert "another one was faster" in "".join(errors)
