@@ -9,7 +9,26 @@ from pathlib import Path
 
 import pytest
 
+# By fixture: the group of tests that one process runs, because the fixture takes a minute.
+_GROUPS = {"installation": "operations", "prefect_server": "prefect", "tiny_export": "export"}
+
 pytest_plugins = ("tiny_models", "tiny_stages", "hub_files", "onnx_graphs", "sealed_runs")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a costly fixture in one process, longest first; others go by file."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            used = [group for name, group in _GROUPS.items() if name in item.fixturenames]
+            item.add_marker(pytest.mark.xdist_group(used[0] if used else str(item.path)))
+    longest = list(_GROUPS.values())
+
+    def rank(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group").args[0]
+        return longest.index(group) if group in longest else len(longest)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from pipeline.tables import read_split
 from pipeline.task import SINGLE_LABEL
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 ARMS = ("plain", "teacher", "student")
 

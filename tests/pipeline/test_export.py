@@ -18,7 +18,6 @@ from pipeline.records import ExportFacts
 from pipeline.teachers import load_teacher
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 ARMS = ["plain", "teacher", "student"]
 

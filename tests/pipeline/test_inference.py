@@ -13,7 +13,6 @@ from pipeline.inference import load_bundle
 from pipeline.tables import read_split
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 WITHOUT_TORCH = """
 import sys

@@ -8,7 +8,6 @@ from pipeline.predict import predict
 from pipeline.tables import read_split
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 
 def torch_scores(bundle, *columns):

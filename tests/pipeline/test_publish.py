@@ -15,7 +15,6 @@ from pipeline.reporting.report import Report
 from pipeline.task import SINGLE_LABEL
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 
 ANYTHING = GateConfig(max_accuracy_drop=1, min_agreement=0, max_latency_ratio=1e6, overhead="any")

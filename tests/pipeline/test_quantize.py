@@ -15,7 +15,6 @@ from pipeline.quantize import choose
 from pipeline.tables import read_split
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 
 @pytest.fixture(scope="module")

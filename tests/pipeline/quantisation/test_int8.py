@@ -8,7 +8,6 @@ from pipeline.quantisation.int8 import INT8_SESSION, count_ops, has_vnni, write_
 from pipeline.tables import read_split
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pipeline.quantisation.smoothing import (
 )
 
 # One worker builds `tiny_export`, which takes longer than these tests.
-pytestmark = pytest.mark.xdist_group("export")
 
 
 @pytest.fixture
