@@ -4,7 +4,6 @@ No worker and no work pool are needed, only PREFECT_API_URL. Runs start within t
 click. Ctrl-C pauses the schedules: production takes a worker, as `adapter-distill up` starts it.
 """
 
-from pathlib import Path
 from typing import Any, cast
 
 import yaml

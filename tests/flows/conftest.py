@@ -24,12 +24,6 @@ def give_wait_for() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def installation_port() -> Callable[[], int]:
-    """``installation_port()``: a port that nobody listens on now."""
-    return free_port
-
-
-@pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """`adapter-distill up` on free ports, stopped by Ctrl-C when the session ends."""
     state = tmp_path_factory.mktemp("state")
