@@ -24,7 +24,7 @@ COPY pipeline pipeline
 COPY flows flows
 # Only what prediction imports; the project itself without the dependencies of training.
 RUN pip install "onnxruntime>=1.22" "tokenizers>=0.22" "numpy>=2.0" "pydantic>=2.11" \
-    "pyarrow>=18" "scipy>=1.14" "filelock>=3.15" "safetensors>=0.5" "tqdm>=4.66" \
+    "pyarrow>=18" "scipy>=1.14" "filelock>=3.15" "safetensors>=0.5" "tqdm>=4.66" "psutil>=5.9" \
     "typer>=0.15" "rich>=13.9" "mlflow-skinny>=3.4,<4" "kserve>=0.21,<0.22" \
  && pip install --no-deps .
 USER distill

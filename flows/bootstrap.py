@@ -17,10 +17,9 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.building import LIMIT, slots
-from flows.serve import PREFECT_FILE
+from flows.installation import POOL, PREFECT_FILE
 from pipeline.errors import InputError
 
-POOL = "adapter-distill"
 ZOMBIES = "adapter-distill: end runs whose process is gone"
 _HEARTBEAT_SECONDS = 30
 

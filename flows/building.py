@@ -4,8 +4,10 @@ The data stage stays in this process: it trains nothing, and bad input is told a
 that dies is replaced once; the stage then goes on from its last checkpoint.
 """
 
+import errno
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -23,6 +25,7 @@ logger = logging.getLogger("pipeline.building")  # streamed as what the stages l
 
 LIMIT = "adapter-distill-compute"
 """Global concurrency limit: one slot for each stage that is built at the same time."""
+_FULL_DISK_BYTES = 16 * 1024**2
 _LEASE_SECONDS = 60.0
 """So long a killed run's slot stays taken."""
 
@@ -46,11 +49,24 @@ def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], fol
     with _held_slots(name):
         if name == "data":
             return build_here(name, build, folder)
-        try:
-            return process.run(name, build, folder)
-        except BuildKilledError as error:
-            logger.warning("%s Trying once more.", error)
-            return process.run(name, build, folder)
+        with _told_full_disk(folder):
+            try:
+                return process.run(name, build, folder)
+            except BuildKilledError as error:
+                logger.warning("%s Trying once more.", error)
+                return process.run(name, build, folder)
+
+
+@contextmanager
+def _told_full_disk(folder: Path) -> Iterator[None]:
+    """Tell a full disk as what it is: torch and safetensors have errors of their own for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        is_full = shutil.disk_usage(folder).free < _FULL_DISK_BYTES
+        if is_full or "I/O error" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def _held_slots(stage: str) -> AbstractContextManager[None]:

@@ -3,17 +3,14 @@
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
 
-import errno
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from safetensors import SafetensorError
 
 from flows.benchmark_command import benchmark
 from flows.cli_models import models
@@ -25,7 +22,6 @@ from pipeline.build_process import BuildKilledError
 from pipeline.errors import InputError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
-_FULL_DISK_BYTES = 16 * 1024**2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,16 +82,7 @@ def run(
     from pipeline.reporting.report import Report
 
     starting.join()
-    try:
-        folder = adapter_to_student(settings)
-    # torch and safetensors report a full disk as errors of their own.
-    except (RuntimeError, SafetensorError) as error:
-        if (
-            "I/O error" in str(error)
-            or shutil.disk_usage(settings.runs_dir).free < _FULL_DISK_BYTES
-        ):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), settings.runs_dir) from error
-        raise
+    folder = adapter_to_student(settings)
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     terminal = Console()
     print_summary(report, folder, terminal if terminal.is_terminal else Console(width=110))

@@ -4,7 +4,6 @@ No worker and no work pool are needed, only PREFECT_API_URL. Runs start within t
 click. Ctrl-C pauses the schedules: production takes a worker, as `adapter-distill up` starts it.
 """
 
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -15,11 +14,11 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 
 from flows.chain import adapter_to_student, run_stage
+from flows.installation import PREFECT_FILE
 from flows.release import promote_student, roll_back_student
 from flows.retrain import retrain
 
 _FLOWS = (adapter_to_student, run_stage, retrain, promote_student, roll_back_student)
-PREFECT_FILE = Path(__file__).parents[1] / "prefect.yaml"
 FLOWS = {flow.fn.__name__: flow for flow in _FLOWS}
 
 

@@ -14,13 +14,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from pipeline.errors import InputError
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 _SECONDS_TO_START = 180.0
 _SECONDS_TO_STOP = 15.0
 
@@ -93,21 +95,38 @@ def is_healthy(service: Service) -> bool:
 
 
 def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Stop processes in the reverse order, with everything that they started."""
+    """Stop processes in the reverse order, with everything of their sessions."""
     for process in reversed(processes):
-        _signal_session(process, signal.SIGTERM, only_leader=True)
+        process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_SECONDS_TO_STOP)
-        _signal_session(process, signal.SIGKILL, only_leader=False)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _signal_session(
-    process: "subprocess.Popen[bytes]", number: signal.Signals, *, only_leader: bool
-) -> None:
-    send: Callable[[int, int], None] = os.kill if only_leader else os.killpg
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        send(process.pid, number)
+def adopt_orphans() -> None:
+    """Become the parent of what children leave behind: a killed worker's flow run, for one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap_orphans(known: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Forget adopted processes that have ended; ``known`` are asked for by others."""
+    pids = {process.pid for process in known}
+    for child in psutil.Process().children():
+        if child.pid not in pids and child.status() == psutil.STATUS_ZOMBIE:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def end_orphans() -> None:
+    """Kill every process that descends from this one, and wait until all are gone."""
+    while left := psutil.Process().children(recursive=True):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=_SECONDS_TO_STOP)
 
 
 def _die_with_parent() -> None:

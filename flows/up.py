@@ -1,13 +1,14 @@
 """`adapter-distill up`: the whole installation on this machine, without Docker.
 
-Server, worker and deployments as child processes on loopback, with their state in one folder.
+Prefect server, MLflow, worker, deployments and student server as child processes on loopback, with
+their state in one folder. What ends by itself is started again; what starts is told with its
+address.
 """
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -16,102 +17,84 @@ import typer
 from rich.console import Console
 
 from flows import services
+from flows.installation import Ports, list_services, missing_services, shared_environment
 from flows.services import Service
+from flows.supervision import Running, supervise
 from pipeline.errors import InputError
 
 
 def up(
     state: Annotated[
-        Path, typer.Option(help="Folder for database, logs, runs and finished stages.")
+        Path, typer.Option(help="Folder for databases, logs, runs and finished stages.")
     ] = Path("state"),
+    students: Annotated[
+        list[str] | None,
+        typer.Option("--student", help="Student whose champion is served; may be repeated."),
+    ] = None,
     server_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the Prefect server and its UI.")
     ] = 4200,
+    mlflow_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of MLflow and its UI.")
+    ] = 5000,
+    student_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the server that answers with students.")
+    ] = 8000,
     worker_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the worker's health check.")
     ] = 8080,
 ) -> None:
-    """Start Prefect server, worker and deployments here; Ctrl-C stops them all."""
-    console = Console(soft_wrap=True)
+    """Start Prefect, MLflow, a worker and the student server here; Ctrl-C stops them all."""
+    console = Console(soft_wrap=True, markup=False, highlight=False)
     state = state.resolve()
-    (state / "logs").mkdir(parents=True, exist_ok=True)
-    listed = list_services(state, server_port=server_port, worker_port=worker_port)
-    for service in listed:
+    logs = state / "logs"
+    for folder in (logs, state / "runs" / "mlartifacts"):
+        folder.mkdir(parents=True, exist_ok=True)
+    ports = Ports(server=server_port, mlflow=mlflow_port, worker=worker_port, student=student_port)
+    first, then = list_services(state, ports, students or ["demo", "first-run"])
+    for service in (*first, *then):
         services.check_port(service.name, service.port)
     # A polite end of this process stops its children as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    started: list[subprocess.Popen[bytes]] = []
+    services.adopt_orphans()
+    running: list[Running] = []
     try:
-        for service in listed:
-            console.print(f"starting {service.name} ...", markup=False)
-            started.append(services.start(service, state / "logs"))
-            log = state / "logs" / f"{service.name}.log"
-            services.wait_until_healthy(service, started[-1], log)
-            if service.name == "server":
-                console.print("registering the deployments ...", markup=False)
-                _bootstrap(service.environment)
-        for service in listed:
-            if service.address is not None:
-                console.print(f"{service.name}: {service.address}", markup=False)
-        console.print(f"runs and logs: {state}", markup=False)
-        console.print("Ctrl-C stops everything.", markup=False)
-        _watch(started, [service.name for service in listed], state / "logs")
+        _start(first, running, logs, console)
+        console.print("registering the deployments ...")
+        _bootstrap(shared_environment(state, ports))
+        _start(then, running, logs, console)
+        _tell([*first, *then], state, console)
+        supervise(running, logs, console.print)
     except KeyboardInterrupt:
-        console.print("stopping ...", markup=False)
+        console.print("stopping ...")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must leave nothing over
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        services.stop(started)
+        services.stop([each.process for each in running])
+        services.end_orphans()
 
 
-def list_services(state: Path, *, server_port: int, worker_port: int) -> list[Service]:
-    """Return every service in the order of its start. A new one is one more entry here."""
-    server = f"http://127.0.0.1:{server_port}"
-    environment = {
-        "PREFECT_HOME": str(state / "prefect"),
-        "PREFECT_API_URL": f"{server}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
-        "PREFECT_WORKER_WEBSERVER_PORT": str(worker_port),
-        "ADAPTER_DISTILL_HOME": str(state),
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
-    }
-    prefect = [sys.executable, "-m", "prefect"]
-    return [
-        Service(
-            name="server",
-            command=[
-                *prefect,
-                "server",
-                "start",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(server_port),
-            ],
-            port=server_port,
-            health=f"{server}/api/ready",
-            address=server,
-            environment=environment,
-        ),
-        Service(
-            name="worker",
-            command=[
-                *prefect,
-                *("worker", "start", "--pool", "adapter-distill", "--name", "local"),
-                *("--limit", "1", "--with-healthcheck"),
-            ],
-            port=worker_port,
-            health=f"http://127.0.0.1:{worker_port}/health",
-            address=None,
-            environment=environment,
-        ),
-    ]
+def _start(listed: list[Service], running: list[Running], logs: Path, console: Console) -> None:
+    """Start services side by side and wait until all of them answer."""
+    started = []
+    for service in listed:
+        console.print(f"starting {service.name} ...")
+        started.append(Running(service=service, process=services.start(service, logs)))
+        running.append(started[-1])
+    for each in started:
+        log = logs / f"{each.service.name}.log"
+        services.wait_until_healthy(each.service, each.process, log)
+
+
+def _tell(listed: list[Service], state: Path, console: Console) -> None:
+    """Say what there is, and what is left out."""
+    for service in listed:
+        if service.address is not None:
+            console.print(f"{service.name}: {service.address}")
+    for name, extra in missing_services().items():
+        console.print(f"{name}: not installed; pip install 'adapter-distill[{extra}]' adds it")
+    console.print(f"runs and logs: {state}")
+    console.print("Ctrl-C stops everything.")
 
 
 def _bootstrap(environment: Mapping[str, str]) -> None:
@@ -124,22 +107,6 @@ def _bootstrap(environment: Mapping[str, str]) -> None:
     )
     if done.returncode != 0:
         raise InputError(f"The deployments could not be registered:\n{done.stderr[-3000:]}")
-
-
-def _watch(processes: "list[subprocess.Popen[bytes]]", names: list[str], logs: Path) -> NoReturn:
-    """Wait for Ctrl-C; raise when a service ends by itself."""
-    while True:
-        for name, process in zip(names, processes, strict=True):
-            if process.poll() is not None:
-                raise InputError(
-                    f"{name} ended by itself (exit code {process.returncode}); all others are "
-                    f"stopped. {logs / name}.log says why."
-                )
-        time.sleep(0.5)
-
-
-def _python_path() -> list[str]:
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -19,6 +19,8 @@ class Check:
     """How the value must stand to the limit."""
     passed: bool
     explanation: str
+    by_verdict: bool = False
+    """Whether a verdict over many numbers decided; value and limit are then one of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,4 +121,5 @@ def _overhead(verdict: Verdict, config: GateConfig) -> Check:
         bound="at least",
         passed=verdict.outcome in accepted,
         explanation=f"The benchmark's verdict: {said}. {why}".strip(),
+        by_verdict=True,
     )

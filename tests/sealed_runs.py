@@ -62,7 +62,8 @@ def write_words_bundle() -> Callable[..., Path]:
 def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
     """``write_run(folder, ...)``: a finished run with a sealed bundle and a report.
 
-    ``accuracy`` is that of its 400 test texts; ``checks`` are (value, limit) of upper bounds.
+    ``accuracy`` is that of its 400 test texts; ``checks`` are (value, limit) of upper bounds,
+    passed ``by_verdict`` whatever their numbers are where that is set.
     """
 
     def write_run(
@@ -73,6 +74,7 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
         accuracy: float = 0.8,
         data: str = "d" * 64,
         checks: Sequence[tuple[float, float]] = ((0.0, 0.01),),
+        by_verdict: bool = False,
     ) -> Path:
         import numpy as np
 
@@ -94,13 +96,16 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
                 "bound": "at most",
                 "passed": True,
                 "explanation": f"Check {number}: {value} is over {limit}.",
+                "by_verdict": by_verdict,
             }
             for number, (value, limit) in enumerate(checks)
         ]
         report = {
             "run_id": folder.name,
             "name": name,
-            "verdict": "passed" if all(value <= limit for value, limit in checks) else "refused",
+            "verdict": "passed"
+            if by_verdict or all(v <= limit for v, limit in checks)
+            else "refused",
             "reasons": [],
             "checks": held,
             "data": {"digest": data},

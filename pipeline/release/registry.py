@@ -249,9 +249,11 @@ def open_registry(uri: str | None, runs_dir: Path) -> Registry:
     """Return the registry at a URI, or the SQLite file ``mlflow.db`` of a runs folder.
 
     Args:
-        uri: ``http(s)://`` of an MLflow server, ``sqlite:///`` and other database URIs.
-        runs_dir: Folder of the runs, for the default.
+        uri: ``http(s)://`` of an MLflow server, ``sqlite:///`` and other database URIs; without
+            one, what the environment's MLFLOW_TRACKING_URI says.
+        runs_dir: Folder of the runs, for the default where neither is given.
     """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
     # Both are read when MLflow is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

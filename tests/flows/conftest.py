@@ -1,167 +1,58 @@
-"""A real installation for the tests of operations: server, worker and deployments as processes."""
+"""A real installation for the tests of operations: `adapter-distill up` and all it starts."""
 
-import os
-import socket
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from installations import COMMANDS, Installation
+from prefect_api import free_port, wait_for
 
-from flows import services
-from flows.up import list_services
+from flows.installation import Ports
 from pipeline.config_file import load_config
 
-ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED")
 
-
-def wait_for(what: Callable[[], Any], *, seconds: float = 240.0) -> Any:
-    """Return the first true value of ``what()``; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        time.sleep(0.1)
-    return value
-
-
-def is_gone(process: psutil.Process) -> bool:
-    """Tell whether a process has ended, whether or not somebody has noticed."""
-    try:
-        return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return True
-
-
-def command_of(process: psutil.Process) -> str:
-    """Return a process's command line; empty for one that has ended."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
-
-
-@dataclass
-class Installation:
-    """Server and worker, and the requests that the UI makes."""
-
-    services: dict[str, services.Service]
-    processes: dict[str, subprocess.Popen]
-    state: Path
-    client: httpx.Client
-    wait_for = staticmethod(wait_for)
-    is_gone = staticmethod(is_gone)
-
-    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Ask the API; SQLite under load answers 503 for a moment."""
-        for _ in range(20):
-            answer = self.client.request(method, path, **arguments)
-            if answer.status_code != 503:
-                return answer
-            time.sleep(0.5)
-        return answer
-
-    def submit(self, deployment: str, **parameters: Any) -> httpx.Response:
-        """Start a run of a deployment, as the form does."""
-        found = self.request("GET", f"/deployments/name/{deployment}").json()
-        path = f"/deployments/{found['id']}/create_flow_run"
-        return self.request("POST", path, json={"parameters": parameters})
-
-    def start(self, deployment: str, **parameters: Any) -> str:
-        """Start a run that is accepted; return its id."""
-        answer = self.submit(deployment, **parameters)
-        assert answer.status_code == 201, answer.text
-        return answer.json()["id"]
-
-    def state_of(self, run: str) -> dict[str, Any]:
-        """Return the state of a run."""
-        return self.request("GET", f"/flow_runs/{run}").json()["state"]
-
-    def wait(self, run: str, until=ENDED, *, seconds=240.0) -> dict[str, Any]:
-        """Return the state that a run ends in."""
-        wait_for(lambda: self.state_of(run)["type"] in until, seconds=seconds)
-        return self.state_of(run)
-
-    def retry(self, run: str) -> None:
-        """Do what the button *Retry* does."""
-        state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
-        self.request("POST", f"/flow_runs/{run}/set_state", json={"state": state, "force": True})
-
-    def logs(self, run: str) -> str:
-        """Return what a run has logged."""
-        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
-        found = self.request("POST", "/logs/filter", json=wanted).json()
-        return "\n".join(log["message"] for log in found)
-
-    def artifacts(self, run: str) -> dict[str, Any]:
-        """Return a run's artifacts by key."""
-        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}}}
-        found = self.request("POST", "/artifacts/filter", json=wanted).json()
-        return {artifact["key"]: artifact for artifact in found}
-
-    def kill(self, process: psutil.Process) -> None:
-        """Kill -9, and wait until the process is gone."""
-        process.kill()
-        wait_for(lambda: is_gone(process), seconds=30)
-
-    def start_service(self, name: str) -> None:
-        """Start a service and wait until it is healthy."""
-        self.processes[name] = services.start(self.services[name], self.state / "logs")
-        log = self.state / "logs" / f"{name}.log"
-        services.wait_until_healthy(self.services[name], self.processes[name], log)
-
-    def run_process(self) -> psutil.Process | None:
-        """Return the process of the flow run that the worker runs now."""
-        worker = psutil.Process(self.processes["worker"].pid)
-        return next((p for p in worker.children() if "prefect" in command_of(p)), None)
-
-    def trainer(self) -> psutil.Process | None:
-        """Return the child in which that flow run builds its stages."""
-        run = self.run_process()
-        children = run.children() if run else []
-        return next((p for p in children if "spawn_main" in command_of(p)), None)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def installation_port() -> Callable[[], int]:
-    """``installation_port()``: a port that nobody listens on now."""
-    return free_port
+@pytest.fixture(name="wait_for")
+def give_wait_for() -> Callable[..., Any]:
+    """``wait_for(what, seconds=240)``: the first true value of ``what()``."""
+    return wait_for
 
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Server, worker and deployments on free ports, stopped when the session ends."""
+    """`adapter-distill up` on free ports, stopped by Ctrl-C when the session ends."""
     state = tmp_path_factory.mktemp("state")
-    (state / "logs").mkdir()
-    listed = list_services(state, server_port=free_port(), worker_port=free_port())
-    server = listed[0].health.removesuffix("/ready")
+    ports = Ports(server=free_port(), mlflow=free_port(), worker=free_port(), student=free_port())
+    options = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
+    command = [sys.executable, "-m", "flows.cli", "up"]
+    said = state / "up.log"
+    with said.open("wb") as log:
+        up = subprocess.Popen(
+            [*command, f"--state={state}", "--student=smoke", *options],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     found = Installation(
-        services={service.name: service for service in listed},
-        processes={},
+        up=psutil.Process(up.pid),
+        ports=ports,
         state=state,
-        client=httpx.Client(base_url=server, timeout=60),
+        client=httpx.Client(base_url=f"http://127.0.0.1:{ports.server}/api", timeout=60),
     )
     try:
-        found.start_service("server")
-        environment = os.environ | found.services["server"].environment
-        for _ in range(2):  # the second time, everything is there already
-            subprocess.run([sys.executable, "-m", "flows.bootstrap"], env=environment, check=True)
-        found.start_service("worker")
+        wait_for(lambda: up.poll() is not None or "Ctrl-C stops" in said.read_text(), seconds=400)
+        assert up.poll() is None, said.read_text()
         yield found
     finally:
-        services.stop(list(found.processes.values()))
+        children = found.up.children(recursive=True) if up.poll() is None else []
+        up.send_signal(signal.SIGINT)
+        up.wait(90)
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert left == []
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from flows.release import RollbackForm
 from flows.serve import FLOWS, local_deployments
 from pipeline.config import RunConfig
 from pipeline.release.champion import find_champion
-from pipeline.release.registry import open_registry
 
 ENTRIES = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
@@ -126,9 +125,9 @@ class TestOnAServer:
         assert state["name"] == "Suspended"
         assert wrong.json()["status"] == "REJECT"
         assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
-        registry = open_registry(None, runs)
-        champion = find_champion(registry, config["name"], runs)
-        assert [champion] == [folder.resolve() for folder in runs.glob("*-smoke")]
+        champion = find_champion(installation.registry, config["name"], runs)
+        finished = [folder.resolve() for folder in runs.glob("*-smoke")]
+        assert [champion] == finished, installation.logs(run)
         assert list(runs.glob("*-smoke")) == before
         shown = installation.artifacts(run)
         assert {"distill-summary", "gate-report", "plot-training", "report-page"} <= set(shown)

@@ -1,10 +1,9 @@
 """Each fault on real processes: the run ends in a true state, and goes on where it stopped."""
 
 import json
-import time
+import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 
 pytestmark = pytest.mark.xdist_group("operations")
@@ -64,13 +63,40 @@ def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
     installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
     assert not list(runs.glob(".stages/finetune-*/record.json"))
 
-    # Prefect 3.8's worker dies of a run that comes again before it has let the first one go.
-    time.sleep(5)
     installation.retry(run)
 
     assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
     assert "going on from checkpoint-" in installation.logs(run)
     assert digests(runs) == undisturbed
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system that a checkpoint does not fit on; mounting one takes root."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", tmp_path]
+    if subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+@pytest.mark.slow
+def test_full_disk_fails_the_run_and_its_retry_goes_on_where_there_is_room(
+    installation, smoke_config, small_disk, undisturbed
+):
+    config = smoke_config(f"runs_dir={small_disk}")
+    run = installation.start(STAGE, config=config, stage="distill")
+
+    assert installation.wait(run)["type"] == "FAILED"
+    assert "No space left on device" in installation.state_of(run)["message"]
+    finished = digests(small_disk)
+    assert finished.items() <= undisturbed.items()
+
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    installation.retry(run)
+
+    assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
+    assert digests(small_disk) == undisturbed
 
 
 @pytest.mark.slow
@@ -86,9 +112,9 @@ def test_cancelled_run_leaves_no_process(installation, training):
 @pytest.mark.slow
 def test_killed_server_comes_back_to_a_run_that_went_on(installation, training, undisturbed):
     run, _, runs = training()
-    installation.kill(psutil.Process(installation.processes["server"].pid))
-    installation.processes["server"].wait()
-    installation.start_service("server")
+    server = installation.service("server")
+    installation.kill(server)
+    installation.wait_for_return("server", server)
 
     assert installation.wait(run)["type"] == "COMPLETED"
     assert digests(runs) == undisturbed
@@ -101,12 +127,11 @@ def test_run_of_a_dead_worker_is_crashed_and_its_retry_goes_on(
 ):
     run, trainer, runs = training()
     process = installation.run_process()
-    worker = installation.processes["worker"]
+    worker = installation.service("worker")
     getattr(worker, how)()
-    worker.wait(30)
+    installation.wait_for_return("worker", worker)
     if not installation.is_gone(process):  # a killed worker's run goes on without it
         installation.kill(process)
-    installation.start_service("worker")
 
     assert installation.wait(run, until=("CRASHED",))["type"] == "CRASHED"
     installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)

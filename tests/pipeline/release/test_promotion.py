@@ -65,6 +65,12 @@ def test_roll_back_without_a_previous_champion_is_told(registry, add):
         roll_back(registry, "tiny")
 
 
+def test_a_check_that_a_verdict_decided_is_not_held_against_one_of_its_numbers(registry, add):
+    add(checks=((0.5, 0.01),), by_verdict=True)
+
+    assert promote(registry, "tiny").champion == 1
+
+
 def test_every_check_that_the_numbers_fail_is_a_reason_whatever_the_report_says(registry, add):
     add()
     promote(registry, "tiny")
