@@ -1,0 +1,38 @@
+"""What a run is asked to do: one frozen class per TOML table, a module a group of tables.
+
+The same classes are the TOML file, the JSON schema and the Prefect flow's parameters, so that a
+field is described once. Config is data: nothing here reads a file.
+"""
+
+from pipeline.config.comparison import CompareConfig, LoraConfig
+from pipeline.config.data import DataConfig
+from pipeline.config.files import ExportConfig, QuantizeConfig
+from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
+from pipeline.config.run import ReleaseConfig, RunConfig
+from pipeline.config.section import Section
+from pipeline.config.student import AbsorbConfig, StudentConfig
+from pipeline.config.teacher import AdapterConfig, AdapterSource, ModelConfig, TeacherConfig
+from pipeline.config.training import DistillConfig, HeadOnlyConfig, TrainingConfig
+
+__all__ = [
+    "AbsorbConfig",
+    "AdapterConfig",
+    "AdapterSource",
+    "BenchmarkConfig",
+    "CompareConfig",
+    "DataConfig",
+    "DistillConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "GateConfig",
+    "HeadOnlyConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "QuantizeConfig",
+    "ReleaseConfig",
+    "RunConfig",
+    "Section",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+]

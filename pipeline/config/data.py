@@ -1,0 +1,70 @@
+"""Texts, labels and splits."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from pipeline.config.section import Section
+
+SplitSize = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+
+
+class DataConfig(Section):
+    """Texts, labels and splits."""
+
+    train: str
+    """A CSV, TSV, JSONL or Parquet file, a file inside an installed package
+    (``package://name/path.csv``) or a Hugging Face data set (``owner/name@split``)."""
+
+    validation: str | None = None
+    """The same for the validation split; without it, a part of ``train`` is held out."""
+
+    test: str | None = None
+    """The same for the test split; without it, a part of ``train`` is held out."""
+
+    subset: str | None = None
+    """Configuration name of a Hugging Face data set, such as ``sst2`` of ``nyu-mll/glue``."""
+
+    text: tuple[str, ...] | str = "text"
+    """Name of the text column, or of the two columns of a sentence pair."""
+
+    label: str = "label"
+    """Name of the label column."""
+
+    labels: tuple[str, ...] = Field(min_length=2)
+    """Label names in class order. Values in the data are names, or indices into this list."""
+
+    filter: dict[str, str] = Field(default_factory=dict)
+    """Keep only the rows whose columns have these values."""
+
+    train_size: int | None = Field(default=None, ge=1)
+    """At most this many training texts; all of them by default."""
+
+    validation_size: SplitSize = 0.1
+    """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
+
+    test_size: SplitSize = 0.1
+    """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
+
+    max_length: int = Field(default=128, ge=4)
+    """Longest input in tokens; what is longer is truncated."""
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _check_text(cls, value: object) -> object:
+        names = list(value) if isinstance(value, list | tuple) else [value]
+        if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
+            raise ValueError("expected one or two column names")
+        return tuple(names) if len(names) == 2 else names[0]
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("expected distinct names")
+        return value
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The text columns: one, or two for sentence pairs."""
+        return (self.text,) if isinstance(self.text, str) else self.text

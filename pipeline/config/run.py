@@ -1,0 +1,82 @@
+"""A whole run: every table of a config file."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.config.comparison import CompareConfig
+from pipeline.config.data import DataConfig
+from pipeline.config.files import ExportConfig, QuantizeConfig
+from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
+from pipeline.config.section import Section
+from pipeline.config.student import AbsorbConfig, StudentConfig
+from pipeline.config.teacher import TeacherConfig
+from pipeline.config.training import DistillConfig, HeadOnlyConfig, TrainingConfig
+
+
+class ReleaseConfig(Section):
+    """What becomes of a finished run."""
+
+    register_run: bool = True
+    """Whether the run and its student go into the registry."""
+
+    registry: str | None = None
+    """URI of an MLflow server or database; ``mlflow.db`` in ``runs_dir`` by default."""
+
+    max_champion_drop: float = Field(default=0.0, ge=0, le=1)
+    """Not promoted when its accuracy is surely lower than the champion's by more than this."""
+
+
+class RunConfig(Section):
+    """A whole run: from texts to a gated ONNX student."""
+
+    name: str = Field(default="student", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of the student: lower-case letters, digits and dashes."""
+
+    runs_dir: Path = Path("runs")
+    """Folder for runs and finished stages."""
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the splits, the initialisation and the order of the batches."""
+
+    data: DataConfig
+    """Texts, labels and splits."""
+
+    teacher: TeacherConfig
+    """Backbone and adapters."""
+
+    head_only: HeadOnlyConfig = HeadOnlyConfig()
+    """Training of the baseline: the frozen backbone with only its head."""
+
+    finetune: TrainingConfig = TrainingConfig()
+    """Training of the teacher's adapters and head."""
+
+    student: StudentConfig = StudentConfig()
+    """Shape of the student."""
+
+    absorb: AbsorbConfig = AbsorbConfig()
+    """Closed-form start of the student."""
+
+    distill: DistillConfig = DistillConfig()
+    """KL distillation of the student."""
+
+    export: ExportConfig = ExportConfig()
+    """ONNX export."""
+
+    quantize: QuantizeConfig = QuantizeConfig()
+    """Faster variants of the student."""
+
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """Quality and fidelity."""
+
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    """Latency."""
+
+    gate: GateConfig = GateConfig()
+    """Acceptance."""
+
+    compare: CompareConfig = CompareConfig()
+    """Other ways to adapt the backbone, for `adapter-distill compare`."""
+
+    release: ReleaseConfig = ReleaseConfig()
+    """Registry and promotion."""

@@ -1,0 +1,24 @@
+"""What every table of the config is."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+def _without_markup(schema: dict[str, Any]) -> None:
+    """Take the double backticks out of a schema's descriptions: a form shows them as they are."""
+    for part in (schema, *schema.get("properties", {}).values()):
+        if "description" in part:
+            part["description"] = " ".join(part["description"].replace("``", "").split())
+
+
+class Section(BaseModel):
+    """A table of the config: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra=_without_markup,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
