@@ -79,6 +79,7 @@ class TestOnAServer:
         assert answer.status_code == 409
         assert message in answer.text
 
+    @pytest.mark.slow
     def test_schedule_is_off_and_makes_runs_once_it_is_on(self, installation):
         found = installation.request("GET", "/deployments/name/retrain/scheduled").json()
         schedule = found["schedules"][0]
@@ -97,6 +98,7 @@ class TestOnAServer:
         installation.wait_for(runs, seconds=90)
         installation.request("PATCH", path, json={"active": False})
 
+    @pytest.mark.slow
     def test_second_scheduled_run_is_cancelled_while_one_works(self, installation, smoke_config):
         config = smoke_config()
         first, second = (installation.start("retrain/scheduled", config=config) for _ in range(2))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("operations")
+pytestmark = [pytest.mark.xdist_group("operations"), pytest.mark.slow]
 
 STAGE = "run-stage/one-stage"
 
@@ -52,7 +52,6 @@ def test_killed_trainer_is_replaced_and_goes_on_from_its_checkpoint(
     assert digests(runs) == undisturbed
 
 
-@pytest.mark.slow
 def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
     installation, training, undisturbed
 ):
@@ -80,7 +79,6 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
-@pytest.mark.slow
 def test_full_disk_fails_the_run_and_its_retry_goes_on_where_there_is_room(
     installation, smoke_config, small_disk, undisturbed
 ):
@@ -99,7 +97,6 @@ def test_full_disk_fails_the_run_and_its_retry_goes_on_where_there_is_room(
     assert digests(small_disk) == undisturbed
 
 
-@pytest.mark.slow
 def test_cancelled_run_leaves_no_process(installation, training):
     run, trainer, _ = training()
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
@@ -109,7 +106,6 @@ def test_cancelled_run_leaves_no_process(installation, training):
     installation.wait_for(lambda: installation.is_gone(trainer), seconds=30)
 
 
-@pytest.mark.slow
 def test_killed_server_comes_back_to_a_run_that_went_on(installation, training, undisturbed):
     run, _, runs = training()
     server = installation.service("server")
@@ -120,7 +116,6 @@ def test_killed_server_comes_back_to_a_run_that_went_on(installation, training, 
     assert digests(runs) == undisturbed
 
 
-@pytest.mark.slow  # the automation waits for 90 seconds of silence
 @pytest.mark.parametrize("how", ["terminate", "kill"])
 def test_run_of_a_dead_worker_is_crashed_and_its_retry_goes_on(
     installation, training, undisturbed, how
