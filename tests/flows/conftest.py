@@ -1,5 +1,6 @@
 """A real installation for the tests of operations: `adapter-distill up` and all it starts."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,6 +37,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             [*command, f"--state={state}", "--student=smoke", *options],
             stdout=log,
             stderr=subprocess.STDOUT,
+            # Tracing would slow the servers more than it would cover of the project.
+            env={k: v for k, v in os.environ.items() if k != "COVERAGE_PROCESS_CONFIG"},
         )
     found = Installation(
         up=psutil.Process(up.pid),

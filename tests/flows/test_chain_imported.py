@@ -20,8 +20,13 @@ def imported_run(smoke_run, smoke_overrides, tmp_path_factory):
     """The folder of a run whose teacher is the first run's, exported and imported again."""
     hub = tmp_path_factory.mktemp("hub") / "reviews"
     export_adapter(smoke_run / "finetune", hub)
-    overrides = [*smoke_overrides, f"runs_dir={smoke_run.parent}"]
-    overrides.append(f'teacher.adapter={{from = "{hub}"}}')
+    overrides = [
+        *smoke_overrides,
+        f"runs_dir={smoke_run.parent}",
+        f'teacher.adapter={{from = "{hub}"}}',
+        "quantize.enabled=false",
+        "benchmark.ladder_blocks=0",
+    ]
     return adapter_to_student(load_config(Path("configs/smoke.toml"), overrides))
 
 
