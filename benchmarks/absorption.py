@@ -21,15 +21,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
-from flows.stages import (
-    absorb_stage,
-    data_stage,
-    distill_stage,
-    find_model,
-    finetune_stage,
-    head_only_stage,
-    soft_targets_stage,
-)
+from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
+from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import Stage, Store, write_atomic
 from pipeline.checkpoints import Checkpoint, load_classifier, load_tokenizer

@@ -12,19 +12,14 @@ from flows.artifacts import explain_failure, gate_table, show_report
 from flows.building import building
 from flows.publishing import publish_once
 from flows.release import register_run, release_run
-from flows.stages import (
-    absorb_stage,
-    benchmark_stage,
+from flows.stages.proof import benchmark_stage, evaluate_stage, export_stage, quantize_stage
+from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
+from flows.stages.teacher import (
     data_stage,
-    distill_stage,
-    evaluate_stage,
-    export_stage,
     find_model,
     finetune_stage,
     head_only_stage,
     import_stage,
-    quantize_stage,
-    soft_targets_stage,
 )
 from pipeline.artifacts import Stage, Store
 from pipeline.config import AdapterSource, RunConfig

@@ -5,23 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from transformers import PreTrainedModel
 
 from flows.building import building
 from flows.chain import STAGES
-from flows.stages import (
-    absorb_stage,
-    common_settings,
-    data_stage,
-    distill_stage,
-    find_model,
-    finetune_stage,
-    head_only_stage,
-    soft_targets_stage,
-)
+from flows.stages.declaration import stage_task, with_model
+from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
+from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import Stage, Store
 from pipeline.checkpoints import Checkpoint, load_classifier
@@ -99,7 +91,7 @@ def _compare(store: Store, config: RunConfig) -> Stage[ComparisonFacts]:
     return comparison_stage(store, config, data, backbone, candidates, stages)
 
 
-@task(name="finetune-baseline", cache_policy=NO_CACHE, persist_result=False)
+@stage_task("finetune-baseline")
 def baseline_stage(
     store: Store,
     config: RunConfig,
@@ -124,18 +116,19 @@ def baseline_stage(
         max_length=config.data.max_length,
         seed=config.seed,
     )
-    settings = {
-        "training": training,
-        "method": method,
-        "lora": config.compare.lora if method == "lora" else None,
-        **common_settings(config, backbone),
-    }
+    settings = with_model(
+        config,
+        backbone,
+        training=training,
+        method=method,
+        lora=config.compare.lora if method == "lora" else None,
+    )
     return store.ensure(
         "finetune-baseline", build, BaselineFacts, settings=settings, inputs=[data, head]
     )
 
 
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
+@stage_task("compare")
 def comparison_stage(
     store: Store,
     config: RunConfig,
@@ -157,14 +150,15 @@ def comparison_stage(
         max_length=config.data.max_length,
         seed=config.seed,
     )
-    settings = {
-        "candidates": [(each.name, each.teacher) for each in candidates],
-        "evaluate": config.evaluate,
-        "export": config.export,
-        "benchmark": config.benchmark,
-        "machine": describe_machine(),
-        **common_settings(config, backbone),
-    }
+    settings = with_model(
+        config,
+        backbone,
+        candidates=[(each.name, each.teacher) for each in candidates],
+        evaluate=config.evaluate,
+        export=config.export,
+        benchmark=config.benchmark,
+        machine=describe_machine(),
+    )
     return store.ensure(
         "compare", build, ComparisonFacts, settings=settings, inputs=[data, *stages]
     )

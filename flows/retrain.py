@@ -14,7 +14,7 @@ from flows.building import building
 from flows.chain import STAGES, adapter_to_student
 from flows.release import release_run
 from flows.retraining_report import show_decision, show_nothing_to_do
-from flows.stages import data_stage
+from flows.stages.teacher import data_stage
 from pipeline.config import RunConfig
 from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.inference import load_bundle

@@ -1,0 +1,1 @@
+"""The stages as Prefect tasks, by what they make: teacher, student, and proof."""

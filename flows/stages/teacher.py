@@ -1,0 +1,115 @@
+"""What comes before a student: model and data, the baseline, and the teacher."""
+
+from functools import partial
+from pathlib import Path
+
+from flows.stages.declaration import stage_task, with_model
+from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.artifacts import Stage, Store, sha256_file
+from pipeline.checkpoints import Checkpoint, find_checkpoint
+from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
+from pipeline.data import prepare_data
+from pipeline.finetune import finetune
+from pipeline.head_only import head_only
+from pipeline.import_teacher import adapters_digest, import_teacher
+from pipeline.records import DataFacts, TeacherFacts
+from pipeline.sources import fingerprint
+from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.teachers import TEACHER_TENSORS, read_teacher
+
+
+@stage_task("find-model", reaches_out=True)
+def find_model(config: ModelConfig) -> Checkpoint:
+    """Return the local folder of a pretrained model."""
+    return find_checkpoint(config)
+
+
+@stage_task("data", reaches_out=True)
+def data_stage(store: Store, config: RunConfig) -> Stage[DataFacts]:
+    """Texts, labels and splits."""
+    sources = (config.data.train, config.data.validation, config.data.test)
+    return store.ensure(
+        "data",
+        partial(prepare_data, config.data, seed=config.seed),
+        DataFacts,
+        settings={
+            "data": config.data.model_dump(exclude={"max_length"}),
+            "sources": [fingerprint(source) for source in sources if source is not None],
+            "seed": config.seed,
+        },
+    )
+
+
+@stage_task("head-only")
+def head_only_stage(
+    store: Store, config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
+) -> Stage[TeacherFacts]:
+    """The baseline: the frozen backbone with only its head."""
+    build = partial(
+        head_only,
+        data,
+        backbone,
+        config.head_only,
+        task=TASK,
+        objective=OBJECTIVE,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = with_model(config, backbone, training=config.head_only)
+    return store.ensure("head-only", build, TeacherFacts, settings=settings, inputs=[data])
+
+
+@stage_task("finetune")
+def finetune_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    head_only: Stage[TeacherFacts],
+    backbone: Checkpoint,
+) -> Stage[TeacherFacts]:
+    """The teacher: adapters and head on the frozen backbone."""
+    adapter = config.teacher.adapter
+    if not isinstance(adapter, AdapterConfig):
+        raise TypeError(f"expected an AdapterConfig, found {type(adapter).__name__}")
+    start = Path(config.teacher.start) if config.teacher.start else None
+    build = partial(
+        finetune,
+        data,
+        backbone,
+        config.finetune,
+        task=TASK,
+        objective=OBJECTIVE,
+        adapter=adapter,
+        head_from=head_only,
+        start=start,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = with_model(config, backbone, training=config.finetune, adapter=adapter)
+    if start is not None:
+        read_teacher(start)  # a wrong folder is told before anything is trained
+        settings["start"] = sha256_file(start / TEACHER_TENSORS)
+    return store.ensure(
+        "finetune", build, TeacherFacts, settings=settings, inputs=[data, head_only]
+    )
+
+
+@stage_task("import", reaches_out=True)
+def import_stage(
+    store: Store, config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
+) -> Stage[TeacherFacts]:
+    """The teacher, of adapters that were trained elsewhere."""
+    source = config.teacher.adapter
+    if not isinstance(source, AdapterSource):
+        raise TypeError(f"expected an AdapterSource, found {type(source).__name__}")
+    build = partial(
+        import_teacher,
+        data,
+        backbone,
+        source,
+        task=TASK,
+        objective=OBJECTIVE,
+        max_length=config.data.max_length,
+    )
+    settings = with_model(config, backbone, adapter=source, files=adapters_digest(source))
+    return store.ensure("import", build, TeacherFacts, settings=settings, inputs=[data])
