@@ -3,16 +3,14 @@
 Plots are PNGs inside the Markdown, as data URIs: no web server is needed to see them.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from pipeline.gate import Check
 from pipeline.proof.records import Estimate, Rung
 from pipeline.proof.verdict_reasons import change_text, removed_text
-from pipeline.reporting.page import render_plots, render_summary
+from pipeline.reporting.page import render_checks, render_plots, render_summary
 from pipeline.reporting.report import Report
 
 
@@ -26,7 +24,7 @@ def show_report(folder: Path) -> None:
     )
     create_markdown_artifact(
         key="gate-report",
-        markdown=f"## {report.run_id}: {report.verdict}\n\n{gate_table(report.checks)}",
+        markdown=f"## {report.run_id}: {report.verdict}\n\n{render_checks(report.checks)}",
         description=f"every number against its limit: {report.verdict}",
     )
     for name, picture in render_plots(report).items():
@@ -88,16 +86,6 @@ def _rung(rung: Rung) -> dict[str, object]:
 
 def _times(ratio: Estimate | None) -> str:
     return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
-
-
-def gate_table(checks: Sequence[Check]) -> str:
-    """Return every number of the gate against its limit, as a Markdown table."""
-    rows = [
-        f"| {check.name} | {check.value:.4f} | {check.bound} {check.limit:.4f} | "
-        f"{'passed' if check.passed else '**refused**'} |"
-        for check in checks
-    ]
-    return "\n".join(["| check | value | limit | |", "|---|---:|---:|---|", *rows])
 
 
 # Any: Prefect's own types of a hook's arguments are generic in the flow.

@@ -8,10 +8,10 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.approval import Release, ask, check_can_ask
-from flows.artifacts import explain_failure, gate_table, show_report
+from flows.artifacts import explain_failure, show_report
 from flows.building import building
 from flows.publishing import publish_once
-from flows.release import register_run, release_run
+from flows.release import champion_checks, register_run, release_run
 from flows.stages.proof import benchmark_stage, evaluate_stage, export_stage, quantize_stage
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import (
@@ -26,6 +26,7 @@ from pipeline.config import AdapterSource, RunConfig
 from pipeline.errors import InputError
 from pipeline.gate import decide
 from pipeline.publish import Finished
+from pipeline.reporting.page import render_checks
 from pipeline.task import SINGLE_LABEL
 
 STAGES = ".stages"
@@ -76,15 +77,17 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
         finished.benchmark.facts,
         config.gate,
         main_metric=SINGLE_LABEL.main_metric,
+        shipped_arm=finished.shipped_arm,
     )
     folder = publish_once(config, finished, decision)
     show_report(folder)
     get_run_logger().info("%s: %s", "passed" if decision.passed else "refused", folder)
-    if config.release.register_run:
-        register_run(config, folder)
-    title = f"Release {folder.name}?"
-    if decision.passed and ask(release, title=title, report=gate_table(decision.checks)):
-        release_run(config, folder)
+    version = register_run(config, folder) if config.release.register_run else None
+    if decision.passed and release != "never":
+        held = champion_checks(config, version) if version else ()
+        table = render_checks((*decision.checks, *held))
+        if ask(release, title=f"Release {folder.name}?", report=table):
+            release_run(config, folder)
     return folder
 
 

@@ -119,12 +119,19 @@ def compare(
     names = registry.report(new).student.metrics
     for metric in names:
         change = ""
-        if found.change is not None and metric in found.change.values:
-            low, high = found.change.intervals[metric]
-            change = f"{found.change.values[metric]:+.4f} [{low:+.4f}, {high:+.4f}]"
+        if found.paired is not None and metric in found.paired.change.values:
+            low, high = found.paired.change.intervals[metric]
+            change = f"{found.paired.change.values[metric]:+.4f} [{low:+.4f}, {high:+.4f}]"
         table.add_row(metric, old.tags.get(metric, ""), new.tags.get(metric, ""), change)
     Console(width=120).print(table, markup=False)
-    if found.change is None:
+    if found.paired is not None:
+        paired = found.paired
+        typer.echo(
+            f"{paired.texts} texts; only version {old.number} is right on "
+            f"{paired.only_baseline_right}, only version {new.number} on "
+            f"{paired.only_candidate_right} (McNemar p = {paired.p_value:.3g})"
+        )
+    else:
         typer.echo("They were measured on different test texts: nothing can be paired.")
 
 
@@ -156,6 +163,8 @@ def promote(
         expected_champion=expect_champion,
         max_champion_drop=max_champion_drop,
     )
+    for check in promotion.checks:
+        typer.echo(f"{check.name}: {check.shown_value}, {check.shown_limit}: {check.result}")
     typer.echo(f"champion of {name}: version {promotion.champion} (was {promotion.previous})")
 
 

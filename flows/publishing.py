@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import task
 from prefect.runtime import flow_run
 
+from pipeline.checks import Decision
 from pipeline.config import RunConfig
-from pipeline.gate import Decision
 from pipeline.publish import Finished, publish
 
 

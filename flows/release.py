@@ -7,15 +7,18 @@ one MLflow server, give these flows' deployment a concurrency limit of one.
 from pathlib import Path
 
 from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from pipeline.checks import Check
 from pipeline.config import RunConfig, Section
 from pipeline.errors import InputError
-from pipeline.release.promotion import promote, roll_back
+from pipeline.release.promotion import Promotion, hold_against_champion, promote, roll_back
 from pipeline.release.register import register
 from pipeline.release.registry import CHALLENGER, Version, open_registry
+from pipeline.reporting.page import render_checks
 
 
 class PromotionForm(Section):
@@ -59,7 +62,7 @@ def promote_student(form: PromotionForm) -> int:
     """
     registry = open_registry(form.registry, form.runs_dir)
     promotion = promote(registry, form.name, form.version, max_champion_drop=form.max_champion_drop)
-    get_run_logger().info("champion of %s: version %d", form.name, promotion.champion)
+    _show(promotion)
     return promotion.champion
 
 
@@ -71,7 +74,7 @@ def roll_back_student(form: RollbackForm) -> int:
         form: Which student, and where.
     """
     promotion = roll_back(open_registry(form.registry, form.runs_dir), form.name)
-    get_run_logger().info("champion of %s: version %d", form.name, promotion.champion)
+    _show(promotion)
     return promotion.champion
 
 
@@ -92,6 +95,20 @@ def register_run(config: RunConfig, run: Path) -> Version | None:
     return version
 
 
+@task(name="compare-with-champion", cache_policy=NO_CACHE, persist_result=False)
+def champion_checks(config: RunConfig, version: Version) -> tuple[Check, ...]:
+    """Return the registered student's check against the champion, where there is one."""
+    try:
+        return hold_against_champion(
+            open_registry(config.release.registry, config.runs_dir),
+            version,
+            max_champion_drop=config.release.max_champion_drop,
+        )
+    except InputError as error:
+        get_run_logger().warning("Not compared with the champion: %s", error)
+        return ()
+
+
 @task(name="release", cache_policy=NO_CACHE, persist_result=False)
 def release_run(config: RunConfig, run: Path) -> bool:
     """Make a finished run's student the champion, after every check; return whether it is.
@@ -102,7 +119,7 @@ def release_run(config: RunConfig, run: Path) -> bool:
     try:
         registry = open_registry(config.release.registry, config.runs_dir)
         version = register(registry, run)
-        promote(
+        promotion = promote(
             registry,
             version.name,
             str(version.number),
@@ -111,5 +128,18 @@ def release_run(config: RunConfig, run: Path) -> bool:
     except InputError as error:
         logger.warning("Not promoted: %s", error)
         return False
-    logger.info("champion of %s: version %d", version.name, version.number)
+    _show(promotion)
     return True
+
+
+def _show(promotion: Promotion) -> None:
+    """Say who the champion is, and what was held against it."""
+    what = f"champion of {promotion.name}: version {promotion.champion}"
+    before = f"version {promotion.previous}" if promotion.previous else "none"
+    table = f"\n\n{render_checks(promotion.checks)}" if promotion.checks else ""
+    get_run_logger().info(what)
+    create_markdown_artifact(
+        key="champion",
+        markdown=f"## {what[0].upper()}{what[1:]}\n\nBefore: {before}.{table}",
+        description=what,
+    )

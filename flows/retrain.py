@@ -18,11 +18,10 @@ from flows.stages.teacher import data_stage
 from pipeline.config import RunConfig
 from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.inference import load_bundle
+from pipeline.proof.paired import Paired, compare_paired
 from pipeline.release.challenge import (
     ChallengeConfig,
-    Comparison,
     choose,
-    compare,
     held_out_of_both,
     nothing_changed,
     remember_challenge,
@@ -32,6 +31,7 @@ from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.reporting.report import Report
 from pipeline.tables import read_split
+from pipeline.task import SINGLE_LABEL
 
 DEFAULT_RULE = ChallengeConfig()
 SPLITS = ("train", "validation", "test")
@@ -70,11 +70,9 @@ def retrain(
     teacher = warm_start(config, champion)
     folder = adapter_to_student(config.model_copy(update={"teacher": teacher}))
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    comparison = compare_with(champion, folder, rule) if champion else None
-    choice = choose(
-        comparison, passed=report.verdict == "passed", is_first=champion is None, rule=rule
-    )
-    decision = show_decision(report, champion, comparison, choice, drift, teacher.start)
+    paired = compare_with(champion, folder, rule) if champion else None
+    choice = choose(paired, passed=report.verdict == "passed", is_first=champion is None, rule=rule)
+    decision = show_decision(report, champion, paired, choice, drift, teacher.start)
     released = (
         choice.replaces
         and ask(release, title=f"Release {folder.name}?", report=decision)
@@ -89,7 +87,7 @@ def retrain(
 
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
-def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Comparison | None:
+def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Paired | None:
     """Both students on the texts that are held out of both; None where there is none."""
     held_out = held_out_of_both(champion / "data", challenger / "data")
     if not len(held_out):
@@ -97,7 +95,13 @@ def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Com
     champion_logits, challenger_logits = (
         load_bundle(run / "student").logits(held_out.texts) for run in (champion, challenger)
     )
-    return compare(champion_logits, challenger_logits, held_out.labels, confidence=rule.confidence)
+    return compare_paired(
+        champion_logits,
+        challenger_logits,
+        held_out.labels,
+        task=SINGLE_LABEL,
+        confidence=rule.confidence,
+    )
 
 
 @task(name="drift", cache_policy=NO_CACHE, persist_result=False)

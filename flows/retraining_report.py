@@ -4,12 +4,14 @@ from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.artifacts import gate_table
 from pipeline.artifacts import Stage
 from pipeline.drift import MIN_TEXTS, Drift
+from pipeline.proof.paired import Paired
 from pipeline.records import DataFacts
-from pipeline.release.challenge import Choice, Comparison
+from pipeline.release.challenge import Choice
+from pipeline.reporting.page import render_checks
 from pipeline.reporting.report import Report
+from pipeline.task import SINGLE_LABEL
 
 KEY = "retraining"
 
@@ -30,7 +32,7 @@ def show_nothing_to_do(champion: Path | None, data: Stage[DataFacts]) -> None:
 def show_decision(
     report: Report,
     champion: Path | None,
-    comparison: Comparison | None,
+    paired: Paired | None,
     choice: Choice,
     drift: tuple[Drift, ...],
     start: str | None,
@@ -44,26 +46,27 @@ def show_decision(
         *(f"- {reason}" for reason in choice.reasons),
         "",
         f"Champion before: `{before}`. The challenger started from {origin}.",
-        _comparison(comparison),
+        _comparison(paired),
         _drift(drift, champion),
-        "### Gate\n\n" + gate_table(report.checks),
+        "### Gate\n\n" + render_checks((*report.checks, *choice.checks)),
     ]
     markdown = "\n\n".join(part for part in parts if part)
     create_markdown_artifact(key=KEY, markdown=markdown, description=verdict)
     return markdown
 
 
-def _comparison(found: Comparison | None) -> str:
+def _comparison(found: Paired | None) -> str:
     if found is None:
         return ""
-    low, high = found.interval
+    metric = SINGLE_LABEL.main_metric
+    low, high = found.change.intervals[metric]
     return (
         f"### The same {found.texts} held-out texts\n\n"
         "| | champion | challenger | difference |\n|---|---:|---:|---:|\n"
-        f"| accuracy | {found.champion_accuracy:.4f} | {found.challenger_accuracy:.4f} | "
-        f"{found.difference:+.4f} ({low:+.4f} to {high:+.4f}) |\n"
-        f"| right where the other is wrong | {found.only_champion_right} | "
-        f"{found.only_challenger_right} | McNemar p = {found.p_value:.3g} |"
+        f"| {metric} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
+        f"{found.change.values[metric]:+.4f} ({low:+.4f} to {high:+.4f}) |\n"
+        f"| right where the other is wrong | {found.only_baseline_right} | "
+        f"{found.only_candidate_right} | McNemar p = {found.p_value:.3g} |"
     )
 
 

@@ -21,7 +21,8 @@ from pipeline.proof.ladder import TorchTeacher, describe_rungs
 from pipeline.proof.measure import Plan, measure
 from pipeline.proof.measurement import Measurement, write_measurement
 from pipeline.proof.workload import fixed_shape, own_lengths
-from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency, QuantizeFacts
+from pipeline.quantisation.records import QuantizeFacts
+from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency
 from pipeline.tables import read_split
 
 PLAIN, TEACHER, STUDENT = "plain", "teacher", "student"

@@ -13,7 +13,9 @@ from pipeline.artifacts import Stage
 from pipeline.config import EvaluateConfig
 from pipeline.inference import load_bundle
 from pipeline.proof.bootstrap import measure_statistic, resamples
-from pipeline.records import DataFacts, EvaluateFacts, ExportFacts, QuantizeFacts
+from pipeline.proof.class_quality import measure_classes
+from pipeline.quantisation.records import QuantizeFacts
+from pipeline.records import DataFacts, EvaluateFacts, ExportFacts
 from pipeline.tables import read_split
 from pipeline.task import Metrics, Task
 
@@ -69,4 +71,12 @@ def evaluate(
             else None
         ),
         change=measure_statistic(change, samples, config.confidence),
+        classes=measure_classes(
+            logits["teacher"],
+            logits["student"],
+            test.labels,
+            data.facts.labels,
+            task=task,
+            confidence=config.confidence,
+        ),
     )

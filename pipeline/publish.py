@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.artifacts import Artifact, Stage, link_or_copy, sha256_file, write_atomic
+from pipeline.checks import Decision
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
-from pipeline.gate import Decision
 from pipeline.inference import read_runtime
+from pipeline.quantisation.records import QuantizeFacts
 from pipeline.records import (
     AbsorbFacts,
     BenchmarkFacts,
@@ -23,7 +24,6 @@ from pipeline.records import (
     EvaluateFacts,
     ExportFacts,
     Measured,
-    QuantizeFacts,
     StudentFacts,
     TeacherFacts,
 )
@@ -76,6 +76,11 @@ class Finished:
             self.benchmark,
         )
         return tuple(stage for stage in stages if stage is not None)
+
+    @property
+    def shipped_arm(self) -> str:
+        """The benchmark's name of the file that ships."""
+        return self.quantized.facts.arm if self.quantized else "student"
 
     @property
     def shipped(self) -> Stage[Any]:
@@ -140,6 +145,7 @@ def build_report(
         ),
         student=_student(finished),
         fidelity=_fidelity(evaluation),
+        classes=evaluation.classes,
         quantized=_quantized(finished),
         parity=ParityPart(
             max_abs_difference=max(check.max_abs_difference for check in exported.parity),

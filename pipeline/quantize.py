@@ -25,9 +25,10 @@ from pipeline.inference import MODEL, RUNTIME, Classifier, Runtime, load_bundle
 from pipeline.proof.records import Estimate
 from pipeline.proof.workload import own_lengths, tokenizer_limit
 from pipeline.quantisation.int8 import INT8_SESSION, has_vnni, write_int8
+from pipeline.quantisation.records import QuantizeFacts, Variant
 from pipeline.quantisation.variant_quality import hold_against
 from pipeline.quantisation.variant_timing import ratio_to_first, time_variants
-from pipeline.records import DataFacts, ExportFacts, QuantizeFacts, Variant
+from pipeline.records import DataFacts, ExportFacts
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
 

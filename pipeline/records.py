@@ -166,51 +166,19 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Variant:
-    """One way to run the student on a CPU."""
+class ClassQuality:
+    """What the student lost of one class on the test split."""
 
-    name: str
-    file: str
-    """Inside the bundle's ``onnx``."""
-    size_bytes: int
-    cost: Measured
-    """Of the main metric and of the agreement with the teacher, on the validation split: the fp32
-    student's minus this one's."""
-    fidelity: Measured
-    """Closeness to the teacher on the validation split."""
-    refused: str | None
-    """Why it may not ship; None where it may."""
-    cpu_ms: float | None = None
-    """Median over blocks of the thread CPU time of a text, on one thread; None where refused."""
-    cpu_ratio: float | None = None
-    """That, as a multiple of the fp32 student's: geometric mean over blocks."""
-    cpu_ratio_interval: Interval | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QuantizeFacts:
-    """Variants of the student's ONNX file, and which of them ships."""
-
+    label: str
     texts: int
-    """Validation texts that they were judged on."""
-    confidence: float
-    chosen: str
-    """Name of the variant that ships."""
-    file: str
-    """Its file."""
-    variants: tuple[Variant, ...]
-    int8_products: int
-    """Products of the int8 file that are computed in 8 bits: all that have a weight."""
-    has_vnni: bool
-    """Whether this processor has 8-bit dot products; without them int8 is hardly faster."""
-    fp16_bytes: int
-    fp16_difference: float
-    """Largest difference of a logit between the fp16 copy, for GPUs, and the fp32 file."""
-
-    @property
-    def arm(self) -> str:
-        """Return the benchmark's name of the file that ships."""
-        return "student" if self.chosen == "fp32" else f"student {self.chosen}"
+    teacher_recall: float
+    student_recall: float
+    teacher_f1: float
+    student_f1: float
+    recall_lost: float
+    """The teacher's minus the student's, as part of 1."""
+    interval: Interval
+    """Of ``recall_lost``, such that all classes' intervals hold together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,6 +195,8 @@ class EvaluateFacts:
     """Student against teacher: agreement, mean KL in nats, largest logit difference."""
     change: Measured
     """Student minus teacher, metric by metric, on the same resamples."""
+    classes: tuple[ClassQuality, ...]
+    """Every class that has texts."""
     student_fp32: Measured | None = None
     """The student before quantisation; None where that stage did not run."""
     fidelity_fp32: Measured | None = None

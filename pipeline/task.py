@@ -25,6 +25,8 @@ class Task:
     """(logits, labels) -> quality."""
     fidelity: Callable[[np.ndarray, np.ndarray], Metrics]
     """(student logits, teacher logits) -> closeness."""
+    predictions: Callable[[np.ndarray], np.ndarray]
+    """(N, C) logits -> (N,) the class that each stands for."""
     scores: Callable[[np.ndarray], np.ndarray]
     """(N, C) logits -> (N, C) what a user reads: probabilities."""
 
@@ -81,6 +83,10 @@ def kl_per_example(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     return divergence
 
 
+def _predictions(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(logits.argmax(axis=1))
+
+
 def _probabilities(logits: np.ndarray) -> np.ndarray:
     return np.asarray(softmax(logits, axis=1))
 
@@ -89,6 +95,7 @@ SINGLE_LABEL = Task(
     main_metric="accuracy",
     metrics=classification_metrics,
     fidelity=classification_fidelity,
+    predictions=_predictions,
     scores=_probabilities,
 )
 """One of C classes for a text or a pair of texts."""

@@ -92,11 +92,13 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
             {
                 "name": f"check {number}",
                 "value": value,
-                "limit": limit,
+                "interval": None,
                 "bound": "at most",
+                "limit": limit,
+                "unit": "part",
+                "evidence": "verdict" if by_verdict else "value",
                 "passed": True,
-                "explanation": f"Check {number}: {value} is over {limit}.",
-                "by_verdict": by_verdict,
+                "reason": f"Check {number}: {value} is over {limit}.",
             }
             for number, (value, limit) in enumerate(checks)
         ]

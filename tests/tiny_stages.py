@@ -26,12 +26,12 @@ from pipeline.distill import distill
 from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.head_only import head_only
+from pipeline.quantisation.records import QuantizeFacts
 from pipeline.quantize import quantize
 from pipeline.records import (
     AbsorbFacts,
     DataFacts,
     ExportFacts,
-    QuantizeFacts,
     SoftTargetFacts,
     StudentFacts,
     TeacherFacts,

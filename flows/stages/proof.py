@@ -12,13 +12,13 @@ from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.proof.ladder import TorchTeacher
 from pipeline.proof.machine import describe_machine
+from pipeline.quantisation.records import QuantizeFacts
 from pipeline.quantize import quantize
 from pipeline.records import (
     BenchmarkFacts,
     DataFacts,
     EvaluateFacts,
     ExportFacts,
-    QuantizeFacts,
     StudentFacts,
     TeacherFacts,
 )

@@ -95,6 +95,21 @@ class GateConfig(Section):
     min_agreement: float = Field(default=0.95, ge=0, le=1)
     """Least part of the test texts on which student and teacher give the same label."""
 
+    max_class_drop: float = Field(default=0.1, ge=0, le=1)
+    """Refused when a class has surely lost more of its recall than this against the teacher (0.1
+    is ten points): when its whole interval is beyond, at a level that all classes share. A class
+    with few texts has a wide interval, and gives a warning instead."""
+
+    max_calibration_growth: float = Field(default=0.02, ge=0, le=1)
+    """Refused when the expected calibration error (0 to 1) is surely higher than the teacher's by
+    more than this."""
+
+    max_size_ratio: float = Field(default=1.05, gt=0)
+    """Largest accepted size of the file that ships, as a multiple of the teacher's file."""
+
+    max_size_mb: float | None = Field(default=None, gt=0)
+    """Largest accepted size of that file, in MB of a million bytes; any by default."""
+
     max_latency_ratio: float = Field(default=1.05, gt=0)
     """Refused when the student is surely slower than this many times the plain backbone."""
 

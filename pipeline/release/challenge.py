@@ -1,30 +1,26 @@
 """Champion against challenger: the same held-out texts, a paired test, a decision with its reasons.
 
-Both answer every text, so that only the texts on which exactly one of them is right tell them
-apart. McNemar's exact test (1947, https://doi.org/10.1007/BF02295996) asks whether these are
-split evenly; a paired bootstrap says how large the difference may be. The decision looks at the
-interval alone, so that what is unproven does not pass for what is proven.
-
-Shapes: N = texts, C = classes.
+The decision looks at the whole interval of their difference, so that what is unproven does not pass
+for what is proven: the champion serves already, and a challenger must earn its place.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
-from scipy import stats
 
 from pipeline.artifacts import sha256_json, write_atomic
+from pipeline.checks import Check, failures
 from pipeline.config import AdapterConfig, RunConfig, Section, TeacherConfig
 from pipeline.errors import InputError
-from pipeline.records import Interval
+from pipeline.gate import against_champion
+from pipeline.proof.paired import Paired
 from pipeline.tables import Split, read_split
+from pipeline.task import SINGLE_LABEL
 
 LAST = "last-challenge.json"
 """What the last retraining tried; it stands in ``runs_dir``."""
-_SAMPLES = 2000
 
 
 class ChallengeConfig(Section):
@@ -45,90 +41,46 @@ class ChallengeConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Two models on the same texts."""
-
-    texts: int
-    champion_accuracy: float
-    challenger_accuracy: float
-    only_champion_right: int
-    only_challenger_right: int
-    p_value: float
-    """McNemar's exact test, two-sided."""
-    interval: Interval
-    """Of challenger minus champion, by a paired bootstrap."""
-    confidence: float
-
-    @property
-    def difference(self) -> float:
-        """Challenger minus champion, in accuracy."""
-        return self.challenger_accuracy - self.champion_accuracy
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """Who is the champion from now on, and why."""
 
     replaces: bool
     reasons: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+    """The one against the champion, where there were texts for it."""
 
 
-def compare(
-    champion: np.ndarray, challenger: np.ndarray, labels: np.ndarray, *, confidence: float
-) -> Comparison:
-    """Return how two models' logits, (N, C) each, do on the same labels, (N,)."""
-    champion_right = champion.argmax(axis=1) == labels  # (N,)
-    challenger_right = challenger.argmax(axis=1) == labels  # (N,)
-    gains = challenger_right.astype(np.int64) - champion_right  # (N,), each -1, 0 or 1
-    lost, won = int((gains < 0).sum()), int((gains > 0).sum())
-    rows = np.random.default_rng(0).integers(len(gains), size=(_SAMPLES, len(gains)))
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(gains[rows].mean(axis=1), [tail, 100 - tail])
-    return Comparison(
-        texts=len(labels),
-        champion_accuracy=float(champion_right.mean()),
-        challenger_accuracy=float(challenger_right.mean()),
-        only_champion_right=lost,
-        only_challenger_right=won,
-        p_value=float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0,
-        interval=(float(low), float(high)),
-        confidence=confidence,
-    )
-
-
-def choose(
-    comparison: Comparison | None, *, passed: bool, is_first: bool, rule: ChallengeConfig
-) -> Choice:
+def choose(paired: Paired | None, *, passed: bool, is_first: bool, rule: ChallengeConfig) -> Choice:
     """Decide whether the challenger replaces the champion.
 
     Args:
-        comparison: None where no text is held out of both.
+        paired: Both on the texts that are held out of both, the champion as the baseline; None
+            where there is none.
         passed: What the gate said of the challenger.
         is_first: Whether there is no champion yet.
         rule: The thresholds.
     """
-    against = [] if passed else ["The gate refused the challenger."]
+    against = () if passed else ("The gate refused the challenger.",)
     if is_first:
-        return Choice(replaces=passed, reasons=tuple(against) or ("There was no champion before.",))
-    if comparison is None:
+        return Choice(replaces=passed, reasons=against or ("There was no champion before.",))
+    if paired is None:
         return Choice(replaces=False, reasons=(*against, "No text is held out of both."))
-    low, high = comparison.interval
-    if comparison.texts < rule.min_texts:
-        against.append(
-            f"Only {comparison.texts} texts are held out of both; rule.min_texts asks for "
+    check = against_champion(
+        paired,
+        metric=SINGLE_LABEL.main_metric,
+        max_loss=rule.max_accuracy_loss,
+        setting="rule.max_accuracy_loss",
+        evidence="proven",
+    )
+    if paired.texts < rule.min_texts:
+        few = (
+            f"Only {paired.texts} texts are held out of both; rule.min_texts asks for "
             f"{rule.min_texts}."
         )
-    span = f"{100 * low:+.2f} to {100 * high:+.2f} points ({comparison.confidence:.0%})"
-    if low < -rule.max_accuracy_loss:
-        against.append(
-            f"The challenger's accuracy differs by {span}: a loss of more than "
-            f"{100 * rule.max_accuracy_loss:.2f} points cannot be ruled out."
-        )
-    return Choice(
-        replaces=not against,
-        reasons=tuple(against)
-        or (f"It has seen the newer texts, and its accuracy differs by {span}.",),
-    )
+        against = (*against, few)
+    against = (*against, *failures([check]))
+    reasons = against or (f"It has seen the newer texts. {check.reason}",)
+    return Choice(replaces=not against, reasons=reasons, checks=(check,))
 
 
 def held_out_of_both(champion: Path, challenger: Path) -> Split:

@@ -12,11 +12,13 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pipeline.checks import Check, failures
 from pipeline.errors import InputError
-from pipeline.gate import Check
+from pipeline.gate import against_champion
 from pipeline.release.bundle import open_bundle
-from pipeline.release.pairing import Comparison, compare_versions
-from pipeline.release.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, ReportView, Version
+from pipeline.release.pairing import compare_versions
+from pipeline.release.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from pipeline.release.report_view import ReportView
 from pipeline.task import SINGLE_LABEL
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,8 @@ class Promotion:
     previous: int | None
     """Number of the one that was served before; None for a first champion."""
     checks: tuple[Check, ...]
-    comparison: Comparison | None
+    """Those of the gate, then the one against the champion, if that saw the same texts; none for a
+    roll back."""
 
 
 def promote(
@@ -67,11 +70,8 @@ def promote(
         if champion == candidate.number:
             raise InputError(f"{name} version {champion} is the champion already.")
         report = registry.report(candidate)
-        comparison = None
-        if champion is not None:
-            baseline = registry.find(name, str(champion))
-            comparison = compare_versions(registry, baseline, candidate)
-        reasons = _failed_checks(report) + _lost_to_champion(comparison, max_champion_drop)
+        held = hold_against_champion(registry, candidate, max_champion_drop=max_champion_drop)
+        reasons = (*_failed_checks(report), *failures(held))
         if reasons:
             raise InputError(
                 f"{name} version {candidate.number} was not promoted: {' '.join(reasons)} "
@@ -86,8 +86,7 @@ def promote(
         name=name,
         champion=candidate.number,
         previous=champion,
-        checks=report.checks,
-        comparison=comparison,
+        checks=(*report.checks, *held),
     )
 
 
@@ -111,7 +110,36 @@ def roll_back(registry: Registry, name: str) -> Promotion:
         registry.point(name, PREVIOUS, champion)
         _confirm(registry, name, previous)
         _stamp(registry, version, "rolled_back_at")
-    return Promotion(name=name, champion=previous, previous=champion, checks=(), comparison=None)
+    return Promotion(name=name, champion=previous, previous=champion, checks=())
+
+
+def hold_against_champion(
+    registry: Registry, candidate: Version, *, max_champion_drop: float
+) -> tuple[Check, ...]:
+    """Return the check of a version against the champion of now, on their common test split.
+
+    Empty where there is no champion, and where it was measured on other texts.
+    """
+    champion = registry.alias(candidate.name, CHAMPION)
+    if champion is None:
+        return ()
+    baseline = registry.find(candidate.name, str(champion))
+    paired = compare_versions(registry, baseline, candidate).paired
+    if paired is None:
+        logger.warning(
+            "version %d was measured on other test texts than champion %d: not compared",
+            candidate.number,
+            champion,
+        )
+        return ()
+    check = against_champion(
+        paired,
+        metric=SINGLE_LABEL.main_metric,
+        max_loss=max_champion_drop,
+        setting="max_champion_drop",
+        evidence="not_refuted",
+    )
+    return (check,)
 
 
 def _check_champion(name: str, seen: int | None, champion: int | None) -> None:
@@ -122,42 +150,12 @@ def _check_champion(name: str, seen: int | None, champion: int | None) -> None:
         )
 
 
-def _failed_checks(report: ReportView) -> list[str]:
+def _failed_checks(report: ReportView) -> tuple[str, ...]:
     """Hold every number against its limit again; a verdict alone is not believed."""
-    reasons = [check.explanation for check in report.checks if not _holds(check)]
+    reasons = tuple(check.reason for check in report.checks if not check.holds())
     if not reasons and (report.verdict != "passed" or not report.checks):
-        reasons = list(report.reasons) or ["Its report has no passed gate."]
+        reasons = report.reasons or ("Its report has no passed gate.",)
     return reasons
-
-
-def _holds(check: Check) -> bool:
-    if check.by_verdict:
-        return check.passed
-    # The same slack as the gate's: a drop of 8/800 is not over 0.01.
-    if check.bound == "at most":
-        return check.value <= check.limit + 1e-9
-    return check.value >= check.limit - 1e-9
-
-
-def _lost_to_champion(comparison: Comparison | None, max_champion_drop: float) -> list[str]:
-    if comparison is None:
-        return []
-    metric = SINGLE_LABEL.main_metric
-    if comparison.change is None:
-        logger.warning(
-            "version %d was measured on other test texts than champion %d: not compared",
-            comparison.candidate,
-            comparison.baseline,
-        )
-        return []
-    low, high = comparison.change.intervals[metric]
-    if high >= -max_champion_drop:
-        return []
-    return [
-        f"Its {metric} is {100 * comparison.change.values[metric]:+.2f} points from champion "
-        f"{comparison.baseline}'s ({100 * low:+.2f} to {100 * high:+.2f}, paired), and at most "
-        f"{100 * max_champion_drop:.2f} lost are accepted."
-    ]
 
 
 def _prove(registry: Registry, version: Version, champion: int | None) -> None:

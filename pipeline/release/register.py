@@ -20,11 +20,10 @@ from pipeline.release.registry import (
     LOGITS,
     REPORT,
     Registry,
-    ReportView,
     Version,
     check_name,
-    read_report,
 )
+from pipeline.release.report_view import ReportView, read_report
 
 _ARTIFACTS = (REPORT, "report.html", "config.json")
 _LONGEST_PARAMETER, _PARAMETERS_A_CALL, _METRICS_A_CALL = 6000, 100, 1000

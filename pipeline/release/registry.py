@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.artifacts import sha256_file
 from pipeline.errors import InputError, UnreachableError
-from pipeline.gate import Check
 from pipeline.release.bundle import verify_bundle
+from pipeline.release.report_view import ReportView, read_report
 
 if TYPE_CHECKING:  # importing it takes a second and a half, and sends telemetry unless told not to
     from mlflow.entities.model_registry import ModelVersion
@@ -36,45 +35,6 @@ if TYPE_CHECKING:  # importing it takes a second and a half, and sends telemetry
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REPORT, BUNDLE, LOGITS = "report.json", "student", "evaluation/logits.npz"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-class _View(BaseModel):
-    """A part of a report of any schema version: what is not asked for here is passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class StudentView(_View):
-    """The student's quality on the test split."""
-
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-
-
-class DataView(_View):
-    """What the student was measured on."""
-
-    digest: str
-
-
-class FidelityView(_View):
-    """How close the student is to its teacher."""
-
-    agreement: float
-    mean_kl: float
-
-
-class ReportView(_View):
-    """What the registry reads of a report."""
-
-    run_id: str
-    name: str
-    verdict: str
-    reasons: tuple[str, ...]
-    checks: tuple[Check, ...]
-    data: DataView
-    student: StudentView
-    fidelity: FidelityView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,26 +236,6 @@ def open_registry(uri: str | None, runs_dir: Path) -> Registry:
         registry = Registry(uri=uri, client=client, cache=cache, artifacts=artifacts)
         registry.names()
     return registry
-
-
-def read_report(path: Path) -> ReportView:
-    """Return what the registry needs of a report.
-
-    Raises:
-        InputError: when the file is missing or is no report.
-    """
-    try:
-        return ReportView.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}: {error.strerror}. Give the folder of a finished run, such as "
-            "runs/latest."
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            f"{path} is no report of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}."
-        ) from error
 
 
 def check_name(name: str) -> None:

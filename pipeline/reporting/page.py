@@ -8,10 +8,12 @@ by the filter ``md`` in Markdown, and as JSON in the card's YAML.
 import base64
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from pipeline.checks import Check
+from pipeline.proof.class_quality import worst_class
 from pipeline.proof.records import Estimate
 from pipeline.proof.verdict_reasons import change_text, removed_text
 from pipeline.records import Parity
@@ -51,7 +53,31 @@ def render_summary(report: Report) -> str:
     return _render("summary.md", report)
 
 
+def render_checks(checks: Sequence[Check]) -> str:
+    """Return every number against its limit as a Markdown table."""
+    return _environment().get_template("checks.md").render(checks=checks)
+
+
 def _render(template: str, report: Report, **extra: object) -> str:
+    cells = report.cells()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            report=report,
+            checks=report.checks,
+            worst=worst_class(report.classes),
+            cells=cells,
+            first=cells[0],
+            headlines=[line.partition(": ") for line in headlines(report)],
+            worst_parity=_worst_parity(report),
+            **extra,
+        )
+    )
+
+
+def _environment() -> Environment:
+    """Return the templates with the filters that write numbers and texts."""
     environment = Environment(
         loader=PackageLoader("pipeline"),
         autoescape=select_autoescape(),
@@ -71,15 +97,7 @@ def _render(template: str, report: Report, **extra: object) -> str:
         "md": _escape_markdown,
     }
     environment.filters.update(filters)
-    cells = report.cells()
-    return environment.get_template(template).render(
-        report=report,
-        cells=cells,
-        first=cells[0],
-        headlines=[line.partition(": ") for line in headlines(report)],
-        worst_parity=_worst_parity(report),
-        **extra,
-    )
+    return environment
 
 
 def _worst_parity(report: Report) -> list[Parity]:

@@ -8,17 +8,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.artifacts import Artifact
-from pipeline.gate import Check
+from pipeline.checks import Check
 from pipeline.proof.machine import Conditions
 from pipeline.proof.records import FileCost, Graph, Rung, Verdict
+from pipeline.quantisation.records import QuantizeFacts
 from pipeline.records import (
     AbsorbFacts,
+    ClassQuality,
     Interval,
     Latency,
     Measured,
     Parity,
     Point,
-    QuantizeFacts,
 )
 
 
@@ -120,7 +121,7 @@ class ParityPart(Part):
 class Report(Part):
     """One run, from its data to its verdict."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     run_id: str
     name: str
     created: str
@@ -137,6 +138,8 @@ class Report(Part):
     teacher: TeacherPart
     student: StudentPart
     fidelity: FidelityPart
+    classes: tuple[ClassQuality, ...]
+    """What the student lost of each class, on the test split."""
     quantized: QuantizedPart | None = None
     """None where the fp32 file ships alone. Else student and fidelity are the chosen variant's."""
     parity: ParityPart

@@ -154,4 +154,4 @@ def test_refused_student_is_a_finished_run_with_every_reason(refused_pairs):
 
     assert refused_pairs.verdict == "refused"
     assert len(failed) >= 2  # whether accuracy is lost too, 24 texts leave to chance
-    assert refused_pairs.reasons == tuple(check.explanation for check in failed)
+    assert refused_pairs.reasons == tuple(check.reason for check in failed)

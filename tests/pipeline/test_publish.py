@@ -17,7 +17,15 @@ from pipeline.task import SINGLE_LABEL
 # One worker builds `tiny_export`, which takes longer than these tests.
 
 
-ANYTHING = GateConfig(max_accuracy_drop=1, min_agreement=0, max_latency_ratio=1e6, overhead="any")
+ANYTHING = GateConfig(
+    max_accuracy_drop=1,
+    min_agreement=0,
+    max_class_drop=1,
+    max_calibration_growth=1,
+    max_size_ratio=1e6,
+    max_latency_ratio=1e6,
+    overhead="any",
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +99,7 @@ def publish_run(finished, tmp_path):
             finished.benchmark.facts,
             config.gate,
             main_metric="accuracy",
+            shipped_arm=finished.shipped_arm,
         )
         return publish(config, dataclasses.replace(finished, **stages), decision)
 

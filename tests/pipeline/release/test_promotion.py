@@ -90,7 +90,7 @@ def test_a_student_that_is_surely_worse_than_the_champion_is_refused(registry, a
     promote(registry, "tiny")
     add(accuracy=0.8)
 
-    with pytest.raises(InputError, match=r"-10\.00 points from champion 1's"):
+    with pytest.raises(InputError, match=r"-10\.00 points from the champion's"):
         promote(registry, "tiny")
 
     assert promote(registry, "tiny", max_champion_drop=0.15).champion == 2
@@ -104,7 +104,19 @@ def test_a_student_of_other_data_is_not_held_against_the_champion(registry, add)
     promotion = promote(registry, "tiny")
 
     assert promotion.champion == 2
-    assert promotion.comparison.change is None
+    assert len(promotion.checks) == 1
+
+
+def test_the_check_against_the_champion_is_one_of_the_promotion(registry, add):
+    add()
+    promote(registry, "tiny")
+    add(accuracy=0.82)
+
+    check = promote(registry, "tiny").checks[-1]
+
+    assert check.name == "accuracy lost against the champion"
+    assert check.value == pytest.approx(-0.02)
+    assert check.interval[1] < 0
 
 
 @pytest.mark.parametrize("path", ["onnx/model.onnx", "golden.json", "manifest.json", "sbom.json"])

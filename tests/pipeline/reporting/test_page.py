@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from pipeline.proof.records import Structure, cell_name
 from pipeline.proof.verdict import CellLogs, decide_overhead
 from pipeline.reporting import latency_plots, plots
-from pipeline.reporting.page import render_card, render_page, render_summary
+from pipeline.reporting.page import render_card, render_checks, render_page, render_summary
 from pipeline.reporting.report import Report
 
 ATTACK = "<script>alert('x')</script>"
@@ -27,9 +27,14 @@ def records(names: str, *rows: tuple) -> list[dict]:
 
 def checks(*, passed: bool) -> list[dict]:
     return records(
-        "name value limit bound passed explanation",
-        ("accuracy lost", 0.0025, 0.01, "at most", passed, REASONS[0]),
-        ("agreement", 0.9725, 0.95, "at least", passed, REASONS[1]),
+        "name value interval bound limit unit evidence passed reason",
+        *(
+            (*facts, "part", "value", passed, reason)
+            for facts, reason in (
+                (("accuracy lost", 0.0025, (-0.01, 0.02), "at most", 0.01), REASONS[0]),
+                (("agreement", 0.9725, (0.96, 0.98), "at least", 0.95), REASONS[1]),
+            )
+        ),
     )
 
 
@@ -50,7 +55,8 @@ def data(*labels: str) -> dict:
 
 def model(test_accuracy: float, parameters: int, loss: float, **validation: list) -> dict:
     """Return one model, trained for 125 steps and validated after its halves."""
-    metrics = {"accuracy": test_accuracy, "macro_f1": test_accuracy - 0.001}
+    quality = {"accuracy": test_accuracy, "macro_f1": test_accuracy - 0.001}
+    metrics = quality | {"calibration_error": 0.0442}
     curve = [{"step": step, "train_loss": loss / (1 + step / 60)} for step in range(15, 125, 15)]
     curve += [
         {"step": step, "validation": {name: values[half] for name, values in validation.items()}}
@@ -109,7 +115,7 @@ def student() -> dict:
 
 
 def fidelity() -> dict:
-    change = {"accuracy": -0.0025, "macro_f1": 0.0}
+    change = {"accuracy": -0.0025, "macro_f1": 0.0, "calibration_error": 0.0056}
     return {
         "agreement": 0.9725,
         "mean_kl": 0.0101,
@@ -118,6 +124,15 @@ def fidelity() -> dict:
         "change": change,
         "change_intervals": {name: (x - 0.0113, x + 0.0113) for name, x in change.items()},
     }
+
+
+def classes(*labels: str) -> list[dict]:
+    names = "label texts teacher_recall student_recall teacher_f1 student_f1 recall_lost interval"
+    return records(
+        names,
+        (labels[0], 780, 0.81, 0.80, 0.82, 0.81, 0.01, (-0.011, 0.031)),
+        (labels[1], 20, 0.75, 0.55, 0.70, 0.60, 0.20, (-0.05, 0.41)),
+    )
 
 
 def latency(batch: int, length: int | None, noise: float) -> list[dict]:
@@ -227,6 +242,7 @@ def document() -> dict:
         "teacher": teacher(),
         "student": student(),
         "fidelity": fidelity(),
+        "classes": classes("negative", "positive"),
         "parity": parity(),
         "warnings": (),
         "overhead": verdict(),
@@ -263,6 +279,7 @@ def refused():
         "reasons": REASONS,
         "checks": checks(passed=False),
         "data": data("negative", ATTACK),
+        "classes": classes("negative", ATTACK),
         "teacher": teacher() | {"warnings": ["the bottleneck is small"], "curve": ()},
         "student": student() | {"kept": "start", "absorbed": None},
         "warnings": NOTES,
@@ -369,7 +386,7 @@ def test_absorption_of_nothing_is_refused(refused):
 def test_passed_page_says_so(page):
     assert '<header class="passed">' in page
     assert "All 2 checks passed." in page
-    assert "The benchmark could not tell" not in page
+    assert "Not certain" not in page
 
 
 def test_refused_page_gives_every_reason_note_and_warning(refused_page):
@@ -381,7 +398,7 @@ def test_refused_page_gives_every_reason_note_and_warning(refused_page):
 
 def test_page_escapes_texts(refused_page):
     assert "<script" not in refused_page
-    assert refused_page.count("&lt;script&gt;") == 4  # reason, check, label list, label table
+    assert refused_page.count("&lt;script&gt;") == 5  # reason, check, label list, two tables
 
 
 def test_page_shows_the_measured_numbers(page):
@@ -413,6 +430,20 @@ def test_card_shows_numbers_and_how_to_load(report):
         assert text in card
 
 
+def test_every_check_is_shown_with_its_interval_and_limit(page, report):
+    for text in (page, render_card(report), render_summary(report), render_checks(report.checks)):
+        assert "0.25% (-1.00% to 2.00%)" in text
+        assert "at least 95.00%" in text
+
+
+def test_page_and_card_name_the_class_that_loses_most(page, report):
+    assert "20.00 <small>\u22125.00 to" in page.replace("+", "")
+    card = render_card(report)
+    assert "surely loses most is *negative* (780 test texts): recall 81.00%" in card
+    assert "so that little is known of them: positive (20)." in card
+    assert "calibration\nerror above: 0.0442" in card
+
+
 @pytest.mark.parametrize("render", [render_card, render_summary])
 def test_markdown_gives_every_reason_and_note_as_text(render, refused):
     text = render(refused)
@@ -428,7 +459,8 @@ def test_markdown_tables_are_whole(render, report):
 
     for table in tables:
         assert len({row.count("|") for row in table.splitlines()}) == 1
-    _, overhead, ladder, latency = tables
+    _, checks, overhead, ladder, latency = tables
+    assert len(checks.splitlines()) == 2 + 2
     assert len(overhead.splitlines()) == 2 + 3 + 1
     assert len(ladder.splitlines()) == 2 + 4
     assert len(latency.splitlines()) == 2 + 3
