@@ -91,8 +91,8 @@ def test_key_without_a_near_miss_lists_the_known_ones(load):
     (line,) = problems_of(load, MINIMAL + "[gate]\nzzz = 1")
 
     assert line == (
-        "  gate.zzz: unknown key; known: max_accuracy_drop, min_agreement, max_latency_ratio, "
-        "overhead"
+        "  gate.zzz: unknown key; known: max_accuracy_drop, min_agreement, max_class_drop, "
+        "max_calibration_growth, max_size_ratio, max_size_mb, max_latency_ratio, overhead"
     )
 
 
