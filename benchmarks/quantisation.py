@@ -25,8 +25,8 @@ from onnx import ModelProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from pipeline.artifacts import write_atomic
-from pipeline.benchmark import describe_machine
 from pipeline.inference import MODEL, Classifier, Runtime, load_bundle
+from pipeline.proof.machine import describe_machine
 from pipeline.proof.workload import own_lengths, tokenizer_limit
 from pipeline.quantisation.int8 import INT8_SESSION, write_int8
 from pipeline.quantisation.smoothing import (

@@ -3,13 +3,16 @@
 Plots are PNGs inside the Markdown, as data URIs: no web server is needed to see them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from pipeline.proof.records import Estimate, Rung
+from pipeline.proof.records import Rung
 from pipeline.proof.verdict_reasons import change_text, removed_text
+from pipeline.reporting.drawing import data_uri
+from pipeline.reporting.headline import times_text
 from pipeline.reporting.page import render_checks, render_plots, render_summary
 from pipeline.reporting.report import Report
 
@@ -79,13 +82,17 @@ def _rung(rung: Rung) -> dict[str, object]:
         "ms": round(rung.mean_ms.value, 3),
         "p50 ms": round(rung.p50_ms, 3),
         "p95 ms": round(rung.p95_ms, 3),
-        "times faster than the teacher in PyTorch": _times(rung.faster_than_torch),
-        "times faster than the teacher in onnxruntime": _times(rung.faster_than_teacher),
+        "times faster than the teacher in PyTorch": times_text(rung.faster_than_torch),
+        "times faster than the teacher in onnxruntime": times_text(rung.faster_than_teacher),
     }
 
 
-def _times(ratio: Estimate | None) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
+def show_rows(key: str, rows: Sequence[dict[str, str]], picture: Path, *, told: str) -> None:
+    """Create a table and its plot, with what they tell."""
+    create_table_artifact(key=key, table=list(rows), description=told)
+    create_markdown_artifact(
+        key=f"{key}-plot", markdown=f"{told}\n\n![{key}]({data_uri(picture.read_bytes())})"
+    )
 
 
 # Any: Prefect's own types of a hook's arguments are generic in the flow.

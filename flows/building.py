@@ -77,7 +77,7 @@ def _held_slots(stage: str) -> AbstractContextManager[None]:
         return nullcontext()  # started by hand: nobody has created limits
     return concurrency(
         LIMIT,
-        occupy=slots() if stage in ("benchmark", "compare") else 1,
+        occupy=slots() if stage in ("benchmark", "compare", "sweep-latency") else 1,
         lease_duration=_LEASE_SECONDS,
         strict=True,
         # A lost lease must not kill hours of training.

@@ -1,8 +1,9 @@
 """The whole chain as one Prefect flow, from texts to a gated ONNX student; and a part of it."""
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prefect import flow
 from prefect.logging import get_run_logger
@@ -22,12 +23,26 @@ from flows.stages.teacher import (
     import_stage,
 )
 from pipeline.artifacts import Stage, Store
+from pipeline.checkpoints import Checkpoint
+from pipeline.checks import Decision
 from pipeline.config import AdapterSource, RunConfig
 from pipeline.errors import InputError
 from pipeline.gate import decide
 from pipeline.publish import Finished
+from pipeline.quantisation.records import QuantizeFacts
+from pipeline.records import (
+    AbsorbFacts,
+    DataFacts,
+    ExportFacts,
+    SoftTargetFacts,
+    StudentFacts,
+    TeacherFacts,
+)
+from pipeline.release.registry import Version
 from pipeline.reporting.page import render_checks
 from pipeline.task import SINGLE_LABEL
+
+Value = TypeVar("Value")
 
 STAGES = ".stages"
 """Folder of finished stages, inside ``runs_dir``."""
@@ -46,6 +61,16 @@ StageName = Literal[
     "evaluate",
     "benchmark",
 ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedRun:
+    """A run whose folder is written."""
+
+    folder: Path
+    decision: Decision
+    version: Version | None
+    """Of its student in the registry, where it could be registered."""
 
 
 @flow(
@@ -71,7 +96,18 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     """
     check_can_ask(release)
     with building(config.runs_dir / STAGES) as store:
-        finished = _last_value(chain_stages(store, config))
+        finished = last_value(chain_stages(store, config))
+    run = finish_run(config, finished)
+    if run.decision.passed and release != "never":
+        held = champion_checks(config, run.version) if run.version else ()
+        table = render_checks((*run.decision.checks, *held))
+        if ask(release, title=f"Release {run.folder.name}?", report=table):
+            release_run(config, run.folder)
+    return run.folder
+
+
+def finish_run(config: RunConfig, finished: Finished) -> FinishedRun:
+    """Decide on a run, write its folder, show and register it."""
     decision = decide(
         finished.evaluation.facts,
         finished.benchmark.facts,
@@ -83,12 +119,7 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     show_report(folder)
     get_run_logger().info("%s: %s", "passed" if decision.passed else "refused", folder)
     version = register_run(config, folder) if config.release.register_run else None
-    if decision.passed and release != "never":
-        held = champion_checks(config, version) if version else ()
-        table = render_checks((*decision.checks, *held))
-        if ask(release, title=f"Release {folder.name}?", report=table):
-            release_run(config, folder)
-    return folder
+    return FinishedRun(folder=folder, decision=decision, version=version)
 
 
 @flow(
@@ -114,8 +145,52 @@ def run_stage(config: RunConfig, stage: StageName) -> Path:
     raise InputError(f"This config has no stage {stage}: absorb.enabled is off, or student.model.")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taught:
+    """What the chain begins with, and all students of one teacher share."""
+
+    backbone: Checkpoint
+    data: Stage[DataFacts]
+    head_only: Stage[TeacherFacts]
+    teacher: Stage[TeacherFacts]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeStudent:
+    """A student, and the files that may ship."""
+
+    absorbed: Stage[AbsorbFacts] | None
+    targets: Stage[SoftTargetFacts]
+    student: Stage[StudentFacts]
+    exported: Stage[ExportFacts]
+    quantized: Stage[QuantizeFacts] | None
+
+
 def chain_stages(store: Store, config: RunConfig) -> Generator[Stage[object], None, Finished]:
     """Yield each stage as it is finished, in the order of the chain; return all of them."""
+    taught = yield from teacher_stages(store, config)
+    made = yield from student_stages(store, config, taught)
+    data, teacher, exported, quantized = taught.data, taught.teacher, made.exported, made.quantized
+    evaluation = evaluate_stage(store, config, data, exported, quantized)
+    yield evaluation
+    latency = benchmark_stage(store, config, data, teacher, exported, quantized, taught.backbone)
+    yield latency
+    return Finished(
+        data=data,
+        head_only=taught.head_only,
+        teacher=teacher,
+        absorbed=made.absorbed,
+        student=made.student,
+        exported=exported,
+        quantized=quantized,
+        evaluation=evaluation,
+        benchmark=latency,
+        others=(made.targets,),
+    )
+
+
+def teacher_stages(store: Store, config: RunConfig) -> Generator[Stage[object], None, Taught]:
+    """Yield the stages up to the teacher, and return them."""
     backbone = find_model(config.teacher)
     data = data_stage(store, config)
     yield data
@@ -127,6 +202,14 @@ def chain_stages(store: Store, config: RunConfig) -> Generator[Stage[object], No
         else finetune_stage(store, config, data, head_only, backbone)
     )
     yield teacher
+    return Taught(backbone=backbone, data=data, head_only=head_only, teacher=teacher)
+
+
+def student_stages(
+    store: Store, config: RunConfig, taught: Taught
+) -> Generator[Stage[object], None, MadeStudent]:
+    """Yield the stages from the teacher to the student's files, and return them."""
+    data, teacher, backbone = taught.data, taught.teacher, taught.backbone
     pretrained = find_model(config.student.model) if config.student.model else backbone
     absorbed = None
     # Only a student of the backbone's own layers has the sites that absorb.
@@ -137,35 +220,22 @@ def chain_stages(store: Store, config: RunConfig) -> Generator[Stage[object], No
     yield targets
     student = distill_stage(store, config, data, teacher, targets, absorbed, pretrained)
     yield student
-    exported = export_stage(store, config, data, head_only, teacher, student, backbone)
+    exported = export_stage(store, config, data, taught.head_only, teacher, student, backbone)
     yield exported
     quantized = None
     if config.quantize.enabled:
         quantized = quantize_stage(store, config, data, exported)
         yield quantized
-    evaluation = evaluate_stage(store, config, data, exported, quantized)
-    yield evaluation
-    latency = benchmark_stage(store, config, data, teacher, exported, quantized, backbone)
-    yield latency
-    return Finished(
-        data=data,
-        head_only=head_only,
-        teacher=teacher,
-        absorbed=absorbed,
-        student=student,
-        exported=exported,
-        quantized=quantized,
-        evaluation=evaluation,
-        benchmark=latency,
-        others=(targets,),
+    return MadeStudent(
+        absorbed=absorbed, targets=targets, student=student, exported=exported, quantized=quantized
     )
 
 
-def _last_value(stages: Generator[Stage[object], None, Finished]) -> Finished:
+def last_value(stages: Generator[Stage[object], None, Value]) -> Value:
     """Run all stages and return what the generator returns."""
     while True:
         try:
             next(stages)
         except StopIteration as end:
-            finished: Finished = end.value
-            return finished
+            value: Value = end.value
+            return value

@@ -4,7 +4,6 @@ Imports stand inside the commands: prediction must start without torch, help wit
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,13 @@ from flows.cli_adapters import absorb, export_adapter, import_adapter
 from flows.cli_models import models
 from flows.cli_serve import package, serve
 from flows.compare_command import compare
-from flows.terminal import prepare_environment, prepare_terminal, start_server
+from flows.sweep_command import sweep
+from flows.terminal import (
+    check_writable,
+    prepare_environment,
+    prepare_terminal,
+    start_server,
+)
 from flows.text_input import read_texts
 from flows.up import up
 from pipeline.build_process import BuildKilledError
@@ -68,7 +73,7 @@ def run(
     from pipeline.config_file import load_config
 
     settings = load_config(config, overrides or [])
-    _check_writable(settings.runs_dir)
+    check_writable(settings.runs_dir)
     prepare_environment(verbose=verbose)
     starting = start_server()
     prepare_terminal(verbose=verbose)
@@ -140,21 +145,17 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _check_writable(folder: Path) -> None:
-    """Create the runs folder, and fail before any work where it cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"Cannot write to runs_dir {folder}: {error.strerror}. Give a folder that can be "
-            "written to, with --set runs_dir=PATH."
-        ) from error
-
-
-for command in (up, benchmark, compare, absorb, import_adapter, export_adapter, serve, package):
+for command in (
+    up,
+    benchmark,
+    compare,
+    sweep,
+    absorb,
+    import_adapter,
+    export_adapter,
+    serve,
+    package,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from transformers import PreTrainedModel
 
+from flows.artifacts import explain_failure, show_rows
 from flows.building import building
 from flows.chain import STAGES
 from flows.stages.declaration import stage_task, with_model
@@ -23,14 +23,20 @@ from pipeline.finetune_baseline import finetune_baseline, load_unmerged_lora
 from pipeline.proof.machine import describe_machine
 from pipeline.records import BaselineFacts, ComparisonFacts, DataFacts, TeacherFacts
 from pipeline.reporting.methods_page import publish_comparison, table_rows
-from pipeline.reporting.page import data_uri
 from pipeline.task import SINGLE_LABEL as TASK
 from pipeline.teachers import load_teacher
 
 ADAPTERS = ("houlsby", "pfeiffer", "parallel")
 
 
-@flow(name="compare-methods", flow_run_name="compare-{config.name}", validate_parameters=True)
+@flow(
+    name="compare-methods",
+    flow_run_name="compare-{config.name}",
+    validate_parameters=True,
+    persist_result=False,
+    on_failure=[explain_failure],
+    on_crashed=[explain_failure],
+)
 def compare(config: RunConfig) -> Path:
     """Train adapters, LoRA and the whole model; measure them, and the students of the adapters.
 
@@ -41,14 +47,11 @@ def compare(config: RunConfig) -> Path:
         finished = _compare(store, config)
     metric = TASK.main_metric
     folder = publish_comparison(config, finished, metric)
-    create_table_artifact(
-        key="adapters-against-lora",
-        table=table_rows(finished.facts, metric),
-        description="Ways to adapt one backbone, and their students",
-    )
-    create_markdown_artifact(
-        key="comparison-plot",
-        markdown=f"![comparison]({data_uri((folder / 'comparison.png').read_bytes())})",
+    show_rows(
+        "adapters-against-lora",
+        table_rows(finished.facts, metric),
+        folder / "comparison.png",
+        told="Ways to adapt one backbone, and their students",
     )
     return folder
 

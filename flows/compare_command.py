@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from flows.terminal import prepare_environment, prepare_terminal
+from flows.terminal import check_writable, prepare_environment, prepare_terminal, rows_table
 
 
 def compare(
@@ -25,17 +24,15 @@ def compare(
     from pipeline.config_file import load_config
 
     settings = load_config(config, overrides or [])
+    check_writable(settings.runs_dir)
     prepare_environment(verbose=False)
     prepare_terminal(verbose=False)
     from flows.compare import compare as run_comparison
 
     folder = run_comparison(settings)
     rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    table = Table(title=f"{settings.name}: ways to adapt {settings.teacher.model}")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for row in rows:
-        table.add_row(*row.values())
     console = Console()
-    (console if console.is_terminal else Console(width=130)).print(table, markup=False)
+    (console if console.is_terminal else Console(width=130)).print(
+        rows_table(f"{settings.name}: ways to adapt {settings.teacher.model}", rows)
+    )
     console.print(f"comparison: {folder / 'comparison.md'}", markup=False, soft_wrap=True)

@@ -17,8 +17,16 @@ from flows.chain import adapter_to_student, run_stage
 from flows.installation import PREFECT_FILE
 from flows.release import promote_student, roll_back_student
 from flows.retrain import retrain
+from flows.sweep import sweep_students
 
-_FLOWS = (adapter_to_student, run_stage, retrain, promote_student, roll_back_student)
+_FLOWS = (
+    adapter_to_student,
+    run_stage,
+    sweep_students,
+    retrain,
+    promote_student,
+    roll_back_student,
+)
 FLOWS = {flow.fn.__name__: flow for flow in _FLOWS}
 
 

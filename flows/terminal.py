@@ -4,8 +4,14 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.errors import InputError
 
 
 def prepare_environment(*, verbose: bool) -> None:
@@ -18,6 +24,20 @@ def prepare_environment(*, verbose: bool) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def check_writable(folder: Path) -> None:
+    """Create the runs folder, and fail before any work where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to runs_dir {folder}: {error.strerror}. Give a folder that can be "
+            "written to, with --set runs_dir=PATH."
+        ) from error
 
 
 def start_server() -> threading.Thread:
@@ -56,3 +76,13 @@ def prepare_terminal(*, verbose: bool) -> None:
         # What goes wrong in a task is told once, by `main`.
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    """Return rows with the same columns as a table; the first column names them."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(rows[0]):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(Text, row.values()))  # no markup: a number may stand in brackets
+    return table

@@ -104,6 +104,13 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+def point_to(link: Path, folder: Path) -> None:
+    """Let a link in the same runs folder lead to this one, whatever it led to before."""
+    temporary = link.with_name(f".{link.name}.{folder.name}")
+    temporary.symlink_to(os.path.relpath(folder, link.parent))
+    temporary.replace(link)
+
+
 def describe_files(folder: Path) -> tuple[Artifact, ...]:
     """Return every file below a folder with its digest, sorted by path, the record excepted."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -158,6 +165,7 @@ class Store:
         *,
         settings: Mapping[str, object],
         inputs: Sequence[Stage[object]] = (),
+        again: bool = False,
     ) -> Stage[Facts]:
         """Return the finished stage, building it only where no sound one exists.
 
@@ -167,10 +175,13 @@ class Store:
             facts_type: The frozen record that ``build`` returns.
             settings: Whatever shapes the result beside the inputs: config sections, seeds.
             inputs: The stages whose results are read.
+            again: Build it even where it is finished: a measurement that was disturbed.
         """
         folder = self.root / f"{name}-{stage_key(name, settings=settings, inputs=inputs)}"
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if again:
+                shutil.rmtree(folder, ignore_errors=True)
             finished = _load(name, folder, facts_type)
             if finished is not None:
                 logger.info("%s: nothing changed, using %s", name, folder.name)

@@ -7,7 +7,6 @@ what users feel, in wall time: the ladder from the teacher in PyTorch down to th
 and each file with all cores.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from pipeline.proof.intervals import estimate_ratio
 from pipeline.proof.ladder import TorchTeacher, describe_rungs
 from pipeline.proof.measure import Plan, measure
 from pipeline.proof.measurement import Measurement, write_measurement
-from pipeline.proof.workload import fixed_shape, own_lengths
+from pipeline.proof.workload import fixed_shapes, own_lengths, smallest_vocabulary
 from pipeline.quantisation.records import QuantizeFacts
 from pipeline.records import BenchmarkFacts, DataFacts, ExportFacts, Latency
 from pipeline.tables import read_split
@@ -86,16 +85,9 @@ def _plan(
     seed: int,
 ) -> Plan:
     files = {arm: exported.folder / arm / MODEL for arm in (PLAIN, TEACHER, STUDENT)}
-    folders = [exported.folder / arm for arm in files]
-    vocabulary = min(
-        json.loads((folder / "config.json").read_text())["vocab_size"] for folder in folders
-    )
+    vocabulary = smallest_vocabulary(exported.folder / arm for arm in files)
     lengths = sorted({min(length, max_length) for length in config.lengths})
-    workloads = [
-        fixed_shape(batch, length, vocabulary=vocabulary, seed=seed)
-        for batch in config.batch_sizes
-        for length in lengths
-    ]
+    workloads = fixed_shapes(config.batch_sizes, lengths, vocabulary=vocabulary, seed=seed)
     texts = own_lengths(
         exported.folder / STUDENT,
         read_split(data.folder, "test").texts,

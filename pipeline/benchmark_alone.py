@@ -10,7 +10,7 @@ from pipeline.proof.ladder import TorchTeacher
 from pipeline.proof.measure import Plan, measure
 from pipeline.proof.measurement import Measurement
 from pipeline.proof.structure import load_graph, vocabulary_size
-from pipeline.proof.workload import Workload, fixed_shape, own_lengths, tokenizer_limit
+from pipeline.proof.workload import Workload, fixed_shapes, own_lengths, tokenizer_limit
 from pipeline.tables import Text
 
 
@@ -42,11 +42,7 @@ def benchmark_alone(
     paths = {model: find_model(model) for model in wanted}
     names = _names(wanted)
     vocabulary = min(_vocabulary(path) for path in paths.values())
-    workloads = [
-        fixed_shape(batch, length, vocabulary=vocabulary, seed=seed)
-        for batch in config.batch_sizes
-        for length in config.lengths
-    ]
+    workloads = fixed_shapes(config.batch_sizes, config.lengths, vocabulary=vocabulary, seed=seed)
     singles = _singles(config, vocabulary, seed)
     if texts:
         bundle = _bundle(paths[models[0]])
@@ -143,5 +139,5 @@ def _bundle(path: Path) -> Path:
 
 def _singles(config: BenchmarkConfig, vocabulary: int, seed: int) -> Workload:
     """Return a call with one text for every length."""
-    shapes = [fixed_shape(1, each, vocabulary=vocabulary, seed=seed) for each in config.lengths]
+    shapes = fixed_shapes((1,), config.lengths, vocabulary=vocabulary, seed=seed)
     return Workload(batch=1, length=None, calls=[call for each in shapes for call in each.calls])

@@ -143,6 +143,11 @@ def longest_input(checkpoint: Checkpoint) -> int:
     return int(min(_tokenizer(checkpoint).model_max_length, _positions(checkpoint)))
 
 
+def count_layers(checkpoint: Checkpoint) -> int:
+    """Return how many layers a checkpoint's model has."""
+    return int(AutoConfig.from_pretrained(checkpoint.folder).num_hidden_layers)
+
+
 def find_architecture(model: PreTrainedModel) -> Architecture:
     """Return the table's entry for a model.
 

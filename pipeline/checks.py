@@ -12,7 +12,7 @@ from typing import Literal
 
 from pipeline.records import Interval
 
-Unit = Literal["part", "times", "MB"]
+Unit = Literal["part", "times", "MB", "ms"]
 Evidence = Literal["value", "not_refuted", "proven", "verdict"]
 _ROUNDING = 1e-9
 """A loss is often a difference of two counts over the texts: 8/800 is not over 0.01."""
@@ -30,7 +30,8 @@ class Check:
     """How the value must stand to the limit."""
     limit: float
     unit: Unit
-    """``part``: of 1, shown in per cent; ``times``: a ratio; ``MB``: a million bytes."""
+    """``part``: of 1, shown in per cent; ``times``: a ratio; ``MB``: a million bytes;
+    ``ms``: milliseconds."""
     evidence: Evidence
     """``value``: the value itself must hold. ``not_refuted``: refused where the whole interval is
     beyond the limit. ``proven``: passed where the whole interval is within it. ``verdict``: decided
@@ -143,4 +144,4 @@ def shown(value: float, unit: Unit) -> str:
     """Return a number in its unit, for people."""
     if unit == "part":
         return f"{value:.2%}"
-    return f"{value:.3f} x" if unit == "times" else f"{value:.1f} MB"
+    return {"times": f"{value:.3f} x", "MB": f"{value:.1f} MB", "ms": f"{value:.2f} ms"}[unit]

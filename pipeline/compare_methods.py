@@ -20,7 +20,7 @@ from pipeline.encoding import encode, predict_logits
 from pipeline.graphs import write_graph
 from pipeline.inference import MODEL
 from pipeline.proof.bootstrap import measure_statistic, resamples
-from pipeline.proof.cells import measure_cell
+from pipeline.proof.cells import in_groups, measure_cell
 from pipeline.proof.intervals import estimate_ratio
 from pipeline.proof.machine import describe_machine
 from pipeline.proof.records import Estimate
@@ -29,9 +29,6 @@ from pipeline.proof.workload import Workload, own_lengths
 from pipeline.records import ComparedModel, ComparisonFacts, DataFacts, Measured
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
-
-_BESIDE_THE_BASELINE = 2
-"""The baseline is measured twice, and more than four arms disturb one another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,10 +154,9 @@ def _time(
     first = {hashes[name]: name for name in reversed(list(files)) if name != plain}
     wanted = [name for name in files if name in first.values()]
     found: dict[str, Estimate] = {}
-    starts = range(0, len(wanted), _BESIDE_THE_BASELINE)
-    with tqdm(starts, desc="timing", unit="cell", leave=False, disable=None) as bar:
-        for start in bar:
-            some = wanted[start : start + _BESIDE_THE_BASELINE]
+    groups = list(in_groups(wanted))
+    with tqdm(groups, desc="timing", unit="cell", leave=False, disable=None) as bar:
+        for some in bar:
             arms = {name: files[name] for name in (plain, *some)}
             cell = measure_cell(arms, plain, workload, config, seed=seed, tell=bar.set_postfix_str)
             for name in some:

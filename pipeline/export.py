@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from models.objective import Objective
 from pipeline.artifacts import RECORD, Stage
-from pipeline.checkpoints import Checkpoint, load_classifier, load_tokenizer
+from pipeline.checkpoints import Checkpoint, count_layers, load_classifier, load_tokenizer
 from pipeline.config import ExportConfig
 from pipeline.graphs import write_graph
 from pipeline.inference import MODEL
@@ -77,10 +77,7 @@ def export(
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=3, desc="exporting", leave=False, disable=None))
         waiting = None
-        if (
-            AutoConfig.from_pretrained(checkpoint.folder).num_hidden_layers
-            >= _LAYERS_WORTH_A_PROCESS
-        ):
+        if count_layers(checkpoint) >= _LAYERS_WORTH_A_PROCESS:
             waiting = stack.enter_context(_second_process()).submit(jobs.pop("teacher"))
         for job in jobs.values():
             parity += job()

@@ -44,8 +44,10 @@ def decide(
         _agreement(evaluation, config),
         _worst_class(evaluation, config),
         _calibration(evaluation, config),
+        *_least_quality(evaluation, config, main_metric),
         *_size(benchmark, config, shipped_arm),
         _latency(benchmark, config),
+        *_wall_time(benchmark, config, shipped_arm),
         *_overhead(benchmark.verdict, config),
     )
     return Decision(checks=checks, warnings=(*_open_checks(checks), *_noise(benchmark.verdict)))
@@ -100,6 +102,23 @@ def _quality(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> Chec
             f"The student's {_words(metric)} is {_points(change)} points from the teacher's "
             f"({_points(ends[0])} to {_points(ends[1])}); gate.max_accuracy_drop accepts a loss of "
             f"{100 * config.max_accuracy_drop:.2f}."
+        ),
+    )
+
+
+def _least_quality(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> Iterator[Check]:
+    if config.min_quality is None:
+        return
+    quality, ends = evaluation.student.values[metric], evaluation.student.intervals[metric]
+    yield make_check(
+        f"{_words(metric)} of the student",
+        quality,
+        "at least",
+        config.min_quality,
+        interval=ends,
+        reason=(
+            f"The student's {_words(metric)} is {quality:.2%} ({ends[0]:.2%} to {ends[1]:.2%}); "
+            f"gate.min_quality asks for {config.min_quality:.2%}."
         ),
     )
 
@@ -201,6 +220,25 @@ def _latency(benchmark: BenchmarkFacts, config: GateConfig) -> Check:
         reason=(
             f"At {slowest.cell}, the student takes at least {slowest.ci_low:.3f} times as long as "
             f"the plain backbone; gate.max_latency_ratio accepts {config.max_latency_ratio:.3f}."
+        ),
+    )
+
+
+def _wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> Iterator[Check]:
+    if config.max_latency_ms is None:
+        return
+    mean = next(rung.mean_ms for rung in benchmark.ladder if rung.arm == shipped_arm)
+    yield make_check(
+        "time of a text on one thread",
+        mean.value,
+        "at most",
+        config.max_latency_ms,
+        unit="ms",
+        interval=(mean.low, mean.high),
+        evidence="not_refuted",
+        reason=(
+            f"A text takes {mean.value:.2f} ms ({mean.low:.2f} to {mean.high:.2f}) on one thread; "
+            f"gate.max_latency_ms refuses what surely takes more than {config.max_latency_ms:g}."
         ),
     )
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.artifacts import Artifact, Stage, link_or_copy, sha256_file, write_atomic
+from pipeline.artifacts import Artifact, Stage, link_or_copy, point_to, sha256_file, write_atomic
 from pipeline.checks import Decision
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.inference import read_runtime
@@ -78,14 +78,14 @@ class Finished:
         return tuple(stage for stage in stages if stage is not None)
 
     @property
-    def shipped_arm(self) -> str:
-        """The benchmark's name of the file that ships."""
-        return self.quantized.facts.arm if self.quantized else "student"
-
-    @property
     def shipped(self) -> Stage[Any]:
         """The stage whose ``student`` is the bundle."""
         return self.quantized or self.exported
+
+    @property
+    def shipped_arm(self) -> str:
+        """The benchmark's name of the file that ships."""
+        return self.quantized.facts.arm if self.quantized else "student"
 
 
 def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
@@ -114,7 +114,7 @@ def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _point_latest(root, run_id)
+    point_to(root / "latest", folder)
     return folder
 
 
@@ -284,9 +284,3 @@ def _new_run_id(root: Path, name: str) -> str:
         number += 1
         run_id = f"{stem}-{number}"
     return run_id
-
-
-def _point_latest(root: Path, run_id: str) -> None:
-    temporary = root / f".latest.{run_id}"
-    temporary.symlink_to(run_id)
-    temporary.replace(root / "latest")

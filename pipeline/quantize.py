@@ -7,9 +7,9 @@ this machine, because which one is fastest depends on the processor. ``onnx/runt
 winner and its session settings.
 """
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,39 +21,22 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 from pipeline.artifacts import RECORD, Stage, link_or_copy, write_atomic
 from pipeline.config import QuantizeConfig
 from pipeline.errors import InputError
-from pipeline.inference import MODEL, RUNTIME, Classifier, Runtime, load_bundle
+from pipeline.inference import MODEL, RUNTIME, Runtime, load_bundle
+from pipeline.processor import has_vnni
 from pipeline.proof.records import Estimate
-from pipeline.proof.workload import own_lengths, tokenizer_limit
-from pipeline.quantisation.int8 import INT8_SESSION, has_vnni, write_int8
+from pipeline.proof.workload import own_lengths, smallest_vocabulary, tokenizer_limit
+from pipeline.quantisation.int8 import INT8_SESSION, write_int8
 from pipeline.quantisation.records import QuantizeFacts, Variant
-from pipeline.quantisation.variant_quality import hold_against
+from pipeline.quantisation.variant_quality import Quality, hold_against
 from pipeline.quantisation.variant_timing import ratio_to_first, time_variants
+from pipeline.quantisation.ways import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, WAYS
 from pipeline.records import DataFacts, ExportFacts
 from pipeline.tables import Split, read_split
 from pipeline.task import Task
 
-FP32, FUSED, INT8, FP16 = "fp32", "fused", "int8", "fp16"
-_FILES = {
-    FP32: "model.onnx",
-    FUSED: "model_optimized.onnx",
-    INT8: "model_quantized.onnx",
-    FP16: "model_fp16.onnx",
-}
 _FP16_TEXTS = 32
 """Texts of the fp16 copy's check: a CPU has to emulate it."""
-# The fused LayerNorm is slower than its parts on some processors.
-_WITHOUT_SKIP = ("SkipLayerNormFusion",)
-_WAYS = {
-    "fp32": (FP32, Runtime()),
-    "fp32, less fused": (FP32, Runtime(disabled_optimizers=_WITHOUT_SKIP)),
-    "fused": (FUSED, Runtime(file=_FILES[FUSED])),
-    "int8": (INT8, Runtime(file=_FILES[INT8], session_config=INT8_SESSION)),
-    "int8, less fused": (
-        INT8,
-        Runtime(file=_FILES[INT8], session_config=INT8_SESSION, disabled_optimizers=_WITHOUT_SKIP),
-    ),
-}
-"""Ways to run the student on a CPU: the file's precision, and how onnxruntime opens it."""
+_JUDGED = (FP32_FILE, FUSED_FILE, INT8_FILE)
 
 
 def quantize(
@@ -68,7 +51,8 @@ def quantize(
     """Write the student's bundle with all variants to ``out/student``; its winner is the default.
 
     Raises:
-        InputError: when the fp16 copy differs from the fp32 file by more than its tolerance.
+        InputError: when the fp16 copy differs from the fp32 file by more than its tolerance, or
+            the precision that is to ship is refused.
         RuntimeError: when onnxruntime does not quantise every product, or a measurement fails.
     """
     bundle = out / "student"
@@ -79,33 +63,23 @@ def quantize(
         ignore=shutil.ignore_patterns(RECORD),
         copy_function=link_or_copy,
     )
-    student = load_bundle(bundle, runtime=Runtime())
     products = write_int8(
-        bundle / MODEL, bundle / "onnx" / _FILES[INT8], _calibration(student, data, config)
+        bundle / MODEL, bundle / "onnx" / INT8_FILE, _calibration(bundle, data, config)
     )
     _write_fused(bundle)
     _write_fp16(bundle)
     validation = read_split(data.folder, "validation").head(config.texts)
-    logits = {name: _logits(bundle, _FILES[name], validation) for name in (FP32, FUSED, INT8)}
-    some = validation.head(_FP16_TEXTS)
-    difference = _check_fp16(_logits(bundle, _FILES[FP16], some), logits[FP32][: len(some)], config)
     teacher = load_bundle(exported.folder / "teacher").logits(validation.texts)
-    judged = {
-        name: hold_against(
-            logits[name],
-            logits[FP32],
-            teacher,
-            validation.labels,
-            config,
-            task=task,
-            seed=seed,
-        )
-        for name in (FP32, FUSED, INT8)
-    }
-    accepted = {name: way for name, (file, way) in _WAYS.items() if judged[file].refused is None}
+    logits = {file: _logits(bundle, file, validation) for file in _JUDGED}
+    single = logits[FP32_FILE]
+    difference = _check_fp16(bundle, single[:_FP16_TEXTS], validation.head(_FP16_TEXTS), config)
+    judge = partial(hold_against, student=single, teacher=teacher, labels=validation.labels)
+    judged = {file: judge(logits[file], config=config, task=task, seed=seed) for file in _JUDGED}
+    accepted = {n: w.runtime for n, w in WAYS.items() if judged[w.runtime.file].refused is None}
+    eligible = _may_ship(accepted, judged, config)
     times = _time(bundle, accepted, validation, config, seed)
-    ratios = {name: ratio_to_first(times, name, config.confidence) for name in accepted}
-    chosen = choose(ratios)
+    among = {name: times[name] for name in eligible}
+    chosen = choose({name: ratio_to_first(among, name, config.confidence) for name in eligible})
     write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
     facts = QuantizeFacts(
         texts=len(validation),
@@ -113,25 +87,10 @@ def quantize(
         chosen=chosen,
         file=accepted[chosen].file,
         int8_products=products,
-        has_vnni=has_vnni(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
-        fp16_bytes=(bundle / "onnx" / _FILES[FP16]).stat().st_size,
+        has_vnni=has_vnni(),
+        fp16_bytes=(bundle / "onnx" / FP16_FILE).stat().st_size,
         fp16_difference=difference,
-        variants=tuple(
-            Variant(
-                name=name,
-                file=way.file,
-                size_bytes=(bundle / "onnx" / way.file).stat().st_size,
-                cost=judged[file].cost,
-                fidelity=judged[file].fidelity,
-                refused=judged[file].refused,
-                cpu_ms=float(np.median(times[name])) if name in times else None,
-                cpu_ratio=ratios[name].value if name in ratios else None,
-                cpu_ratio_interval=(ratios[name].low, ratios[name].high)
-                if name in ratios
-                else None,
-            )
-            for name, (file, way) in _WAYS.items()
-        ),
+        variants=tuple(_describe(name, bundle, judged, times, config) for name in WAYS),
     )
     _drop_useless(bundle, facts)
     return facts
@@ -148,18 +107,54 @@ def choose(ratios: Mapping[str, Estimate]) -> str:
     return min(faster, key=lambda name: ratios[name].value, default=first)
 
 
+def _may_ship(
+    accepted: Mapping[str, Runtime], judged: Mapping[str, Quality], config: QuantizeConfig
+) -> list[str]:
+    """Return the accepted ways of the precision that is to ship."""
+    eligible = [name for name in accepted if config.ship in ("fastest", WAYS[name].precision)]
+    if not eligible:
+        raise InputError(
+            f"quantize.ship asks for {config.ship}, which is refused. {judged[INT8_FILE].refused} "
+            "Accept more, or let another precision ship."
+        )
+    return eligible
+
+
+def _describe(
+    name: str,
+    bundle: Path,
+    judged: Mapping[str, Quality],
+    times: Mapping[str, Sequence[float]],
+    config: QuantizeConfig,
+) -> Variant:
+    file = WAYS[name].runtime.file
+    ratio = ratio_to_first(times, name, config.confidence) if name in times else None
+    return Variant(
+        name=name,
+        file=file,
+        size_bytes=(bundle / "onnx" / file).stat().st_size,
+        cost=judged[file].cost,
+        fidelity=judged[file].fidelity,
+        refused=judged[file].refused,
+        cpu_ms=float(np.median(times[name])) if name in times else None,
+        cpu_ratio=ratio.value if ratio else None,
+        cpu_ratio_interval=(ratio.low, ratio.high) if ratio else None,
+    )
+
+
 def _drop_useless(bundle: Path, facts: QuantizeFacts) -> None:
     """Remove refused files, which other tools would find, and the fused one where it lost."""
     for variant in facts.variants:
-        lost = variant.file == _FILES[FUSED] and facts.file != variant.file
+        lost = variant.file == FUSED_FILE and facts.file != variant.file
         if variant.refused is not None or lost:
             (bundle / "onnx" / variant.file).unlink(missing_ok=True)
 
 
 def _calibration(
-    student: Classifier, data: Stage[DataFacts], config: QuantizeConfig
+    bundle: Path, data: Stage[DataFacts], config: QuantizeConfig
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield training texts one by one, so that none is padded."""
+    student = load_bundle(bundle, runtime=Runtime())
     texts = read_split(data.folder, "train").head(config.calibration_texts).texts
     return (inputs for _, inputs in student.batches(texts, batch_size=1))
 
@@ -167,24 +162,25 @@ def _calibration(
 def _write_fused(bundle: Path) -> None:
     """Write the graph with fused attention, in onnxruntime's own operators."""
     fused, _ = optimize_for_ort(onnx_ir.load(bundle / MODEL), clear_metadata=True)
-    onnx_ir.save(fused, bundle / "onnx" / _FILES[FUSED])
+    onnx_ir.save(fused, bundle / "onnx" / FUSED_FILE)
 
 
 def _write_fp16(bundle: Path) -> None:
     """Write the fp16 copy; its logits stay fp32."""
     half = convert_float_to_float16(onnx.load(bundle / MODEL), keep_io_types=True)
-    onnx.save(half, bundle / "onnx" / _FILES[FP16])
+    onnx.save(half, bundle / "onnx" / FP16_FILE)
 
 
 def _logits(bundle: Path, file: str, split: Split) -> np.ndarray:
     """Return one file's logits, text by text as requests come."""
-    config = INT8_SESSION if file == _FILES[INT8] else {}
+    config = INT8_SESSION if file == INT8_FILE else {}
     classifier = load_bundle(bundle, runtime=Runtime(file=file, session_config=config))
     return classifier.logits(split.texts, batch_size=1, title=f"judging {file}")
 
 
-def _check_fp16(half: np.ndarray, single: np.ndarray, config: QuantizeConfig) -> float:
-    """Return the largest logit difference; refuse one above the tolerance."""
+def _check_fp16(bundle: Path, single: np.ndarray, split: Split, config: QuantizeConfig) -> float:
+    """Return the largest logit difference to the fp32 file's; refuse one above the tolerance."""
+    half = _logits(bundle, FP16_FILE, split)
     difference = float(abs(half - single).max())
     tolerance = config.fp16_tolerance * max(1.0, float(abs(single).max()))
     if not difference <= tolerance:
@@ -205,7 +201,7 @@ def _time(
         split.texts,
         count=config.calls,
         max_length=tokenizer_limit(bundle),
-        vocabulary=json.loads((bundle / "config.json").read_text(encoding="utf-8"))["vocab_size"],
+        vocabulary=smallest_vocabulary([bundle]),
     )
     return time_variants(
         bundle, ways, workload, blocks=config.blocks, seconds=config.seconds, seed=seed

@@ -11,6 +11,7 @@ from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
 from pipeline.config.run import ReleaseConfig, RunConfig
 from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
+from pipeline.config.sweep import SweepConfig
 from pipeline.config.teacher import AdapterConfig, AdapterSource, ModelConfig, TeacherConfig
 from pipeline.config.training import DistillConfig, HeadOnlyConfig, TrainingConfig
 
@@ -33,6 +34,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "StudentConfig",
+    "SweepConfig",
     "TeacherConfig",
     "TrainingConfig",
 ]

@@ -1,5 +1,7 @@
 """The ONNX files: what is exported, and the student's faster variants."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config.section import Section
@@ -26,6 +28,9 @@ class QuantizeConfig(Section):
 
     calibration_texts: int = Field(default=256, ge=1)
     """Training texts (without their labels) that show how large activations get."""
+
+    ship: Literal["fastest", "fp32", "int8"] = "fastest"
+    """Precision of the file that ships: that of the fastest good one, or always this one."""
 
     max_metric_drop: float = Field(default=0.005, ge=0, le=1)
     """Largest accepted loss of the main metric against the fp32 student (0.005 is half a point)."""

@@ -77,6 +77,11 @@ class BenchmarkConfig(Section):
     min_removed: float = Field(default=0.75, gt=0, le=1)
     """Least part of the adapters' cost that must surely be gone."""
 
+    @property
+    def has_ladder(self) -> bool:
+        """Whether the ladder is measured: an interval over blocks needs three of them."""
+        return self.ladder_blocks >= 3
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.max_blocks < self.min_blocks:
@@ -112,6 +117,14 @@ class GateConfig(Section):
 
     max_latency_ratio: float = Field(default=1.05, gt=0)
     """Refused when the student is surely slower than this many times the plain backbone."""
+
+    min_quality: float | None = Field(default=None, ge=0, le=1)
+    """Least accepted main metric of the student (0.79 is an accuracy of 79 %). A sweep picks the
+    fastest student that reaches it."""
+
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Refused when a text of the data's own lengths surely takes longer than this on one thread,
+    in ms of wall time. A sweep picks the best student that is as fast."""
 
     overhead: Literal["gone", "not_refuted", "any"] = "not_refuted"
     """What the benchmark's verdict must say of the adapters' overhead. ``gone``: it must be proven

@@ -1,8 +1,9 @@
 """A whole run: every table of a config file."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.comparison import CompareConfig
 from pipeline.config.data import DataConfig
@@ -10,6 +11,7 @@ from pipeline.config.files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
 from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
+from pipeline.config.sweep import SweepConfig
 from pipeline.config.teacher import TeacherConfig
 from pipeline.config.training import DistillConfig, HeadOnlyConfig, TrainingConfig
 
@@ -78,5 +80,17 @@ class RunConfig(Section):
     compare: CompareConfig = CompareConfig()
     """Other ways to adapt the backbone, for `adapter-distill compare`."""
 
+    sweep: SweepConfig = SweepConfig()
+    """Smaller students, for `adapter-distill sweep`."""
+
     release: ReleaseConfig = ReleaseConfig()
     """Registry and promotion."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.gate.max_latency_ms is not None and not self.benchmark.has_ladder:
+            raise ValueError(
+                "gate.max_latency_ms needs the ladder's times: set benchmark.ladder_blocks to 3 or "
+                f"more, now {self.benchmark.ladder_blocks}"
+            )
+        return self

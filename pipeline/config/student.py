@@ -7,11 +7,13 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.config.section import Section
 from pipeline.config.teacher import ModelConfig
 
+LayerNumbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
 
 class StudentConfig(Section):
     """The adapter-free model that ships."""
 
-    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    layers: LayerNumbers | None = None
     """Backbone layers to keep, from 0; all by default."""
 
     model: ModelConfig | None = None

@@ -5,7 +5,7 @@ does not favour any verdict on the student.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.proof.workers import LARGE_PAGES, Worker
 from pipeline.proof.workload import Workload
 
 _FEWEST = 3
+_BESIDE_THE_BASELINE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,15 @@ def log_ratios(
     """Return log(arm / base) of a mean call, one a block."""
     pairs = [(mean_call(each[arm], calls), mean_call(each[base], calls)) for each in times]
     return np.log([one / other for one, other in pairs])
+
+
+def in_groups(arms: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the arms that are measured together beside a baseline.
+
+    They are two: the baseline is measured twice, and more than four disturb one another.
+    """
+    for start in range(0, len(arms), _BESIDE_THE_BASELINE):
+        yield tuple(arms[start : start + _BESIDE_THE_BASELINE])
 
 
 def again(arm: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import BenchmarkConfig
+from pipeline.inference import Runtime
 from pipeline.proof.blocks import Block, mean_call
 from pipeline.proof.cells import log_ratios
 from pipeline.proof.intervals import estimate_ratio
@@ -24,7 +25,7 @@ from pipeline.proof.workers import Worker
 from pipeline.proof.workload import Workload
 
 TORCH_TEACHER = "teacher in PyTorch"
-FEWEST = 3
+_FEWEST = 3
 _ROUNDS = 3
 
 
@@ -55,6 +56,7 @@ def measure_ladder(
     workload: Workload,
     config: BenchmarkConfig,
     *,
+    runtimes: Mapping[str, Runtime] | None = None,
     seed: int,
     tell: Callable[[str], None],
 ) -> tuple[Block, ...]:
@@ -63,6 +65,7 @@ def measure_ladder(
     Args:
         files: ONNX file by arm.
         torch_teacher: The first rung; None leaves it out.
+        runtimes: How to open an arm's file; by default as its bundle says.
         tell: Is given the progress after each block.
 
     Raises:
@@ -73,14 +76,16 @@ def measure_ladder(
     started = time.monotonic()
     with ExitStack() as stack:
         workers = {
-            arm: stack.enter_context(_session_worker(arm, path, workload, config, seed))
+            arm: stack.enter_context(
+                _session_worker(arm, path, (runtimes or {}).get(arm), workload, config, seed)
+            )
             for arm, path in files.items()
         }
         if torch_teacher is not None:
             worker = _torch_worker(torch_teacher, workload, config, seed)
             workers[TORCH_TEACHER] = stack.enter_context(worker)
         while len(blocks) < config.ladder_blocks:
-            if len(blocks) >= FEWEST and time.monotonic() - started > config.seconds_per_cell:
+            if len(blocks) >= _FEWEST and time.monotonic() - started > config.seconds_per_cell:
                 break
             arms = list(workers)
             chance.shuffle(arms)
@@ -135,10 +140,16 @@ def describe_rungs(
 
 
 def _session_worker(
-    arm: str, path: Path, workload: Workload, config: BenchmarkConfig, seed: int
+    arm: str,
+    path: Path,
+    runtime: Runtime | None,
+    workload: Workload,
+    config: BenchmarkConfig,
+    seed: int,
 ) -> Worker:
     spec = CellSpec(
         files={arm: str(path)},
+        runtimes={} if runtime is None else {arm: runtime.model_dump(mode="json")},
         calls=workload.calls,
         rounds=_ROUNDS,
         warmup_runs=config.warmup_runs,

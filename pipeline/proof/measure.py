@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from pipeline.config import BenchmarkConfig
-from pipeline.proof.cells import MeasuredCell, again, measure_cell
-from pipeline.proof.ladder import FEWEST, TorchTeacher, measure_ladder
+from pipeline.proof.cells import MeasuredCell, again, in_groups, measure_cell
+from pipeline.proof.ladder import TorchTeacher, measure_ladder
 from pipeline.proof.machine import ConditionsMeter, describe_machine
 from pipeline.proof.measurement import Measurement
 from pipeline.proof.records import FileCost, Graph, Rules, Structure, Verdict
@@ -21,9 +21,6 @@ from pipeline.proof.time_file import FileSpec
 from pipeline.proof.verdict import CellLogs, decide_overhead
 from pipeline.proof.workers import run_file_cost
 from pipeline.proof.workload import Workload
-
-_BESIDE_THE_BASELINE = 2
-"""The baseline is measured twice, and more than four arms disturb one another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +45,7 @@ class Plan:
         """Yield the arms that are measured together, the baseline first."""
         wanted = [self.candidate, *([self.teacher] if self.teacher else []), *self.others]
         rest = [arm for arm in dict.fromkeys(wanted) if arm != self.baseline]
-        for start in range(0, max(1, len(rest)), _BESIDE_THE_BASELINE):
-            group = rest[start : start + _BESIDE_THE_BASELINE]
+        for group in list(in_groups(rest)) or [()]:
             yield (self.baseline, *(arm for arm in self.files if arm in group))
 
 
@@ -75,7 +71,7 @@ def measure(plan: Plan, config: BenchmarkConfig, *, seed: int) -> Measurement:
                 bar.update()
         ladder = (
             measure_ladder(plan.files, plan.torch_teacher, plan.texts, config, seed=seed, tell=tell)
-            if config.ladder_blocks >= FEWEST
+            if config.has_ladder
             else ()
         )
         bar.update()

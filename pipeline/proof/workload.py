@@ -4,7 +4,7 @@ Shapes: B = batch, T = tokens.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,17 @@ def fixed_shape(batch: int, length: int, *, vocabulary: int, seed: int) -> Workl
     return Workload(batch=batch, length=length, calls=[ids.tolist()])
 
 
+def fixed_shapes(
+    batch_sizes: Sequence[int], lengths: Sequence[int], *, vocabulary: int, seed: int
+) -> list[Workload]:
+    """Return one such call for every batch size and length."""
+    return [
+        fixed_shape(batch, length, vocabulary=vocabulary, seed=seed)
+        for batch in batch_sizes
+        for length in lengths
+    ]
+
+
 def own_lengths(
     bundle: Path, texts: Sequence[Text], *, count: int, max_length: int, vocabulary: int
 ) -> Workload:
@@ -61,6 +72,12 @@ def own_lengths(
     middles = [int((part + 0.5) * len(ids) / count) for part in range(count)]
     calls = [[[token % vocabulary for token in ids[row]]] for row in middles]
     return Workload(batch=1, length=None, calls=calls)
+
+
+def smallest_vocabulary(bundles: Iterable[Path]) -> int:
+    """Return how many token ids there are that all of these bundles' models know."""
+    configs = [bundle / "config.json" for bundle in bundles]
+    return min(int(json.loads(path.read_text("utf-8"))["vocab_size"]) for path in configs)
 
 
 def tokenizer_limit(bundle: Path) -> int:

@@ -7,7 +7,8 @@ fp32. Before it, the graph is rewritten so that rounding the activations is harm
 it sees one token of a text. The word table is rounded row by row.
 
 Processors without 8-bit dot products (VNNI) add up pairs of products in 16 bits, and saturate.
-`INT8_SESSION` makes onnxruntime take the exact kernels there; others don't look at it.
+`INT8_SESSION` makes onnxruntime take the exact kernels there. With VNNI all sums are exact, and
+the setting would only slow them down: `pipeline.inference.Runtime` leaves it out there.
 
 Shapes: V = words, D = hidden size, K = inputs of a product.
 """
@@ -24,6 +25,7 @@ import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from pipeline.inference import EXACT_SUMS
 from pipeline.quantisation.smoothing import (
     change_embeddings,
     scale_tokens,
@@ -32,8 +34,8 @@ from pipeline.quantisation.smoothing import (
     weighted_products,
 )
 
-INT8_SESSION = {"session.x64quantprecision": "1"}
-"""Session settings that an int8 file wants: exact sums on AVX2 and AVX512 without VNNI."""
+INT8_SESSION = {EXACT_SUMS: "1"}
+"""Session settings that an int8 file wants."""
 _TABLE_ROWS = 1024
 """Tables with fewer rows (positions, segments) stay in fp32: they hold little."""
 
@@ -77,21 +79,6 @@ def write_int8(source: Path, target: Path, feeds: Iterator[Mapping[str, np.ndarr
 def count_ops(path: Path) -> Counter[str]:
     """Return how many nodes of each operator a file has."""
     return Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
-
-
-def has_vnni(cpuinfo: str) -> bool:
-    """Tell from the text of /proc/cpuinfo whether the processor has 8-bit dot products.
-
-    They are called ``avx512_vnni`` and ``avx_vnni`` on x86, ``asimddp`` on Arm.
-    """
-    lines = (line.partition(":") for line in cpuinfo.splitlines())
-    flags = {
-        flag
-        for name, _, value in lines
-        if name.strip().lower() in ("flags", "features")
-        for flag in value.split()
-    }
-    return bool(flags & {"avx512_vnni", "avx_vnni", "asimddp"})
 
 
 def _largest_activations(

@@ -5,6 +5,7 @@ thread. An arm has one colour in all plots; those of teacher and student are fro
 colour-blind readers (Okabe & Ito, 2008, https://jfly.uni-koeln.de/color/).
 """
 
+import base64
 import io
 import textwrap
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from pipeline.records import Interval
 
 PLAIN, TEACHER, STUDENT, STUDENT_LIGHT = "#7a828c", "#d55e00", "#0072b2", "#56b4e9"
 INK, FAINT = "#1f2933", "#e4e7eb"
-TIMES = "\N{MULTIPLICATION SIGN}"
 
 _WIDTH_IN, _DPI, _COLOURS = 7.2, 110, 96
 
@@ -78,3 +78,8 @@ def png_bytes(figure: Figure) -> bytes:
     image = image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """Return a picture as a URI that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

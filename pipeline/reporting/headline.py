@@ -33,6 +33,13 @@ def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
     return cpu if blurred and cpu.half_width < wall.half_width else wall
 
 
+def times_text(ratio: Estimate | None) -> str:
+    """Return how many times faster: ``2.21x (2.17 to 2.25)``; nothing for None."""
+    if ratio is None:
+        return ""
+    return f"{ratio.value:.2f}{TIMES} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
 def _faster(report: Report) -> str:
     rung = next((rung for rung in report.ladder if rung.arm == report.shipped_arm), None)
     parts = []
@@ -41,10 +48,10 @@ def _faster(report: Report) -> str:
         teacher = clearest(rung.faster_than_teacher, rung.cpu_faster_than_teacher)
         if torch:
             clock = _clock(torch, rung.faster_than_torch)
-            parts.append(f"{_times(torch)} than the teacher in PyTorch{clock}")
+            parts.append(f"{times_text(torch)} than the teacher in PyTorch{clock}")
         if teacher:
             clock = _clock(teacher, rung.faster_than_teacher)
-            parts.append(f"{_times(teacher)} than the teacher in onnxruntime{clock}")
+            parts.append(f"{times_text(teacher)} than the teacher in onnxruntime{clock}")
         parts.append(f"{rung.mean_ms.value:.1f} ms a text on one thread")
     if report.overhead is not None:
         parts.append(OUTCOMES[report.overhead.outcome])
@@ -73,7 +80,3 @@ def _smaller(report: Report) -> str:
 
 def _clock(shown: Estimate, wall: Estimate | None) -> str:
     return "" if shown == wall else " in CPU time (the machine was busy)"
-
-
-def _times(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f}{TIMES} ({ratio.low:.2f} to {ratio.high:.2f})"

@@ -17,14 +17,13 @@ from pipeline.reporting.drawing import (
     STUDENT,
     STUDENT_LIGHT,
     TEACHER,
-    TIMES,
     draw_interval,
     new_figure,
     png_bytes,
     set_rows,
     style,
 )
-from pipeline.reporting.headline import OUTCOMES, clearest
+from pipeline.reporting.headline import OUTCOMES, TIMES, clearest
 from pipeline.reporting.report import Report
 
 

@@ -78,7 +78,9 @@ def without_line_breaks(text):
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["benchmark"], ["predict"], ["config"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["compare"], ["sweep"], ["benchmark"], ["predict"], ["config"]]
+)
 def test_help_stands_everywhere(command):
     result = RUNNER.invoke(app, [*command, "--help"])
 
@@ -166,6 +168,15 @@ def test_every_problem_of_a_config_is_told_at_once(cli):
     assert "2 problems" in stderr
     assert "did you mean 'temperature'?" in stderr
     assert "finetune.epochs" in stderr
+
+
+def test_sweep_of_what_there_is_not_exits_2(cli, tmp_path):
+    runs = f"runs_dir={tmp_path}"
+
+    code, _, stderr = cli("sweep", SMOKE, "--set", runs, "--set", "sweep.layer=[1]")
+
+    assert code == 2
+    assert "sweep.layer: unknown key; did you mean 'layers'?" in stderr
 
 
 @pytest.mark.parametrize("content", [None, b"name = ", b"\xff\xfe"])

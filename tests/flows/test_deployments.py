@@ -42,11 +42,12 @@ def test_preset_is_a_valid_config(entry):
         assert RollbackForm.model_validate(parameters["form"]).name == "demo"
 
 
-def test_on_demand_is_filled_in_with_the_demo():
-    demo = tomllib.loads(Path("configs/demo.toml").read_text(encoding="utf-8"))
-    preset = next(entry for entry in ENTRIES if entry["name"] == "on-demand")
+@pytest.mark.parametrize(("name", "config"), [("on-demand", "demo"), ("smaller-students", "sweep")])
+def test_preset_is_filled_in_with_its_config(name, config):
+    shipped = tomllib.loads(Path(f"configs/{config}.toml").read_text(encoding="utf-8"))
+    preset = next(entry for entry in ENTRIES if entry["name"] == name)
 
-    assert preset["parameters"]["config"] == demo
+    assert preset["parameters"]["config"] == shipped
 
 
 def test_developers_server_offers_the_same_deployments():

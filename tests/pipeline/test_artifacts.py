@@ -2,6 +2,7 @@ import json
 import logging
 import resource
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from pipeline.artifacts import (
     Stage,
     Store,
     describe_files,
+    point_to,
     sha256_file,
     sha256_json,
     stage_key,
@@ -321,3 +323,23 @@ def test_facts_with_odd_numbers_are_reused(store, loss):
     assert again.reused
     assert again.facts.loss == pytest.approx(loss, rel=0, nan_ok=True)
     assert again.digest == built.digest
+
+
+def test_measurement_can_be_made_again(store, builder):
+    first = ensure(store, builder)
+
+    again = ensure(store, builder, again=True)
+
+    assert builder.found == [[], []]
+    assert not again.reused
+    assert again.folder == first.folder
+    assert ensure(store, builder).reused
+
+
+def test_link_leads_to_the_last_folder_it_was_pointed_to(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        point_to(tmp_path / "runs" / "latest", tmp_path / "runs" / name)
+
+    assert (tmp_path / "runs" / "latest").resolve() == (tmp_path / "runs" / "two").resolve()
+    assert (tmp_path / "runs" / "latest").readlink() == Path("two")

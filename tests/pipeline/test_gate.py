@@ -7,7 +7,7 @@ from pipeline.config import GateConfig
 from pipeline.gate import against_champion, decide
 from pipeline.proof.machine import Conditions
 from pipeline.proof.paired import Paired
-from pipeline.proof.records import Graph, Structure
+from pipeline.proof.records import Estimate, Graph, Rung, Structure
 from pipeline.proof.verdict import CellLogs, decide_overhead
 from pipeline.records import BenchmarkFacts, ClassQuality, EvaluateFacts, Latency, Measured
 
@@ -71,7 +71,30 @@ def latency(ci_low=0.9, *, arm="student", batch=1, length=16):
     )
 
 
-def benchmark(*entries, student=1.0, noise=1e-4, spread=(-1, 0, 1, 0), size_bytes=90_000_000):
+def rung(arm, low, high):
+    mean = Estimate(value=(low + high) / 2, low=low, high=high)
+    return Rung(
+        arm=arm,
+        runtime="onnxruntime",
+        mean_ms=mean,
+        p50_ms=mean.value,
+        p95_ms=mean.value,
+        p99_ms=mean.value,
+        faster_than_torch=None,
+        faster_than_teacher=None,
+        cpu_faster_than_torch=None,
+        cpu_faster_than_teacher=None,
+    )
+
+
+def benchmark(
+    *entries,
+    student=1.0,
+    noise=1e-4,
+    spread=(-1, 0, 1, 0),
+    size_bytes=90_000_000,
+    ladder=(),
+):
     """Return facts in which the student takes this multiple of the plain backbone's time."""
     structure = Structure(
         student_is_plain=True, student_is_teacher=False, teacher_is_plain=False, adapter_traces=()
@@ -85,7 +108,7 @@ def benchmark(*entries, student=1.0, noise=1e-4, spread=(-1, 0, 1, 0), size_byte
         verdict=decide_overhead(structure, [cell]),
         graphs={"teacher": graph(100_000_000), "student int8": graph(size_bytes)},
         latency=entries or (latency(),),
-        ladder=(),
+        ladder=ladder,
         costs={},
         machine={},
         conditions=Conditions(load_before=0, load_after=0, steal=0, busy=0, involuntary_switches=0),
@@ -373,3 +396,35 @@ def test_reason_against_the_champion_has_every_number():
 
 def test_proven_removal_warns_of_nothing():
     assert overhead_decision("gone", **GONE).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "passed"), [(0.0, True), (-0.0001, False), (0.1, True), (math.nan, False)]
+)
+def test_least_quality_just_met_and_just_missed(change, passed):
+    config = GateConfig(min_quality=0.9, max_accuracy_drop=1)
+
+    check = find(decision(evaluation(change=change), config=config), "accuracy of the student")
+
+    assert check.passed is passed
+    assert "gate.min_quality asks for 90.00%" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("low", "passed"), [(1.0, True), (2.5, True), (2.51, False), (math.nan, False)]
+)
+def test_latency_in_ms_refuses_what_is_surely_slower(low, passed):
+    rungs = (rung("student", 9, 11), rung("student int8", low, 4.0))
+
+    found = decision(config=GateConfig(max_latency_ms=2.5), ladder=rungs)
+
+    check = find(found, "time of a text")
+    assert check.passed is passed
+    assert check.shown_limit.endswith("2.50 ms")
+    assert "surely takes more than 2.5" in check.reason
+
+
+def test_limits_that_compare_with_no_other_model_are_held_only_where_they_are_asked_for():
+    names = [check.name for check in decision().checks]
+
+    assert not any("of the student" in name or "time of a text" in name for name in names)

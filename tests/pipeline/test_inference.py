@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pipeline.errors import InputError
-from pipeline.inference import load_bundle
+from pipeline.inference import EXACT_SUMS, Runtime, load_bundle
 from pipeline.tables import read_split
 
 # One worker builds `tiny_export`, which takes longer than these tests.
@@ -17,7 +17,7 @@ from pipeline.tables import read_split
 WITHOUT_TORCH = """
 import sys
 from pathlib import Path
-from pipeline.inference import load_bundle
+from pipeline.inference import EXACT_SUMS, Runtime, load_bundle
 load_bundle(Path(sys.argv[1])).logits([("good film",)])
 print(*sorted({"torch", "transformers", "datasets"} & set(sys.modules)))
 """
@@ -109,3 +109,20 @@ def test_neither_torch_nor_transformers_is_imported(tiny_export):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("vnni", [False, True])
+def test_exact_sums_are_asked_for_where_the_processor_has_them_not(
+    write_words_bundle, tmp_path, monkeypatch, vnni
+):
+    bundle = write_words_bundle(tmp_path / "student")
+    monkeypatch.setattr("pipeline.inference.has_vnni", lambda: vnni)
+
+    session = Runtime(session_config={EXACT_SUMS: "1"}).open(bundle)
+
+    options = session.get_session_options()
+    if vnni:
+        with pytest.raises(RuntimeError, match=EXACT_SUMS):
+            options.get_session_config_entry(EXACT_SUMS)
+    else:
+        assert options.get_session_config_entry(EXACT_SUMS) == "1"

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.inference import load_bundle, read_runtime
 from pipeline.proof.records import Estimate
 from pipeline.quantisation.variant_timing import ratio_to_first
+from pipeline.quantisation.ways import WAYS
 from pipeline.quantize import choose
 from pipeline.tables import read_split
 
@@ -74,6 +75,21 @@ def test_file_that_costs_too_much_is_refused_not_timed_and_not_shipped(tiny_quan
     assert refused["int8"].cpu_ratio is None
     assert "int8" not in stage.facts.chosen
     assert not (stage.folder / "student" / "onnx" / "model_quantized.onnx").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_precision_that_is_to_ship_ships(tiny_quantize, precision):
+    facts = tiny_quantize(ship=precision, max_metric_drop=1.0, max_agreement_drop=1.0).facts
+
+    assert WAYS[facts.chosen].precision == precision
+    assert {variant.name for variant in facts.variants} == set(WAYS)
+
+
+def test_refused_precision_cannot_be_made_to_ship(tiny_quantize, monkeypatch):
+    monkeypatch.setattr("pipeline.quantize.write_int8", write_contrary)
+
+    with pytest.raises(InputError, match=r"quantize\.ship asks for int8, which is refused"):
+        tiny_quantize(ship="int8")
 
 
 def test_fp16_copy_takes_and_gives_what_the_fp32_file_does(bundle):

@@ -4,7 +4,7 @@ import pytest
 from onnx import numpy_helper
 
 from pipeline.inference import Runtime, load_bundle
-from pipeline.quantisation.int8 import INT8_SESSION, count_ops, has_vnni, write_int8
+from pipeline.quantisation.int8 import INT8_SESSION, count_ops, write_int8
 from pipeline.tables import read_split
 
 # One worker builds `tiny_export`, which takes longer than these tests.
@@ -61,19 +61,3 @@ def test_word_table_is_rounded_row_by_row(tiny_export, student, texts, tmp_path,
     assert rounded.dtype == np.int8
     assert table not in after
     assert (abs(rounded * scale - before[table]) <= 0.501 * scale).all()
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        ("model name\t: AMD EPYC\nflags\t\t: fpu sse4_2 avx avx2 fma\n", False),
-        ("flags\t\t: avx2 avx512f avx512_vnni\n", True),
-        ("flags\t\t: avx2 avx_vnni\n", True),
-        ("flags\t\t: avx2 avx512f avx512bw\n", False),
-        ("Features\t: fp asimd asimddp\n", True),
-        ("model name\t: avx512_vnni\n", False),
-        ("", False),
-    ],
-)
-def test_dot_products_are_read_from_the_processors_flags(cpuinfo, expected):
-    assert has_vnni(cpuinfo) is expected

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.sweep import sweep_students
+from pipeline.config_file import load_config
+from pipeline.errors import InputError
+from pipeline.inference import load_bundle, read_runtime
+from pipeline.reporting.report import Report
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def sweep_smoke(smoke_run, smoke_overrides):
+    """``sweep_smoke(*overrides, time_again=False)``: the folder of a sweep beside the smoke run."""
+
+    def sweep_smoke(*overrides, time_again=False):
+        same = [
+            *smoke_overrides,
+            f"runs_dir={smoke_run.parent}",
+            "sweep.layers=[2, 1]",
+            "sweep.distill.epochs=1",
+            "sweep.distill.precision=fp32",
+            "sweep.blocks=3",
+            'sweep.precisions=["int8"]',
+        ]
+        config = load_config(Path("configs/smoke.toml"), [*same, *overrides])
+        return sweep_students(config, time_again=time_again)
+
+    return sweep_smoke
+
+
+@pytest.fixture(scope="module")
+def swept(sweep_smoke):
+    """The folder of a sweep of which the fastest is picked."""
+    return sweep_smoke("gate.min_quality=0")
+
+
+def read(folder, name="sweep.json"):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def stage_folders(folder):
+    return {path.name for path in (folder.parent / ".stages").glob("[a-z]*")}
+
+
+def test_every_file_is_timed_in_one_measurement_and_judged_on_both_splits(swept):
+    found = read(swept)
+
+    students = {"2 layers, int8", "1 layer, int8"}
+    assert {rung["arm"] for rung in found["times"]["rungs"]} == {
+        "teacher in PyTorch",
+        "teacher",
+        "plain",
+        *students,
+    }
+    assert set(found["quality"]["files"]) == {"teacher", "plain", *students}
+    for file in found["quality"]["files"].values():
+        assert set(file["validation"]["values"]) >= {"accuracy", "agreement"}
+        assert set(file["test"]["values"]) >= {"accuracy", "agreement"}
+
+
+def test_whole_student_shares_the_runs_stages(swept, smoke_run):
+    distilled = [name for name in stage_folders(swept) if name.startswith("distill-")]
+
+    assert (smoke_run / "distill").resolve().name in distilled
+    assert len([name for name in stage_folders(swept) if name.startswith("finetune-")]) == 1
+
+
+def test_picked_student_is_a_run_like_any_other(swept):
+    run = (swept / "picked").resolve()
+    report = Report.model_validate_json((run / "report.json").read_text(encoding="utf-8"))
+
+    assert read(swept)["pick"]["name"] in {"1 layer, int8", "2 layers, int8"}
+    assert (run.parent / "latest").resolve() == run
+    assert report.verdict == "passed"
+    assert any(check.name == "accuracy of the student" for check in report.checks)
+    assert read_runtime(run / "student").file == "model_quantized.onnx"
+    assert load_bundle(run / "student").logits([("a good film",)]).shape == (1, 2)
+
+
+def test_second_sweep_uses_every_stage_again_and_picks_anew(swept, sweep_smoke):
+    before = stage_folders(swept)
+    times = read(swept)["times"]
+
+    folder = sweep_smoke("gate.min_quality=1", "gate.max_latency_ms=0.001")
+
+    found = read(folder)
+    assert stage_folders(folder) == before
+    assert found["times"] == times
+    assert found["pick"]["name"] is None
+    assert "No student meets" in found["pick"]["reason"]
+    assert not (folder / "picked").exists()
+
+
+def test_timing_can_be_repeated_alone(swept, sweep_smoke):
+    before, times = stage_folders(swept), read(swept)["times"]
+
+    folder = sweep_smoke(time_again=True)
+
+    assert stage_folders(folder) == before
+    assert read(folder)["times"] != times
+    assert read(folder)["pick"]["name"] is None  # nothing was asked for
+
+
+def test_page_and_table_show_every_student(swept):
+    page = (swept / "sweep.html").read_text(encoding="utf-8")
+    models = [row["model"] for row in read(swept, "table.json")]
+
+    assert len(models) == 5
+    assert all(f">{name}<" in page for name in models)
+    assert (swept / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_config_that_chooses_its_student_is_refused(sweep_smoke):
+    with pytest.raises(InputError, match=r"student\.layers must be left out"):
+        sweep_smoke("student.layers=[0]")
