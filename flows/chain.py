@@ -13,16 +13,18 @@ from flows.artifacts import explain_failure, show_report
 from flows.building import building
 from flows.publishing import publish_once
 from flows.release import champion_checks, register_run, release_run
+from flows.stages.names import StageName
 from flows.stages.proof import benchmark_stage, evaluate_stage, export_stage, quantize_stage
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import (
     data_stage,
     find_model,
     finetune_stage,
+    fuse_stage,
     head_only_stage,
     import_stage,
 )
-from pipeline.artifacts import Stage, Store
+from pipeline.artifacts import Stage, Store, point_to
 from pipeline.checkpoints import Checkpoint
 from pipeline.checks import Decision
 from pipeline.config import AdapterSource, RunConfig
@@ -48,21 +50,6 @@ STAGES = ".stages"
 """Folder of finished stages, inside ``runs_dir``."""
 
 
-StageName = Literal[
-    "data",
-    "head-only",
-    "finetune",
-    "import",
-    "absorb",
-    "soft-targets",
-    "distill",
-    "export",
-    "quantize",
-    "evaluate",
-    "benchmark",
-]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedRun:
     """A run whose folder is written."""
@@ -84,7 +71,7 @@ class FinishedRun:
 def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     """Fine-tune adapters, distil them into an adapter-free student, export, measure, decide.
 
-    Adapters that were trained elsewhere are imported instead of fine-tuned.
+    Adapters that there are already are imported or fused instead of fine-tuned.
 
     A student that the gate refuses is a completed run with a verdict, not a failure.
 
@@ -133,16 +120,22 @@ def finish_run(config: RunConfig, finished: Finished) -> FinishedRun:
 def run_stage(config: RunConfig, stage: StageName) -> Path:
     """Bring one stage up to date, and whatever it needs; finished stages are reused.
 
+    ``runs_dir/NAME.STAGE`` leads to its folder from then on.
+
     Args:
         config: What to run: the tables of a TOML config, as groups.
         stage: The stage to end with.
     """
+    if reason := _why_not(config, stage):
+        raise InputError(f"This config has no stage {stage}: {reason}.")
     with building(config.runs_dir / STAGES) as store:
         for finished in chain_stages(store, config):
             if finished.name == stage:
-                get_run_logger().info("%s: %s", stage, finished.folder)
-                return finished.folder
-    raise InputError(f"This config has no stage {stage}: absorb.enabled is off, or student.model.")
+                link = config.runs_dir / f"{config.name}.{stage}"
+                point_to(link, finished.folder)
+                get_run_logger().info("%s: %s", stage, link)
+                return link
+    raise RuntimeError(f"the chain ended without the stage {stage}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,11 +189,7 @@ def teacher_stages(store: Store, config: RunConfig) -> Generator[Stage[object], 
     yield data
     head_only = head_only_stage(store, config, data, backbone)
     yield head_only
-    teacher = (
-        import_stage(store, config, data, backbone)
-        if isinstance(config.teacher.adapter, AdapterSource)
-        else finetune_stage(store, config, data, head_only, backbone)
-    )
+    teacher = _teacher(store, config, data, head_only, backbone)
     yield teacher
     return Taught(backbone=backbone, data=data, head_only=head_only, teacher=teacher)
 
@@ -229,6 +218,42 @@ def student_stages(
     return MadeStudent(
         absorbed=absorbed, targets=targets, student=student, exported=exported, quantized=quantized
     )
+
+
+def _teacher(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    head_only: Stage[TeacherFacts],
+    backbone: Checkpoint,
+) -> Stage[TeacherFacts]:
+    match _way_to_teacher(config):
+        case "finetune":
+            return finetune_stage(store, config, data, head_only, backbone)
+        case "fuse":
+            return fuse_stage(store, config, data, head_only, backbone)
+        case "import":
+            return import_stage(store, config, data, backbone)
+
+
+def _way_to_teacher(config: RunConfig) -> Literal["finetune", "import", "fuse"]:
+    """Return the stage that makes the teacher."""
+    adapter = config.teacher.adapter
+    if not isinstance(adapter, AdapterSource):
+        return "finetune"
+    return "import" if adapter.trained_as is None else "fuse"
+
+
+def _why_not(config: RunConfig, stage: StageName) -> str | None:
+    """Return why a config has no such stage; None if it has."""
+    way = _way_to_teacher(config)
+    if stage in ("finetune", "import", "fuse") and stage != way:
+        return f"by its teacher.adapter, the stage {way} makes the teacher"
+    if stage == "absorb" and not (config.absorb.enabled and config.student.model is None):
+        return "absorb.enabled is off, or student.model is another one than the teacher's"
+    if stage == "quantize" and not config.quantize.enabled:
+        return "quantize.enabled is off"
+    return None
 
 
 def last_value(stages: Generator[Stage[object], None, Value]) -> Value:

@@ -16,6 +16,7 @@ from flows.cli_adapters import absorb, export_adapter, import_adapter
 from flows.cli_models import models
 from flows.cli_serve import package, serve
 from flows.compare_command import compare
+from flows.stages.names import StageName
 from flows.sweep_command import sweep
 from flows.terminal import (
     check_writable,
@@ -64,11 +65,16 @@ def run(
             "--set", metavar="KEY=VALUE", help="Override one setting: teacher.adapter.kind=pfeiffer"
         ),
     ] = None,
+    until: Annotated[
+        StageName | None,
+        typer.Option(help="End with this stage: finetune trains adapters and no student."),
+    ] = None,
     verbose: Annotated[bool, typer.Option(help="Show what Prefect and the libraries log.")] = False,
 ) -> None:
-    """Run the whole chain; finished stages are not run again when nothing changed.
+    """Run the whole chain, or a part; finished stages are not run again when nothing changed.
 
-    Exit code 0: the gate passed. 3: the gate refused, with every reason. 2: bad input.
+    Exit code 0: the gate passed, or the stage is finished. 3: the gate refused, with every reason.
+    2: bad input.
     """
     from pipeline.config_file import load_config
 
@@ -77,14 +83,18 @@ def run(
     prepare_environment(verbose=verbose)
     starting = start_server()
     prepare_terminal(verbose=verbose)
-    from flows.chain import adapter_to_student
+    from flows.chain import adapter_to_student, run_stage
     from flows.summary import print_summary
     from pipeline.reporting.report import Report
 
     starting.join()
+    terminal = Console()
+    if until is not None:
+        folder = run_stage(settings, until)
+        terminal.print(f"{until}: {folder}", markup=False, soft_wrap=True)
+        return
     folder = adapter_to_student(settings)
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    terminal = Console()
     print_summary(report, folder, terminal if terminal.is_terminal else Console(width=110))
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
 

@@ -61,8 +61,8 @@ def import_adapter(
     folders: Annotated[
         list[str],
         typer.Argument(
-            help="Folders that the adapters library saved, or their hub ids, one an adapter; or "
-            "one with adapter_setup.json."
+            help="Folders that the adapters library saved, or their hub ids, or teachers' folders, "
+            "one an adapter; or one with adapter_setup.json."
         ),
     ],
     backbone: Annotated[
@@ -108,6 +108,9 @@ def export_adapter(
         typer.Argument(help="Teacher folder, such as runs/latest/finetune, or an imported one."),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the AdapterHub checkpoint.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the adapter; the one that it has by default.")
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="The teacher's backbone, where it moved since.")
     ] = None,
@@ -118,7 +121,7 @@ def export_adapter(
     prepare_terminal(verbose=verbose)
     from pipeline.export_adapter import export_adapter as export_it
 
-    composition = export_it(teacher, out, backbone=backbone)
+    composition = export_it(teacher, out, backbone=backbone, name=name)
     console = Console(soft_wrap=True)
     console.print(f"adapter: {out}", markup=False)
     method = "load_adapter" if isinstance(composition, str) else "load_adapter_setup"

@@ -19,6 +19,7 @@ from pipeline.artifacts import Stage, Store
 from pipeline.checkpoints import Checkpoint, load_classifier
 from pipeline.compare_methods import Candidate, compare_methods
 from pipeline.config import AdapterConfig, RunConfig
+from pipeline.errors import InputError
 from pipeline.finetune_baseline import finetune_baseline, load_unmerged_lora
 from pipeline.proof.machine import describe_machine
 from pipeline.records import BaselineFacts, ComparisonFacts, DataFacts, TeacherFacts
@@ -43,6 +44,7 @@ def compare(config: RunConfig) -> Path:
     Args:
         config: What to run; `compare` says which methods.
     """
+    _own_adapter(config)  # refused before anything is trained
     with building(config.runs_dir / STAGES) as store:
         finished = _compare(store, config)
     metric = TASK.main_metric
@@ -168,11 +170,18 @@ def comparison_stage(
 
 
 def _with_adapter(config: RunConfig, **settings: object) -> RunConfig:
-    adapter = config.teacher.adapter
-    own = adapter if isinstance(adapter, AdapterConfig) else AdapterConfig()
-    changed = AdapterConfig.model_validate(own.model_dump() | settings)
+    changed = AdapterConfig.model_validate(_own_adapter(config).model_dump() | settings)
     teacher = config.teacher.model_copy(update={"adapter": changed})
     return config.model_copy(update={"teacher": teacher})
+
+
+def _own_adapter(config: RunConfig) -> AdapterConfig:
+    if isinstance(config.teacher.adapter, AdapterConfig):
+        return config.teacher.adapter
+    raise InputError(
+        "A comparison trains its own adapters, and teacher.adapter.from names ones that there are "
+        "already. Give their settings: teacher.adapter = { bottleneck_size = 64 }."
+    )
 
 
 def _candidate(name: str, stage: Stage[TeacherFacts], backbone: Checkpoint) -> Candidate:

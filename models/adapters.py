@@ -31,11 +31,10 @@ from models.composition import (
     parts_of,
 )
 from models.invertible import add_invertible, invertible_site
+from models.parameter_names import ADAPTER
 from models.site import AdapterSettings, AdapterSite
 
 AdapterKind = Literal["houlsby", "pfeiffer", "parallel"]
-ADAPTER = "adapter"
-"""Name under which a site hangs on the module whose output it changes."""
 _SITES = "_adapter_sites"
 """Name under which a backbone lists its sites."""
 
@@ -204,11 +203,6 @@ def adapter_names(model: nn.Module) -> set[str]:
     embedded = invertible_site(model)
     names = {name for site in adapter_sites(model) for name in site.adapters}
     return names | (set() if embedded is None else set(embedded.couplings))
-
-
-def is_adapter_parameter(name: str) -> bool:
-    """Tell from its name whether a parameter belongs to an adapter."""
-    return ADAPTER in name.split(".")
 
 
 def _positions(settings: AdapterSettings) -> list[Position]:

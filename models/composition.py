@@ -149,8 +149,13 @@ class Fusion(nn.Module):
         return mixed if settings.residual_before else mixed + residual
 
 
+_GAIN = 20.0
+"""Of the numbers behind learned weights. Adam moves every parameter by about the learning rate in a
+step, and a weight that matters lies further from its start than a matrix's entries do."""
+
+
 class Weights(nn.Module):
-    """Learned weights of N children: a softmax of N numbers that start at zero."""
+    """Learned weights of N children: a softmax of N numbers, times a gain, that start at zero."""
 
     def __init__(self, children: int) -> None:
         super().__init__()
@@ -158,7 +163,21 @@ class Weights(nn.Module):
 
     def forward(self, results: Tensor) -> Tensor:
         """Return the weighted mean, (B, T, D), of (N, B, T, D)."""
-        return torch.einsum("n,nbtd->btd", self.logits.softmax(dim=0), results)
+        return torch.einsum("n,nbtd->btd", (_GAIN * self.logits).softmax(dim=0), results)
+
+
+def distance_from_identity(model: nn.Module) -> Tensor:
+    """Return the sum of ``||I - W_v||²`` over a model's AdapterFusion layers, as a scalar.
+
+    Pfeiffer et al. (2021) keep the value projections W_v near their start with 0.01 times it.
+    """
+    values = [m.value for m in model.modules() if isinstance(m, Fusion)]
+    weights = [value.weight for value in values if isinstance(value, nn.Linear)]
+    total = torch.zeros((), device=weights[0].device if weights else None)
+    for weight in weights:
+        identity = torch.eye(len(weight), device=weight.device, dtype=weight.dtype)
+        total = total + (identity - weight).square().sum()
+    return total
 
 
 def mean_of(results: list[Tensor], average: Average) -> Tensor:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.adapters import ADAPTER
 from models.dense import Dense, bias_of, weight_of
+from models.parameter_names import ADAPTER
 from models.ridge import FIRST_STRENGTH, Gram, solve
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.adapters import ADAPTER, is_adapter_parameter
 from models.architectures import Architecture, Position
 from models.bottleneck import BottleneckAdapter
 from models.dense import Dense, bias_of, stored_weight
@@ -27,6 +26,7 @@ from models.dense_folds import (
     units_needed,
 )
 from models.invertible import has_invertible
+from models.parameter_names import ADAPTER, is_adapter_parameter
 from models.site import AdapterSettings, AdapterSite
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.adapters import is_adapter_parameter
 from models.architectures import Architecture
+from models.parameter_names import is_adapter_parameter
 from models.teacher import is_head_parameter
 
 

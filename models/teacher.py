@@ -6,14 +6,14 @@ one, and it feeds nothing but the head.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.adapters import is_adapter_parameter
+from models.parameter_names import is_adapter_parameter, is_composition_parameter
 
 POOLER = "pooler"
 
@@ -38,6 +38,15 @@ def freeze_backbone(model: PreTrainedModel) -> None:
     """Leave gradients on exactly the adapters and the head."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_adapter_parameter(name) or is_head_parameter(model, name))
+
+
+def freeze_adapters(model: PreTrainedModel) -> None:
+    """Leave gradients on exactly what composes the adapters, and the head: a second stage.
+
+    Pfeiffer et al., 2021, https://arxiv.org/abs/2005.00247, section 3.2.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_composition_parameter(name) or is_head_parameter(model, name))
 
 
 def is_head_parameter(model: PreTrainedModel, name: str) -> bool:
@@ -90,10 +99,22 @@ def load_trained_tensors(model: PreTrainedModel, tensors: Mapping[str, Tensor]) 
 
 
 def backbone_digest(model: PreTrainedModel) -> str:
-    """Return the sha256 of every parameter that must not train, names and shapes included."""
+    """Return the sha256 of the parameters outside of adapters and head, with names and shapes."""
+    return _digest(
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if not is_adapter_parameter(name) and not is_head_parameter(model, name)
+    )
+
+
+def frozen_digest(model: PreTrainedModel) -> str:
+    """Return the sha256 of the parameters without gradients, with names and shapes."""
+    return _digest((name, p) for name, p in model.named_parameters() if not p.requires_grad)
+
+
+def _digest(parameters: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if not is_adapter_parameter(name) and not is_head_parameter(model, name):
-            digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    for name, parameter in sorted(parameters):
+        digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.composition import Composition, Fuse, FusionSettings, module_name, names_in, parts_of
 from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.adapter_folders import check_adapter_name
 from pipeline.adapterhub.setup import SETUP, setup_tree
 from pipeline.adapterhub.writing import (
     VERSION,
@@ -19,7 +20,9 @@ from pipeline.errors import InputError
 from pipeline.teachers import adapters_of, load_backed_teacher
 
 
-def export_adapter(teacher: Path, out: Path, *, backbone: str | None = None) -> Composition:
+def export_adapter(
+    teacher: Path, out: Path, *, backbone: str | None = None, name: str | None = None
+) -> Composition:
     """Write a teacher's adapters and head to the new folder ``out``, whole or not at all.
 
     One adapter's files are in ``out`` itself. Of several, each has a sub-folder, AdapterFusions
@@ -28,13 +31,14 @@ def export_adapter(teacher: Path, out: Path, *, backbone: str | None = None) -> 
     Args:
         teacher: Folder of a finetune stage, or of `import_adapter`.
         backbone: The teacher's backbone; None takes the one that the teacher names.
+        name: Of the one adapter that the teacher has; its own by default.
 
     Returns:
         The composition of what was written.
 
     Raises:
-        InputError: when ``out`` exists, the teacher has no adapters or another backbone, or the
-            format cannot express them.
+        InputError: when ``out`` exists, the teacher has no adapters or another backbone, the
+            format cannot express them, or a name is given to several or cannot be one.
     """
     if out.exists():
         raise InputError(f"{out} exists already. Give the path of a new folder.")
@@ -48,17 +52,21 @@ def export_adapter(teacher: Path, out: Path, *, backbone: str | None = None) -> 
     local = Path(checkpoint.reference).is_absolute()
     model_name = Path(checkpoint.reference).name if local else checkpoint.reference
     names = list(names_in(imported.active))
+    if name is not None:
+        _check_name(name, names, teacher)
+    hub_names = {own: name or own for own in names}
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        for name in names:
+        for own, hub_name in hub_names.items():
             write_adapter(
-                partial if tree is None else partial / name,
+                partial if tree is None else partial / own,
                 model,
                 architecture,
-                name,
-                imported.adapters[name],
+                own,
+                imported.adapters[own],
                 model_name=model_name,
+                hub_name=hub_name,
             )
         for part in parts_of(imported.active):
             if isinstance(part, Fuse):
@@ -71,7 +79,8 @@ def export_adapter(teacher: Path, out: Path, *, backbone: str | None = None) -> 
                     model_name=model_name,
                 )
         head = partial if tree is None else partial / names[-1]
-        write_head(head, model, names[-1], description.labels, model_name=model_name)
+        last = hub_names[names[-1]]
+        write_head(head, model, last, description.labels, model_name=model_name)
         if tree is not None:
             setup = {"adapter_setup": tree, "head_setup": names[-1], "version": VERSION}
             write_json(partial / SETUP, setup)
@@ -79,3 +88,12 @@ def export_adapter(teacher: Path, out: Path, *, backbone: str | None = None) -> 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return imported.active
+
+
+def _check_name(name: str, adapters: list[str], teacher: Path) -> None:
+    if len(adapters) > 1:
+        raise InputError(
+            f"The teacher in {teacher} has the adapters {', '.join(adapters)}: --name {name} can "
+            "name only one. Leave it out."
+        )
+    check_adapter_name(name)

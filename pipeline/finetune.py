@@ -76,7 +76,7 @@ def finetune(
     freeze_backbone(model)
     digest = backbone_digest(model)
     outcome = train_on_labels(
-        begun, config, out, task=task, objective=objective, seed=seed, title="fine-tuning"
+        begun, config, out, task=task, loss=objective.hard, seed=seed, title="fine-tuning"
     )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")

@@ -78,7 +78,7 @@ def finetune_baseline(
         config,
         out,
         task=task,
-        objective=objective,
+        loss=objective.hard,
         seed=seed,
         title={"full": "full fine-tuning", "lora": "LoRA"}[method],
     )

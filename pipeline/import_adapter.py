@@ -1,4 +1,4 @@
-"""A teacher from adapters that were trained elsewhere: AdapterHub folders in, a teacher out."""
+"""A teacher of adapters that there are already: folders of adapters in, a teacher out."""
 
 import os
 import shutil
@@ -12,15 +12,18 @@ from models.adapters import set_active
 from models.composition import Average, Composition, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from models.objective import Objective
-from pipeline.adapterhub.head import has_head, load_head, single_labels
+from pipeline.adapter_folders import (
+    find_head,
+    hang_adapter,
+    hang_head,
+    head_labels,
+    name_adapters,
+)
 from pipeline.adapterhub.reading import (
     FUSION_CONFIG,
-    load_adapter,
     load_fusion,
-    read_adapter,
     read_fusion,
     read_fusion_settings,
-    read_name,
 )
 from pipeline.adapterhub.setup import SETUP, HubSetup, read_setup
 from pipeline.checkpoints import (
@@ -68,7 +71,7 @@ def import_adapter(
     if out.exists():
         raise InputError(f"{out} exists already. Give the path of a new folder.")
     setup = find_setup(folders, fusion=fusion, together=together)
-    labels = single_labels(setup.head)
+    labels = head_labels(setup.head)
     checkpoint = find_checkpoint(ModelConfig(model=backbone))
     longest = max_length or min(128, longest_input(checkpoint))
     load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
@@ -91,15 +94,22 @@ def import_adapter(
 
 
 def find_setup(
-    folders: Sequence[Path], *, fusion: Path | None = None, together: Together | None = None
+    folders: Sequence[Path],
+    *,
+    names: Sequence[str] | None = None,
+    fusion: Path | None = None,
+    together: Together | None = None,
+    labels: tuple[str, ...] | None = None,
 ) -> HubSetup:
     """Return which adapters there are, how they work together, and where their head is.
 
     Args:
-        folders: One an adapter, as the ``adapters`` library saves them; one of them has the head.
-            Or a single folder with ``adapter_setup.json``.
+        folders: One an adapter: as the ``adapters`` library saves them, or a teacher's. One of
+            them has the head. Or a single folder with ``adapter_setup.json``.
+        names: The adapters' names; their own by default.
         fusion: Folder of the AdapterFusion over them.
         together: How several adapters work together without one.
+        labels: Those of the head that is meant, where several have one.
 
     Raises:
         InputError: when there is no head or several, two adapters have one name, or it is not said
@@ -117,21 +127,7 @@ def find_setup(
             f"{len(folders)} adapters: say how they work together, with either a folder with "
             f"{FUSION_CONFIG} (--fusion) or one of stack and average (--together)."
         )
-    adapters: dict[str, Path] = {}
-    for folder in folders:
-        name = read_name(folder)
-        if name in adapters:
-            raise InputError(
-                f"{folder} and {adapters[name]} hold adapters of one name, {name!r}. Save one of "
-                "them under another name."
-            )
-        adapters[name] = folder
-    heads = [folder for folder in folders if has_head(folder)]
-    if len(heads) != 1:
-        raise InputError(
-            f"Expected one adapter that was saved with its classification head, found "
-            f"{len(heads)} among {', '.join(map(str, folders))}. Save one with its head."
-        )
+    adapters = name_adapters(folders, names)
     composition: Composition = next(iter(adapters))
     if fusion is None and len(adapters) > 1:
         kind = Stack if together == "stack" else Average
@@ -142,7 +138,7 @@ def find_setup(
         composition=composition,
         adapters=adapters,
         fusions=() if fusion is None else (fusion,),
-        head=heads[0],
+        head=find_head(folders, labels),
     )
 
 
@@ -157,10 +153,11 @@ def hang_setup(
     """
     model = load_classifier(checkpoint, objective, labels=labels, seed=0)
     architecture = find_architecture(model)
-    adapters = {name: read_adapter(folder, model) for name, folder in setup.adapters.items()}
-    for name, adapter in adapters.items():
-        load_adapter(adapter, model, architecture, name=name)
-    load_head(setup.head, model)
+    adapters = {
+        name: hang_adapter(folder, name, model, checkpoint)
+        for name, folder in setup.adapters.items()
+    }
+    hang_head(setup.head, model)
     fusions = {read_fusion_settings(folder) for folder in setup.fusions}
     if len(fusions) > 1:
         raise InputError(
@@ -174,7 +171,7 @@ def hang_setup(
     except ValueError as error:
         raise InputError(f"These adapters do not go together: {error}.") from error
     return model, ImportedAdapters(
-        adapters={name: adapter.settings for name, adapter in adapters.items()},
+        adapters=adapters,
         active=setup.composition,
         fusion=next(iter(fusions), None),
     )

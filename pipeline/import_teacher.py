@@ -1,12 +1,14 @@
-"""Stage import: adapters that were trained elsewhere become the teacher, in finetune's place."""
+"""Stage import: adapters that there are already become the teacher, in finetune's place."""
 
 import re
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from models.objective import Objective
 from models.teacher import backbone_digest, freeze_backbone
-from pipeline.adapterhub.head import single_labels
-from pipeline.artifacts import Stage, sha256_file, sha256_json
+from pipeline.adapter_folders import head_labels, holds_teacher
+from pipeline.artifacts import Stage
 from pipeline.checkpoints import Checkpoint, find_adapter_folder, load_tokenizer
 from pipeline.config import AdapterSource
 from pipeline.encoding import encode, predict_logits
@@ -15,7 +17,15 @@ from pipeline.import_adapter import find_setup, hang_setup
 from pipeline.records import DataFacts, Point, TeacherFacts, TrainingOutcome
 from pipeline.tables import read_split
 from pipeline.task import Task
-from pipeline.teachers import describe_teacher, save_teacher
+from pipeline.teachers import (
+    ImportedAdapters,
+    adapters_of,
+    check_backbone_of,
+    describe_teacher,
+    load_teacher,
+    read_teacher,
+    save_teacher,
+)
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that was given no name."""
@@ -41,14 +51,8 @@ def import_teacher(
     Raises:
         InputError: when the checkpoints are not sound, or their head's labels are not the data's.
     """
-    setup = find_setup(
-        [find_adapter_folder(reference) for reference in source.references],
-        fusion=None if source.fusion is None else find_adapter_folder(source.fusion),
-        together=source.together,
-    )
     labels = data.facts.labels
-    _check_labels(single_labels(setup.head), labels, setup.head)
-    model, adapters = hang_setup(setup, checkpoint, objective, labels=labels)
+    model, adapters = _bring(source, checkpoint, objective, labels)
     freeze_backbone(model)
     tokenizer = load_tokenizer(checkpoint, max_length=max_length)
     validation = read_split(data.folder, "validation")
@@ -77,19 +81,36 @@ def import_teacher(
     )
 
 
-def adapters_digest(source: AdapterSource) -> str:
-    """Return a digest of all files of the checkpoints, which changes when one of them does."""
-    references = [*source.references, *([source.fusion] if source.fusion else [])]
-    return sha256_json(
-        [
-            {
-                str(path.relative_to(folder)): sha256_file(path)
-                for path in sorted(folder.rglob("*"))
-                if path.suffix in (".json", ".bin", ".safetensors")
-            }
-            for folder in map(find_adapter_folder, references)
-        ]
+def _bring(
+    source: AdapterSource, checkpoint: Checkpoint, objective: Objective, labels: tuple[str, ...]
+) -> tuple[PreTrainedModel, ImportedAdapters]:
+    """Return a classifier with the adapters, active, and their head."""
+    folders = [find_adapter_folder(reference) for reference in source.references]
+    if len(folders) == 1 and holds_teacher(folders[0]):
+        return _take_over(folders[0], checkpoint, objective, labels)
+    if source.together == "fuse" or source.together == "weigh":
+        raise TypeError(f"a composition that is trained, {source.together!r}, is not imported")
+    setup = find_setup(
+        folders,
+        names=source.names,
+        fusion=None if source.fusion is None else find_adapter_folder(source.fusion),
+        together=source.together,
+        labels=labels,
     )
+    _check_labels(head_labels(setup.head), labels, setup.head)
+    return hang_setup(setup, checkpoint, objective, labels=labels)
+
+
+def _take_over(
+    folder: Path, checkpoint: Checkpoint, objective: Objective, labels: tuple[str, ...]
+) -> tuple[PreTrainedModel, ImportedAdapters]:
+    """Return a teacher of an earlier run, whatever its adapters do together."""
+    description = read_teacher(folder)
+    check_backbone_of(folder, description, checkpoint)
+    _check_labels(description.labels, labels, folder)
+    if description.adapter is None:
+        raise InputError(f"The teacher in {folder} has no adapters: there is nothing to import.")
+    return load_teacher(checkpoint, folder, objective), adapters_of(description.adapter)
 
 
 def _check_labels(own: tuple[str, ...], wanted: tuple[str, ...], head: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.records import DataFacts, TeacherFacts, TrainingOutcome
 from pipeline.tables import read_split
 from pipeline.task import Task
 from pipeline.teachers import TEACHER_TENSORS
-from pipeline.training import train
+from pipeline.training import Loss, train
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ def train_on_labels(
     out: Path,
     *,
     task: Task,
-    objective: Objective,
+    loss: Loss,
     seed: int,
     title: str,
 ) -> TrainingOutcome:
@@ -80,7 +80,7 @@ def train_on_labels(
         start.tokenizer,
         training=start.training,
         validation=start.validation,
-        loss=objective.hard,
+        loss=loss,
         metrics=task.metrics,
         best=task.main_metric,
         greater_is_better=True,

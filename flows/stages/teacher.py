@@ -5,13 +5,15 @@ from pathlib import Path
 
 from flows.stages.declaration import stage_task, with_model
 from models.objective import SINGLE_LABEL as OBJECTIVE
+from pipeline.adapter_folders import adapters_digest
 from pipeline.artifacts import Stage, Store, sha256_file
 from pipeline.checkpoints import Checkpoint, find_checkpoint
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
 from pipeline.data import prepare_data
 from pipeline.finetune import finetune
+from pipeline.fuse import fuse
 from pipeline.head_only import head_only
-from pipeline.import_teacher import adapters_digest, import_teacher
+from pipeline.import_teacher import import_teacher
 from pipeline.records import DataFacts, TeacherFacts
 from pipeline.sources import fingerprint
 from pipeline.task import SINGLE_LABEL as TASK
@@ -98,10 +100,8 @@ def finetune_stage(
 def import_stage(
     store: Store, config: RunConfig, data: Stage[DataFacts], backbone: Checkpoint
 ) -> Stage[TeacherFacts]:
-    """The teacher, of adapters that were trained elsewhere."""
-    source = config.teacher.adapter
-    if not isinstance(source, AdapterSource):
-        raise TypeError(f"expected an AdapterSource, found {type(source).__name__}")
+    """The teacher, of adapters that there are already."""
+    source = _source(config)
     build = partial(
         import_teacher,
         data,
@@ -113,3 +113,37 @@ def import_stage(
     )
     settings = with_model(config, backbone, adapter=source, files=adapters_digest(source))
     return store.ensure("import", build, TeacherFacts, settings=settings, inputs=[data])
+
+
+@stage_task("fuse", reaches_out=True)
+def fuse_stage(
+    store: Store,
+    config: RunConfig,
+    data: Stage[DataFacts],
+    head_only: Stage[TeacherFacts],
+    backbone: Checkpoint,
+) -> Stage[TeacherFacts]:
+    """The teacher, of adapters that there are already and learn to work together."""
+    source = _source(config)
+    build = partial(
+        fuse,
+        data,
+        backbone,
+        source,
+        config.fuse,
+        task=TASK,
+        objective=OBJECTIVE,
+        head_from=head_only,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+    settings = with_model(
+        config, backbone, training=config.fuse, adapter=source, files=adapters_digest(source)
+    )
+    return store.ensure("fuse", build, TeacherFacts, settings=settings, inputs=[data, head_only])
+
+
+def _source(config: RunConfig) -> AdapterSource:
+    if not isinstance(config.teacher.adapter, AdapterSource):
+        raise TypeError(f"expected an AdapterSource, found {config.teacher.adapter!r}")
+    return config.teacher.adapter

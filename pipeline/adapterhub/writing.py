@@ -35,8 +35,18 @@ def write_adapter(
     settings: AdapterSettings,
     *,
     model_name: str,
+    hub_name: str | None = None,
 ) -> None:
     """Write one of a model's adapters to a folder, which is made where there is none.
+
+    Args:
+        folder: One adapter's.
+        model: It has the adapter.
+        architecture: Where its sites are.
+        name: The adapter's name in the model.
+        settings: The adapter's.
+        model_name: What the backbone is called there.
+        hub_name: What the adapter is called there; the same by default.
 
     Raises:
         InputError: when the format has no such adapter; nothing is written then.
@@ -50,11 +60,12 @@ def write_adapter(
             "those after attention see its input."
         )
     config = hub_config(name, settings, int(model.config.hidden_size))
-    parameters = adapter_parameters(model, architecture, name, hub_name=name)
+    hub_name = hub_name or name
+    parameters = adapter_parameters(model, architecture, name, hub_name=hub_name)
     tensors: dict[str, Tensor] = dict(parameters)
     tensors |= {copy: parameters[own] for copy, own in copies_of_norms(parameters).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / ADAPTER_CONFIG, _meta(model, name, model_name) | {"config": config})
+    write_json(folder / ADAPTER_CONFIG, _meta(model, hub_name, model_name) | {"config": config})
     _write_tensors(folder, ADAPTER_FILES, tensors)
 
 

@@ -13,7 +13,7 @@ from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.teacher import AdapterConfig, AdapterSource, ModelConfig, TeacherConfig
-from pipeline.config.training import DistillConfig, HeadOnlyConfig, TrainingConfig
+from pipeline.config.training import DistillConfig, FuseConfig, HeadOnlyConfig, TrainingConfig
 
 __all__ = [
     "AbsorbConfig",
@@ -25,6 +25,7 @@ __all__ = [
     "DistillConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "FuseConfig",
     "GateConfig",
     "HeadOnlyConfig",
     "LoraConfig",

@@ -13,7 +13,7 @@ from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.teacher import TeacherConfig
-from pipeline.config.training import DistillConfig, HeadOnlyConfig, TrainingConfig
+from pipeline.config.training import DistillConfig, FuseConfig, HeadOnlyConfig, TrainingConfig
 
 
 class ReleaseConfig(Section):
@@ -52,6 +52,9 @@ class RunConfig(Section):
 
     finetune: TrainingConfig = TrainingConfig()
     """Training of the teacher's adapters and head."""
+
+    fuse: FuseConfig = FuseConfig()
+    """Training of the teacher's composition, where ``teacher.adapter.together`` names one."""
 
     student: StudentConfig = StudentConfig()
     """Shape of the student."""

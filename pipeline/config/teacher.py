@@ -31,16 +31,20 @@ class AdapterConfig(Section):
 
 
 class AdapterSource(Section):
-    """Adapters that were trained elsewhere, instead of trained ones: the chain starts at absorb."""
+    """Adapters that there are already, instead of ones that this run trains."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    from_: tuple[str, ...] | str = Field(alias="from", min_length=1)
-    """AdapterHub checkpoints: a path, ``package://name/folder`` or a Hugging Face id; several for
-    a composition. One of them has the head; a single one may hold ``adapter_setup.json``."""
+    from_: dict[str, str] | tuple[str, ...] | str = Field(alias="from", min_length=1)
+    """Teachers of earlier runs (``runs/latest/finetune``) or AdapterHub checkpoints: a path,
+    ``package://name/folder`` or a Hugging Face id. Several for a composition, as a list, or by
+    names of your choice. One of them has the head, unless it is trained; a single one may be a
+    composition itself."""
 
-    together: Literal["stack", "average"] | None = None
-    """How several adapters work together: one after the other, or their mean."""
+    together: Literal["stack", "average", "weigh", "fuse"] | None = None
+    """How several adapters work together. ``stack``: one after the other; ``average``: their mean.
+    ``weigh`` (weights that are learned) and ``fuse`` (AdapterFusion) are trained by this run, with
+    the settings of ``fuse``: their weights and a head, not the adapters."""
 
     fusion: str | None = None
     """The same kind of reference to the AdapterFusion over several adapters."""
@@ -51,15 +55,29 @@ class AdapterSource(Section):
             raise ValueError("together and fusion exclude each other: give one of them")
         if len(self.references) > 1 and self.together is None and self.fusion is None:
             raise ValueError(
-                "several adapters: say how they work together, with together = 'stack' or "
-                "'average', or with fusion"
+                "several adapters: say how they work together, with together = 'stack', "
+                "'average', 'weigh' or 'fuse', or with fusion"
             )
+        if self.together is not None and len(self.references) == 1:
+            raise ValueError(f"together = '{self.together}' needs several adapters, found one")
         return self
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The checkpoints, one an adapter."""
-        return (self.from_,) if isinstance(self.from_, str) else self.from_
+        """The folders, one an adapter."""
+        if isinstance(self.from_, str):
+            return (self.from_,)
+        return tuple(self.from_.values()) if isinstance(self.from_, dict) else self.from_
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The adapters' names, where they are given."""
+        return tuple(self.from_) if isinstance(self.from_, dict) else None
+
+    @property
+    def trained_as(self) -> Literal["weigh", "fuse"] | None:
+        """How the adapters' composition is trained; None where nothing is."""
+        return self.together if self.together in ("weigh", "fuse") else None
 
 
 def _adapter_kind(value: object) -> str:

@@ -63,6 +63,13 @@ class TrainingConfig(Section):
     """``auto`` takes bf16 where the hardware has it and a trial step is faster with it."""
 
 
+class FuseConfig(TrainingConfig):
+    """Training of what composes adapters that there are already, and of the head."""
+
+    value_penalty: float = Field(default=0.01, ge=0)
+    """Weight of the squared distance of AdapterFusion's value projections from the identity."""
+
+
 class DistillConfig(TrainingConfig):
     """KL distillation of the student from the teacher's soft targets."""
 

@@ -79,7 +79,17 @@ def without_line_breaks(text):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["compare"], ["sweep"], ["benchmark"], ["predict"], ["config"]]
+    "command",
+    [
+        [],
+        ["run"],
+        ["compare"],
+        ["sweep"],
+        ["benchmark"],
+        ["predict"],
+        ["config"],
+        ["export-adapter"],
+    ],
 )
 def test_help_stands_everywhere(command):
     result = RUNNER.invoke(app, [*command, "--help"])
@@ -95,6 +105,41 @@ def test_schema_describes_the_config():
     assert schema == RunConfig.model_json_schema()
     assert {"data", "teacher", "distill", "gate"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.toml"], "Cannot read the config missing.toml"),
+        (
+            [SMOKE, "--set", 'compare.methods=["prefix"]'],
+            "compare.methods: Input should be 'houlsby'",
+        ),
+        ([SMOKE, "--set", "compare.sizes=[1]"], "compare.sizes: unknown key"),
+    ],
+)
+def test_comparison_of_what_cannot_be_compared_is_refused(cli, arguments, message):
+    code, _, stderr = cli("compare", *arguments)
+
+    assert code == 2
+    assert message in without_line_breaks(stderr)
+
+
+def test_run_until_a_stage_says_where_it_is(cli, smoke_run, smoke_overrides):
+    settings = [p for o in (*smoke_overrides, f"runs_dir={smoke_run.parent}") for p in ("--set", o)]
+
+    code, stdout, _ = cli("run", SMOKE, *settings, "--until", "finetune")
+
+    assert code == 0
+    assert f"finetune: {smoke_run.parent / 'smoke.finetune'}" in stdout
+    assert (smoke_run.parent / "smoke.finetune").samefile(smoke_run / "finetune")
+
+
+def test_run_until_no_stage_names_the_stages(cli):
+    code, _, stderr = cli("run", SMOKE, "--until", "training")
+
+    assert code == 2
+    assert "'fuse'" in without_line_breaks(stderr)
 
 
 def test_config_is_printed_with_every_default():

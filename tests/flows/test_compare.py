@@ -5,6 +5,7 @@ import pytest
 
 from flows.compare import compare
 from pipeline.config_file import load_config
+from pipeline.errors import InputError
 
 # One worker has the Prefect server.
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -26,6 +27,14 @@ def comparison(smoke_run, smoke_overrides):
 def models(comparison):
     found = json.loads((comparison / "comparison.json").read_text(encoding="utf-8"))
     return {model["name"]: model for model in found["models"]}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_adapters_that_there_are_already_cannot_be_compared():
+    overrides = ['teacher.adapter={from = "somewhere"}']
+
+    with pytest.raises(InputError, match="trains its own adapters"):
+        compare(load_config(Path("configs/smoke.toml"), overrides))
 
 
 def test_every_method_and_every_student_has_a_row(models):

@@ -14,13 +14,13 @@ from models.adapters import (
     add_adapter,
     add_fusion,
     insert_adapters,
-    is_adapter_parameter,
     set_active,
 )
 from models.architectures import ARCHITECTURES, architecture_of
 from models.bottleneck import BottleneckSettings
 from models.composition import Average, Fuse
 from models.dense import bias_of
+from models.parameter_names import is_adapter_parameter
 from models.site import AdapterSettings
 from models.student import adapter_traces, add_biases
 from models.widening import widen_ffn

@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.adapters import ADAPTER, add_adapter, insert_adapters, is_adapter_parameter, set_active
+from models.adapters import add_adapter, insert_adapters, set_active
 from models.architectures import ARCHITECTURES, architecture_of
 from models.bottleneck import BottleneckAdapter, BottleneckSettings
+from models.parameter_names import ADAPTER, is_adapter_parameter
 from models.site import AdapterSettings, AdapterSite
 from models.teacher import backbone_digest, freeze_backbone, is_head_parameter
 

@@ -12,6 +12,7 @@ from models.composition import (
     FusionSettings,
     Stack,
     Weighted,
+    distance_from_identity,
     module_name,
     names_in,
 )
@@ -132,6 +133,24 @@ def test_new_fusions_value_projection_is_the_identity():
     fusion = Fusion(8, FusionSettings())
 
     assert torch.equal(fusion.value.weight, torch.eye(8))
+
+
+@torch.no_grad()
+def test_distance_of_values_from_the_identity_is_summed_over_layers(two_adapters):
+    add_fusion(two_adapters, Fuse(("a", "b")))
+    values = [m.value for m in two_adapters.modules() if isinstance(m, Fusion)]
+    at_first = float(distance_from_identity(two_adapters))
+    values[0].weight.mul_(2)
+    values[1].weight.mul_(3)
+
+    # ||I - 2 I||² = D = 32; ||I - 3 I||² = 4 D.
+    assert len(values) == 4
+    assert at_first == 0
+    assert float(distance_from_identity(two_adapters)) == 32 + 4 * 32
+
+
+def test_models_without_fusion_have_no_distance(two_adapters):
+    assert float(distance_from_identity(two_adapters)) == 0
 
 
 @torch.no_grad()

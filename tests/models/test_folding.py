@@ -9,7 +9,6 @@ from transformers import AutoModelForSequenceClassification
 from models.adapters import (
     add_adapter,
     insert_adapters,
-    is_adapter_parameter,
     set_active,
     settings_of,
 )
@@ -17,6 +16,7 @@ from models.architectures import ARCHITECTURES, architecture_of
 from models.composition import Average, Stack
 from models.dense import weight_of
 from models.folding import FoldPlan, fold, plan_fold
+from models.parameter_names import is_adapter_parameter
 from models.student import adapter_traces
 
 # Those whose dense layers have biases and whose FFN has no gates.

@@ -266,7 +266,8 @@ def test_adapters_come_from_elsewhere_with_the_key_from():
             "teacher.adapter: together and fusion exclude each other",
         ),
         ("from = 'a'\nkind = 'houlsby'", "teacher.adapter.kind: unknown key; known: from, "),
-        ("from = 'a'\ntogether = 'sum'", "teacher.adapter.together: Input should be 'stack' or"),
+        ("from = 'a'\ntogether = 'sum'", "teacher.adapter.together: Input should be 'stack', "),
+        ("from = 'a'\ntogether = 'fuse'", "teacher.adapter: together = 'fuse' needs several"),
         ("kind = 'big'", "teacher.adapter.kind: Input should be 'houlsby', 'pfeiffer' or"),
     ],
 )

@@ -105,6 +105,30 @@ def test_trained_teacher_goes_out_and_comes_back_equal(tiny_teacher, tiny_backbo
     assert read_teacher(tmp_path / "teacher").labels == ("negative", "positive")
 
 
+def test_adapter_gets_the_name_that_it_is_given(tiny_teacher, tiny_backbone, tmp_path):
+    export_adapter(tiny_teacher.folder, tmp_path / "hub", name="reviews")
+    import_adapter([tmp_path / "hub"], tmp_path / "teacher", backbone=tiny_backbone.reference)
+
+    there = load_file(tiny_teacher.folder / TEACHER_TENSORS)
+    back = load_file(tmp_path / "teacher" / TEACHER_TENSORS)
+    assert read_teacher(tmp_path / "teacher").adapter.active == "reviews"
+    renamed = {name.replace(".task.", ".reviews."): tensor for name, tensor in there.items()}
+    assert renamed.keys() == back.keys()
+    assert all(torch.equal(renamed[name], back[name]) for name in renamed)
+
+
+def test_several_adapters_cannot_get_one_name(hub_adapter, tiny_backbone, tmp_path):
+    folders = [hub_adapter(tmp_path / name, name, head=name == "a") for name in "ab"]
+    import_adapter(
+        folders, tmp_path / "teacher", backbone=tiny_backbone.reference, together="stack"
+    )
+
+    with pytest.raises(InputError, match="has the adapters a, b: --name c can name only one"):
+        export_adapter(tmp_path / "teacher", tmp_path / "out", name="c")
+
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("together", ["stack", "average"])
 @torch.no_grad()
 def test_composition_goes_out_as_a_setup_and_comes_back_equal(

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.adapters import is_adapter_parameter
 from models.objective import SINGLE_LABEL as OBJECTIVE
+from models.parameter_names import is_adapter_parameter
 from models.teacher import backbone_digest
 from pipeline.checkpoints import find_checkpoint, load_classifier
 from pipeline.config import AdapterConfig, ModelConfig

@@ -1,10 +1,12 @@
 import pytest
 
+from models.composition import Average, Stack
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
 from pipeline.export_adapter import export_adapter
-from pipeline.import_teacher import adapters_digest, import_teacher
+from pipeline.import_adapter import import_adapter
+from pipeline.import_teacher import import_teacher
 from pipeline.task import SINGLE_LABEL as TASK
 from pipeline.teachers import read_teacher
 
@@ -78,12 +80,34 @@ def test_labels_without_names_are_those_of_the_data(bring, hub_adapter, tmp_path
     assert read_teacher(tmp_path / "out").labels == ("negative", "positive")
 
 
-def test_digest_changes_with_any_file(hub_adapter, tmp_path):
-    folder = hub_adapter(tmp_path / "a", "a")
-    source = AdapterSource.model_validate({"from": str(folder)})
-    before = adapters_digest(source)
+def test_teacher_of_an_earlier_run_is_taken_over(bring, tiny_teacher, tmp_path):
+    facts = bring(str(tiny_teacher.folder))
 
-    head = folder / "head_config.json"
-    head.write_text(head.read_text() + "\n")
+    assert facts.outcome.best_metric == tiny_teacher.facts.outcome.best_metric
+    assert read_teacher(tmp_path / "out").adapter.active == "task"
 
-    assert adapters_digest(source) != before
+
+def test_composed_teacher_is_taken_over_whole(bring, hub_adapter, tiny_backbone, tmp_path):
+    folders = [hub_adapter(tmp_path / name, name, head=name == "a") for name in "ab"]
+    import_adapter(
+        folders, tmp_path / "composed", backbone=tiny_backbone.reference, together="average"
+    )
+
+    bring(str(tmp_path / "composed"))
+
+    assert read_teacher(tmp_path / "out").adapter.active == Average(("a", "b"))
+
+
+def test_teachers_and_checkpoints_are_composed_by_name(bring, hub_adapter, tiny_teacher, tmp_path):
+    hub = hub_adapter(tmp_path / "language", "en", head=False)
+
+    bring({"english": str(hub), "reviews": str(tiny_teacher.folder)}, together="stack")
+
+    adapter = read_teacher(tmp_path / "out").adapter
+    assert adapter.active == Stack(("english", "reviews"))
+    assert [settings.attention for settings in adapter.adapters.values()] == [False, True]
+
+
+def test_baseline_has_nothing_to_import(bring, tiny_head_only):
+    with pytest.raises(InputError, match="has no adapters"):
+        bring(str(tiny_head_only.folder))
