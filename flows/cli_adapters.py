@@ -76,6 +76,9 @@ def import_adapter(
         Literal["stack", "average"] | None,
         typer.Option(help="How several adapters work together without AdapterFusion."),
     ] = None,
+    drop_layers: Annotated[
+        int, typer.Option(min=0, help="Leave out the adapters of the first so many layers.")
+    ] = 0,
     max_length: Annotated[
         int | None,
         typer.Option(min=4, help="Longest input, in tokens; 128 where the backbone takes as many."),
@@ -94,6 +97,7 @@ def import_adapter(
         backbone=backbone,
         fusion=fusion,
         together=together,
+        drop_layers=drop_layers,
         max_length=max_length,
     )
     console = Console(soft_wrap=True)

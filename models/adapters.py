@@ -46,8 +46,9 @@ def settings_of(
     activation: str = "relu",
     scaling: float = 1.0,
     dropout: float = 0.0,
+    drop_layers: int = 0,
 ) -> AdapterSettings:
-    """Return the settings of a kind of adapter."""
+    """Return the settings of a kind of adapter, which the first layers may have none of."""
     form = BottleneckSettings(
         bottleneck_size=bottleneck_size, activation=activation, scaling=scaling, dropout=dropout
     )
@@ -56,6 +57,7 @@ def settings_of(
         attention=kind == "houlsby",
         ffn=True,
         sees="input" if kind == "parallel" else "output",
+        without=tuple(range(drop_layers)),
     )
 
 
@@ -118,6 +120,7 @@ def insert_adapters(
     initialisation: Initialisation = "zero_up",
     scaling: float = 1.0,
     dropout: float = 0.0,
+    drop_layers: int = 0,
     name: str = "task",
 ) -> None:
     """Hang a new adapter of a kind in every layer of a backbone, in place, and activate it."""
@@ -127,6 +130,7 @@ def insert_adapters(
         activation=activation,
         scaling=scaling,
         dropout=dropout,
+        drop_layers=drop_layers,
     )
     add_adapter(model, architecture, name, settings, initialisation=initialisation)
     set_active(model, name)

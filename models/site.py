@@ -70,12 +70,14 @@ class AdapterSite(nn.Module):
         self.weights = nn.ModuleDict()
         self.settings: dict[str, AdapterSettings] = {}
         self.active: Composition | None = None
+        self.is_dropped = False
+        """Whether it does nothing for now, as where there is no adapter."""
         self._stream: Tensor | None = None
         self._norm = [norm]  # in a list: the LayerNorm is the backbone's, not a part of this
 
     def forward(self, h: Tensor, x: Tensor, stream: Tensor | None = None) -> Tensor:
         """Return what the layer goes on with instead of h, (B, T, D); without a stream r is x."""
-        if self.active is None:
+        if self.active is None or self.is_dropped or not self.adapters:
             return h
         self._stream = x if stream is None else stream
         changed = self._changed(self.active, h, x)

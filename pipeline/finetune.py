@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from models.adapter_drop import check_droppable, drop_randomly
 from models.objective import Objective
 from models.teacher import backbone_digest, freeze_backbone, load_trained_tensors
 from pipeline.artifacts import Stage
-from pipeline.checkpoints import Checkpoint
+from pipeline.checkpoints import Checkpoint, find_architecture
 from pipeline.config import AdapterConfig, TrainingConfig
 from pipeline.encoding import predict_logits
 from pipeline.errors import InputError
@@ -75,9 +77,10 @@ def finetune(
         _start_at(model, start, adapter, data.facts.labels, checkpoint)
     freeze_backbone(model)
     digest = backbone_digest(model)
-    outcome = train_on_labels(
-        begun, config, out, task=task, loss=objective.hard, seed=seed, title="fine-tuning"
-    )
+    with _random_drop(model, adapter):
+        outcome = train_on_labels(
+            begun, config, out, task=task, loss=objective.hard, seed=seed, title="fine-tuning"
+        )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
     save_teacher(
@@ -110,10 +113,27 @@ def _start_at(
     load_trained_tensors(model, load_file(start / TEACHER_TENSORS))
 
 
+def _random_drop(model: PreTrainedModel, adapter: AdapterConfig) -> AbstractContextManager[object]:
+    if not adapter.random_drop:
+        return nullcontext()
+    return drop_randomly(model.base_model, find_architecture(model), adapter.random_drop)
+
+
+def _check_drop(model: PreTrainedModel, adapter: AdapterConfig) -> None:
+    """Refuse adapters that would be in no layer."""
+    for setting in ("drop_layers", "random_drop"):
+        layers = getattr(adapter, setting)
+        try:
+            check_droppable(model.base_model, find_architecture(model), layers)
+        except ValueError as error:
+            raise InputError(f"teacher.adapter.{setting}: {error}.") from error
+
+
 def _insert(
     model: PreTrainedModel, adapter: AdapterConfig, probe: Callable[[], np.ndarray]
 ) -> tuple[str, ...]:
     """Add the adapters; return warnings of the mistakes that are common with them."""
+    _check_drop(model, adapter)
     before = probe()
     add_adapters(model, adapter)
     moved = float(np.abs(probe() - before).max() / max(1e-6, np.abs(before).max()))

@@ -20,7 +20,12 @@ from pipeline.config import AdapterSource, FuseConfig
 from pipeline.records import DataFacts, TeacherFacts
 from pipeline.supervised import prepare_training, train_on_labels
 from pipeline.task import Task
-from pipeline.teachers import ImportedAdapters, describe_teacher, save_teacher
+from pipeline.teachers import (
+    ImportedAdapters,
+    describe_teacher,
+    drop_lower_adapters,
+    save_teacher,
+)
 
 
 def fuse(
@@ -74,6 +79,7 @@ def fuse(
         active=Fuse(tuple(named)) if is_fusion else Weighted(tuple(named)),
         fusion=FusionSettings() if is_fusion else None,
     )
+    composed = drop_lower_adapters(model, composed, source.drop_layers)
     add_fusion(model.base_model, composed.active, composed.fusion)
     set_active(model.base_model, composed.active)
     freeze_adapters(model)

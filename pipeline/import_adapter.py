@@ -39,6 +39,7 @@ from pipeline.errors import InputError
 from pipeline.teachers import (
     ImportedAdapters,
     TeacherDescription,
+    drop_lower_adapters,
     read_teacher,
     save_teacher,
 )
@@ -53,6 +54,7 @@ def import_adapter(
     backbone: str,
     fusion: Path | None = None,
     together: Together | None = None,
+    drop_layers: int = 0,
     max_length: int | None = None,
 ) -> TeacherDescription:
     """Write a teacher to the new folder ``out``, whole or not at all.
@@ -62,6 +64,7 @@ def import_adapter(
         backbone: Hub id, path or package reference of the model that they were trained in.
         fusion: Folder of the AdapterFusion over them.
         together: How several adapters work together without one.
+        drop_layers: The adapters of the first so many layers are left out.
         max_length: Longest input of the teacher, in tokens; None takes 128, or what the backbone
             takes if that is less.
 
@@ -76,6 +79,7 @@ def import_adapter(
     longest = max_length or min(128, longest_input(checkpoint))
     load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
     model, adapters = hang_setup(setup, checkpoint, OBJECTIVE, labels=labels)
+    adapters = drop_lower_adapters(model, adapters, drop_layers)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:

@@ -22,6 +22,7 @@ from pipeline.teachers import (
     adapters_of,
     check_backbone_of,
     describe_teacher,
+    drop_lower_adapters,
     load_teacher,
     read_teacher,
     save_teacher,
@@ -53,6 +54,7 @@ def import_teacher(
     """
     labels = data.facts.labels
     model, adapters = _bring(source, checkpoint, objective, labels)
+    adapters = drop_lower_adapters(model, adapters, source.drop_layers)
     freeze_backbone(model)
     tokenizer = load_tokenizer(checkpoint, max_length=max_length)
     validation = read_split(data.folder, "validation")

@@ -170,12 +170,14 @@ def _described(adapter: AdapterConfig | AdapterSource) -> dict[str, str | int | 
     """Return the settings of the adapters, or where they came from."""
     if isinstance(adapter, AdapterConfig):
         return adapter.model_dump()
-    described = {"imported from": ", ".join(adapter.references)}
-    if adapter.together is not None:
-        described["together"] = adapter.together
-    if adapter.fusion is not None:
-        described["fusion"] = adapter.fusion
-    return {**described}
+    references = adapter.references
+    if adapter.names is not None:
+        references = tuple(map(" = ".join, zip(adapter.names, references, strict=True)))
+    described: dict[str, str | int | float | bool] = {"imported from": ", ".join(references)}
+    for setting in ("together", "fusion", "drop_layers"):
+        if value := getattr(adapter, setting):
+            described[setting] = value
+    return described
 
 
 def _data(config: RunConfig, facts: DataFacts) -> DataPart:

@@ -4,13 +4,14 @@ The backbone itself is not copied: its reference and its digest are kept. Weight
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from models.adapter_drop import drop_adapters
 from models.adapters import (
     add_adapter,
     add_fusion,
@@ -68,7 +69,8 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     """
     architecture = find_architecture(model)
     if isinstance(adapter, AdapterConfig):
-        insert_adapters(model.base_model, architecture, **adapter.model_dump(), name=TRAINED)
+        form = adapter.model_dump(exclude={"random_drop"})
+        insert_adapters(model.base_model, architecture, **form, name=TRAINED)
         return
     for name, settings in adapter.adapters.items():
         add_adapter(model.base_model, architecture, name, settings)
@@ -76,11 +78,32 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     set_active(model.base_model, adapter.active)
 
 
+def drop_lower_adapters(
+    model: PreTrainedModel, imported: ImportedAdapters, layers: int
+) -> ImportedAdapters:
+    """Take adapters out of a model's first layers, in place; return what is left of them.
+
+    Raises:
+        InputError: when no layer would be left.
+    """
+    if not layers:
+        return imported
+    try:
+        drop_adapters(model.base_model, find_architecture(model), layers)
+    except ValueError as error:
+        raise InputError(f"teacher.adapter.drop_layers: {error}.") from error
+    adapters = {
+        name: replace(settings, without=tuple(sorted({*settings.without, *range(layers)})))
+        for name, settings in imported.adapters.items()
+    }
+    return replace(imported, adapters=adapters)
+
+
 def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
     """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
     if isinstance(adapter, ImportedAdapters):
         return adapter
-    form = adapter.model_dump(exclude={"initialisation"})
+    form = adapter.model_dump(exclude={"initialisation", "random_drop"})
     return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
 
 

@@ -29,6 +29,14 @@ class AdapterConfig(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout probability on the bottleneck's units while training."""
 
+    drop_layers: int = Field(default=0, ge=0)
+    """The first so many layers have no adapters (AdapterDrop): they cost nothing there, and are
+    trained faster."""
+
+    random_drop: int = Field(default=0, ge=0)
+    """Each training step does without the adapters of the first n layers, with n drawn from 0 to
+    this: the adapters then work with any number of layers dropped."""
+
 
 class AdapterSource(Section):
     """Adapters that there are already, instead of ones that this run trains."""
@@ -45,6 +53,9 @@ class AdapterSource(Section):
     """How several adapters work together. ``stack``: one after the other; ``average``: their mean.
     ``weigh`` (weights that are learned) and ``fuse`` (AdapterFusion) are trained by this run, with
     the settings of ``fuse``: their weights and a head, not the adapters."""
+
+    drop_layers: int = Field(default=0, ge=0)
+    """The adapters of the first so many layers are left out (AdapterDrop)."""
 
     fusion: str | None = None
     """The same kind of reference to the AdapterFusion over several adapters."""

@@ -67,6 +67,28 @@ def test_dropout_of_the_config_trains(tiny_finetune):
     assert teacher.facts.outcome.steps > 0
 
 
+def test_dropped_layers_have_no_adapters(tiny_finetune, tiny_backbone):
+    teacher = tiny_finetune(adapter=AdapterConfig(bottleneck_size=8, drop_layers=1), epochs=1)
+
+    adapters = [name for name in teacher.facts.trainable_names if is_adapter_parameter(name)]
+    assert adapters
+    assert all(".layer.1." in name for name in adapters)
+    load_teacher(tiny_backbone, teacher.folder, OBJECTIVE)  # it is built again alike
+
+
+def test_random_drop_trains_every_layer(tiny_finetune):
+    teacher = tiny_finetune(adapter=AdapterConfig(bottleneck_size=8, random_drop=1))
+
+    tensors = load_file(teacher.folder / "teacher.safetensors")
+    assert all(tensor.abs().max() > 0 for name, tensor in tensors.items() if ".up.weight" in name)
+
+
+@pytest.mark.parametrize("setting", ["drop_layers", "random_drop"])
+def test_dropping_every_layer_is_refused(tiny_finetune, setting):
+    with pytest.raises(InputError, match=rf"teacher\.adapter\.{setting}: .* at most 1 can be"):
+        tiny_finetune(adapter=AdapterConfig(**{setting: 2}))
+
+
 def test_usual_adapters_warn_of_nothing(tiny_teacher):
     assert tiny_teacher.facts.warnings == ()
 

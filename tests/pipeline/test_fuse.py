@@ -35,12 +35,13 @@ def other_teacher(tiny_finetune):
 def fuse_tiny(finish, tiny_data, tiny_head_only, tiny_backbone):
     """``fuse_tiny(references, together="fuse", checkpoint=..., **settings)``: the stage."""
 
-    def fuse_tiny(references, together="fuse", checkpoint=tiny_backbone, **settings):
+    def fuse_tiny(references, together="fuse", drop_layers=0, checkpoint=tiny_backbone, **settings):
+        source = {"from": references, "together": together, "drop_layers": drop_layers}
         build = partial(
             fuse,
             tiny_data,
             checkpoint,
-            AdapterSource.model_validate({"from": references, "together": together}),
+            AdapterSource.model_validate(source),
             FuseConfig(**TRAINING | {"epochs": 2, "precision": "fp32"} | settings),
             task=TASK,
             objective=OBJECTIVE,
@@ -127,6 +128,17 @@ def test_weighing_learns_one_weight_a_site_and_adapter(fuse_tiny, references):
     assert [tuple(tensor.shape) for tensor in logits.values()] == [(2,)] * 4
     # At sites after attention the second has no adapter; it still counts there, as no change.
     assert all(tensor.abs().max() > 0 for tensor in logits.values())
+
+
+@pytest.mark.parametrize("together", ["fuse", "weigh"])
+def test_nothing_is_composed_in_layers_that_are_left_out(
+    fuse_tiny, references, tiny_backbone, together
+):
+    fused = fuse_tiny(references, together=together, drop_layers=1, epochs=0.2)
+
+    tensors = load_file(fused.folder / TEACHER_TENSORS)
+    assert not any(is_adapter_parameter(name) and ".layer.0." in name for name in tensors)
+    load_teacher(tiny_backbone, fused.folder, OBJECTIVE)  # it is built again alike
 
 
 def test_adapterhub_and_teacher_fuse(fuse_tiny, references, hub_adapter, tmp_path):

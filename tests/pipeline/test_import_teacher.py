@@ -8,7 +8,7 @@ from pipeline.export_adapter import export_adapter
 from pipeline.import_adapter import import_adapter
 from pipeline.import_teacher import import_teacher
 from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.teachers import read_teacher
+from pipeline.teachers import load_teacher, read_teacher
 
 
 @pytest.fixture
@@ -106,6 +106,19 @@ def test_teachers_and_checkpoints_are_composed_by_name(bring, hub_adapter, tiny_
     adapter = read_teacher(tmp_path / "out").adapter
     assert adapter.active == Stack(("english", "reviews"))
     assert [settings.attention for settings in adapter.adapters.values()] == [False, True]
+
+
+def test_adapters_of_lower_layers_can_be_left_out(bring, tiny_teacher, tiny_backbone, tmp_path):
+    facts = bring(str(tiny_teacher.folder), drop_layers=1)
+
+    load_teacher(tiny_backbone, tmp_path / "out", OBJECTIVE)  # it is built again alike
+    assert facts.adapter_parameters == tiny_teacher.facts.adapter_parameters / 2
+    assert read_teacher(tmp_path / "out").adapter.adapters["task"].without == (0,)
+
+
+def test_leaving_out_all_adapters_is_refused(bring, tiny_teacher):
+    with pytest.raises(InputError, match=r"teacher\.adapter\.drop_layers: .*found 2"):
+        bring(str(tiny_teacher.folder), drop_layers=2)
 
 
 def test_baseline_has_nothing_to_import(bring, tiny_head_only):
