@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.fit import Fit, empty_grams, fit_site, set_dense, sum_that_gives, transposed
 from models.heads import first_token
 from models.layerwise import Run, Side, Spill, ffn

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from models.adapters import site_of
-from models.architectures import Architecture, Position
+from models.architecture import Architecture, Position
 from models.site import AdapterSite
 
 _POSITIONS: tuple[Position, ...] = ("attention", "ffn")

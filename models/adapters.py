@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.architectures import Architecture, Position
+from models.architecture import Architecture, Position
 from models.bottleneck import BottleneckAdapter, BottleneckSettings, Initialisation
 from models.composition import (
     Composition,

@@ -4,24 +4,22 @@ A new architecture is one entry: where its layers are, and inside a layer the de
 ends attention, the two of the FFN, the LayerNorm of each half, and how the FFN half is called;
 which tokens the head looks at and how it makes logits of them; and what the config calls the FFN's
 size and activation. Two families are known: LayerNorm after each residual sum (post-LN: BERT and
-its like), and before each half (pre-LN: ModernBERT and decoders).
+its like), and before each half (pre-LN: ModernBERT and decoders). What an entry's fields mean is
+said in models/architecture.py.
 
-Shapes: B = batch, T = tokens, D = hidden size, C = classes.
+Shapes: B = batch, T = tokens, D = hidden size.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.dense import weight_of
+from models.architecture import Architecture
 from models.heads import (
-    Pooling,
     albert_head,
     context_head,
     distilbert_head,
-    first_token,
     last_token,
     modernbert_head,
     modernbert_pooling,
@@ -30,131 +28,20 @@ from models.heads import (
     sequence_head,
 )
 
-Position = Literal["attention", "ffn"]
-"""Half of a layer."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Architecture:
-    """Paths of the modules that matter, in a backbone and in one of its layers."""
-
-    layer_list: str
-    attention_output: str
-    attention_norm: str
-    """LayerNorm after attention's residual sum; before attention where `norm_first`."""
-    ffn_input: str
-    """The first dense module of the FFN; the gating one where it is `gated`."""
-    ffn_output: str
-    ffn_norm: str
-    """LayerNorm after the FFN's residual sum; before the FFN where `norm_first`."""
-    ffn_half: Callable[[nn.Module, Tensor], Tensor]
-    """(layer, what attention's half gives) -> the layer's hidden states."""
-    head: Callable[[nn.Module, Tensor], Tensor]
-    """(classifier, what `pooling` returns) -> logits (B, C)."""
-    ffn_size_setting: str
-    """Name, in the model's config, of the number of FFN units."""
-    activation_setting: str
-    """Name, in the model's config, of the FFN's activation."""
-    pooling: Pooling = first_token
-    norm_first: bool = False
-    """LayerNorm stands before each half (pre-LN), and the residual sum has none after it."""
-    halves: tuple[str, str] | None = None
-    """Of pre-LN layers, the modules that LayerNorm's result enters: attention's and the FFN's."""
-    gated: bool = False
-    """The FFN's units are products of two dense layers (Shazeer, 2020, GLU)."""
-    bias_settings: Mapping[str, str] = field(default_factory=dict)
-    """Names, in the model's config, that give the dense layers of a layer's module a bias, with
-    that module; for those whose checkpoints have none."""
-    shared_layers: bool = False
-    """One layer is run several times, with one set of weights."""
-    first_layer_differs: bool = False
-    """The first layer lacks a module that the others have."""
-    layer_result: Callable[[Tensor], object] = lambda hidden: hidden
-    """What a layer returns, made of its hidden states."""
-    unsupported: Callable[[Any], str | None] = lambda _: None
-    """(config) -> why sites are not where this entry says, in a sentence; None if they are."""
-
-    def layers(self, backbone: nn.Module) -> nn.ModuleList:
-        """Return the list of transformer layers."""
-        layers = backbone.get_submodule(self.layer_list)
-        if not isinstance(layers, nn.ModuleList):
-            raise TypeError(f"{self.layer_list} is a {type(layers).__name__}, not a list of layers")
-        return layers
-
-    def dense(self, layer: nn.Module, position: Position) -> nn.Module:
-        """Return the dense module that ends a half of a layer."""
-        path = self.attention_output if position == "attention" else self.ffn_output
-        return layer.get_submodule(path)
-
-    def norm_after(self, layer: nn.Module, position: Position) -> nn.Module | None:
-        """Return the LayerNorm whose result a layer goes on with after a half; None if pre-LN."""
-        if self.norm_first:
-            return None
-        path = self.attention_norm if position == "attention" else self.ffn_norm
-        return layer.get_submodule(path)
-
-    def norm_before(self, layer: nn.Module, position: Position) -> nn.Module:
-        """Return the LayerNorm before a half of a pre-LN layer: it is given the residual."""
-        path = self.attention_norm if position == "attention" else self.ffn_norm
-        return layer.get_submodule(path)
-
-    def norm_of_middle(self, layer: nn.Module) -> nn.Module:
-        """Return the LayerNorm that is given the residual sum after attention."""
-        path = self.ffn_norm if self.norm_first else self.attention_norm
-        return layer.get_submodule(path)
-
-    def after(self, layer: nn.Module, position: Position, total: Tensor) -> Tensor:
-        """Return what a layer goes on with after a half, given its residual sum (..., D)."""
-        norm = self.norm_after(layer, position)
-        result: Tensor = total if norm is None else norm(total)
-        return result
-
-    def input_source(self, layer: nn.Module, position: Position) -> nn.Module:
-        """Return the module that a half's input enters: where a parallel adapter sees it.
-
-        In post-LN layers that input is the residual too: what is added to the half's result.
-        """
-        if self.halves is not None:
-            return layer.get_submodule(self.halves[position == "ffn"])
-        return layer if position == "attention" else layer.get_submodule(self.ffn_input)
-
-    def hidden_size(self, backbone: nn.Module) -> int:
-        """Return D, read from the first layer's FFN output."""
-        return weight_of(self.layers(backbone)[0].get_submodule(self.ffn_output)).shape[0]
-
-    def ffn_size(self, backbone: nn.Module) -> int:
-        """Return the number of FFN units, read from the first layer."""
-        return weight_of(self.layers(backbone)[0].get_submodule(self.ffn_output)).shape[1]
-
 
 # Any: torch types every submodule as a tensor or a module.
-def _bert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+def _bert_ffn(layer: Any, hidden: Tensor) -> Tensor:
     output: Tensor = layer.output(layer.intermediate(hidden), hidden)
     return output
 
 
-def _distilbert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+def _distilbert_ffn(layer: Any, hidden: Tensor) -> Tensor:
     output: Tensor = layer.output_layer_norm(layer.ffn(hidden) + hidden)
     return output
 
 
-def _albert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
+def _albert_ffn(layer: Any, hidden: Tensor) -> Tensor:
     output: Tensor = layer.full_layer_layer_norm(layer.ff_chunk(hidden) + hidden)
-    return output
-
-
-def _gpt2_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
-    output: Tensor = hidden + layer.mlp(layer.ln_2(hidden))
-    return output
-
-
-def _llama_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
-    output: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-    return output
-
-
-def _modernbert_ffn_half(layer: Any, hidden: Tensor) -> Tensor:
-    output: Tensor = hidden + layer.mlp(layer.mlp_norm(hidden))
     return output
 
 
@@ -177,7 +64,7 @@ _BERT = Architecture(
     ffn_input="intermediate.dense",
     ffn_output="output.dense",
     ffn_norm="output.LayerNorm",
-    ffn_half=_bert_ffn_half,
+    ffn=_bert_ffn,
     head=pooled_head,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
@@ -192,7 +79,6 @@ _LLAMA = Architecture(
     ffn_input="mlp.gate_proj",
     ffn_output="mlp.down_proj",
     ffn_norm="post_attention_layernorm",
-    ffn_half=_llama_ffn_half,
     head=score_head,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
@@ -227,7 +113,7 @@ ARCHITECTURES = {
         ffn_input="ffn.lin1",
         ffn_output="ffn.lin2",
         ffn_norm="output_layer_norm",
-        ffn_half=_distilbert_ffn_half,
+        ffn=_distilbert_ffn,
         head=distilbert_head,
         ffn_size_setting="hidden_dim",
         activation_setting="activation",
@@ -239,7 +125,7 @@ ARCHITECTURES = {
         ffn_input="ffn",
         ffn_output="ffn_output",
         ffn_norm="full_layer_layer_norm",
-        ffn_half=_albert_ffn_half,
+        ffn=_albert_ffn,
         head=albert_head,
         ffn_size_setting="intermediate_size",
         activation_setting="hidden_act",
@@ -253,7 +139,6 @@ ARCHITECTURES = {
         ffn_input="mlp.Wi",
         ffn_output="mlp.Wo",
         ffn_norm="mlp_norm",
-        ffn_half=_modernbert_ffn_half,
         head=modernbert_head,
         ffn_size_setting="intermediate_size",
         activation_setting="hidden_activation",
@@ -271,7 +156,6 @@ ARCHITECTURES = {
         ffn_input="mlp.c_fc",
         ffn_output="mlp.c_proj",
         ffn_norm="ln_2",
-        ffn_half=_gpt2_ffn_half,
         head=score_head,
         ffn_size_setting="n_inner",
         activation_setting="activation_function",

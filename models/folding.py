@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.architectures import Architecture, Position
+from models.architecture import Architecture, Position
 from models.bottleneck import BottleneckAdapter
 from models.dense import Dense, bias_of, stored_weight
 from models.dense_folds import (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
-from models.architectures import Architecture
+from models.architecture import Architecture
 
 
 class _StopForwardError(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
-from models.architectures import Architecture, Position
+from models.architecture import Architecture, Position
 from models.fit import Fit, empty_grams, fit_site, sum_that_gives
 
 _POSITIONS: tuple[Position, Position] = ("attention", "ffn")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.parameter_names import is_adapter_parameter
 from models.teacher import is_head_parameter
 

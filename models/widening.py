@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.dense import Dense, replace_tensors, weight_of
 from models.ridge import FIRST_STRENGTH, Gram, solve
 

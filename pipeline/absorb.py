@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
 from models import absorption
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.fit import Fit
 from models.folding import fold, plan_fold
 from models.invertible import absorb_embeddings, has_invertible

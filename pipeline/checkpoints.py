@@ -19,7 +19,8 @@ from transformers import (
     set_seed,
 )
 
-from models.architectures import Architecture, UnknownArchitectureError, architecture_of
+from models.architecture import Architecture
+from models.architectures import UnknownArchitectureError, architecture_of
 from models.objective import Objective
 from pipeline.artifacts import sha256_file, sha256_json
 from pipeline.config import ModelConfig

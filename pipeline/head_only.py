@@ -21,7 +21,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.objective import Objective
 from models.teacher import backbone_digest, freeze_backbone
 from pipeline.artifacts import Stage

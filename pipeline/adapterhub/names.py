@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.adapters import site_of
-from models.architectures import Architecture, Position
+from models.architecture import Architecture, Position
 from models.invertible import invertible_site
 from models.site import AdapterSite
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from models.adapters import add_adapter, add_fusion
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.composition import Fuse, FusionSettings, module_name
 from models.site import AdapterSettings
 from pipeline.adapterhub.config import config_of, settings_of

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.architectures import Architecture
+from models.architecture import Architecture
 from models.composition import Fuse, FusionSettings, module_name
 from models.site import AdapterSettings
 from pipeline.adapterhub.config import hub_config
