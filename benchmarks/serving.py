@@ -28,6 +28,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.inference import read_runtime
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
@@ -133,7 +134,7 @@ def _against_in_process(bundle: Path, port: int, name: str) -> dict[str, object]
         over_http.append(_block(request))
     gaps = [_p50(http) - _p50(own) for own, http in zip(inside, over_http, strict=True)]
     return {
-        "model": json.loads((bundle / "onnx" / "runtime.json").read_text())["file"],
+        "model": read_runtime(bundle).file,
         "tokens": len(classifier.tokenizer.encode(TEXT).ids),
         "in_process_p50_ms": _p50([ms for block in inside for ms in block]),
         "http_p50_ms": _p50([ms for block in over_http for ms in block]),

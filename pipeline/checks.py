@@ -144,4 +144,8 @@ def shown(value: float, unit: Unit) -> str:
     """Return a number in its unit, for people."""
     if unit == "part":
         return f"{value:.2%}"
-    return {"times": f"{value:.3f} x", "MB": f"{value:.1f} MB", "ms": f"{value:.2f} ms"}[unit]
+    return {
+        "times": f"{value:.3f}\N{MULTIPLICATION SIGN}",
+        "MB": f"{value:.1f} MB",
+        "ms": f"{value:.2f} ms",
+    }[unit]

@@ -4,6 +4,7 @@ A bundle may hold several ONNX files of the same model. ``onnx/runtime.json`` sa
 and with which session settings; without it, that is ``onnx/model.onnx`` as it is.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Runtime(BaseModel):
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised: a log must not tell of inputs as well
         for key, value in self.session_config.items():
             # Sums are exact with VNNI; there the setting changes no bit, and costs two fifths.
             if key != EXACT_SUMS or not has_vnni():
@@ -61,6 +62,7 @@ class Runtime(BaseModel):
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=list(self.disabled_optimizers),
+            enable_fallback=0,  # it would print, and try the same provider again
         )
 
 
@@ -109,7 +111,8 @@ class Classifier:
         self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Yield (row numbers, the session's inputs (B, T)), the shortest texts first."""
-        encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+        with _panics_as_errors():
+            encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         order = np.argsort(lengths, kind="stable")
         for rows in _cut(order, lengths, batch_size, batch_tokens):
@@ -129,6 +132,21 @@ class Classifier:
             padded = [row + [filler] * (width - len(row)) for row in rows]
             inputs[wanted.name] = np.array(padded, dtype=np.int64)  # (B, T)
         return inputs
+
+
+@contextlib.contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """Turn a panic inside tokenizers into an error that can be handled.
+
+    Files that it reads without complaint can make it panic on the first text. What is raised then
+    is no `Exception`, would end a server's thread, and can be told by its name alone.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"the tokenizer panicked: {error}.") from error
 
 
 def _cut(
@@ -168,7 +186,8 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
         settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
         labels = config["id2label"]
-        tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+        with _panics_as_errors():
+            tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=int(settings["model_max_length"]))
         return Classifier(

@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.release.registry import check_name
 from pipeline.serving.application import make_application
 from pipeline.serving.grpc_server import start_grpc
+from pipeline.serving.memory import return_large_blocks
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
@@ -41,6 +42,7 @@ def serve(settings: ServeSettings) -> None:
     if not settings.champions and not settings.bundles:
         raise InputError("Nothing to serve. Give a student's name, or --bundle NAME=FOLDER.")
     _log_as_json()
+    return_large_blocks()
     with _listen(settings) as listening:
         asyncio.run(_serve(settings, listening))
 

@@ -7,8 +7,6 @@ stays, and the new one is tried again after a growing pause.
 """
 
 import asyncio
-import contextlib
-import ctypes
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +16,7 @@ from pathlib import Path
 from pipeline.artifacts import sha256_file
 from pipeline.release.bundle import MANIFEST, open_bundle
 from pipeline.serving.batching import Batcher, Served
+from pipeline.serving.memory import give_back
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.watch import Sighting
@@ -129,13 +128,7 @@ async def _swap(slot: Slot, sighting: Sighting, settings: ServeSettings, metrics
             install(slot, served, metrics)
             metrics.reloads.labels(slot.name, "swapped").inc()
             await asyncio.sleep(settings.deadline_ms / 1000)  # the old model's last call is over
-            await asyncio.to_thread(_give_memory_back)
-
-
-def _give_memory_back() -> None:
-    """Return freed pages to the system, where glibc would keep the old model's."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+            await asyncio.to_thread(give_back)
 
 
 def _keep_old(sighting: Sighting, reason: str, metrics: Metrics) -> None:

@@ -2,10 +2,13 @@ import json
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.release import (
     PromotionForm,
     RollbackForm,
+    champion_checks,
     promote_student,
     register_run,
     release_run,
@@ -58,6 +61,32 @@ def test_a_student_worse_than_the_champion_is_no_failure(registry, finish):
     assert not finish(release_run, accuracy=0.7)
 
     assert registry.alias("tiny", "champion") == 1
+
+
+def test_a_registered_student_is_compared_with_the_champion_before_anybody_is_asked(
+    registry, finish
+):
+    def compare(config, run):
+        return champion_checks(config, register_run(config, run))
+
+    assert finish(compare) == ()
+    assert finish(release_run, accuracy=0.9)
+    (check,) = finish(compare, accuracy=0.7)
+
+    assert check.value == pytest.approx(0.2)
+    assert not check.passed
+    assert registry.alias("tiny", "champion") == 2
+
+
+def test_the_champions_page_shows_every_check(finish):
+    finish(release_run)
+    finish(release_run, accuracy=0.82)
+
+    of_champions = ArtifactFilter(key=ArtifactFilterKey(any_=["champion"]))
+    with get_client(sync_client=True) as client:
+        pages = [each.data for each in client.read_artifacts(artifact_filter=of_champions)]
+    (page,) = (page for page in pages if "| accuracy lost against the champion | -2.00% (" in page)
+    assert "version 2\n\nBefore: version 1." in page
 
 
 @pytest.mark.parametrize("task", [register_run, release_run])

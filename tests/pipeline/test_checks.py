@@ -74,7 +74,7 @@ def test_value_beyond_its_limit_that_may_be_luck_is_open():
     ("unit", "value", "limit"),
     [
         ("part", "2.00% (0.00% to 4.00%)", "at most 1.00%"),
-        ("times", "0.020 x (0.000 x to 0.040 x)", "at most 0.010 x"),
+        ("times", "0.020\u00d7 (0.000\u00d7 to 0.040\u00d7)", "at most 0.010\u00d7"),
         ("MB", "0.0 MB (0.0 MB to 0.0 MB)", "at most 0.0 MB"),
     ],
 )

@@ -160,6 +160,22 @@ def test_golden_logits_that_are_no_numbers_are_refused(bundle):
         open_bundle(bundle)
 
 
+def test_a_tokenizer_that_panics_at_its_first_text_is_refused(bundle):
+    """Found by benchmarks/fuzz.py: tokenizers reads this file, and what it raises later is no
+    `Exception`."""
+
+    def change(tokenizer):
+        pieces = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]
+        template = {"single": pieces, "pair": pieces, "special_tokens": {}}
+        tokenizer["post_processor"] = {"type": "TemplateProcessing", **template}
+
+    edit(bundle / "tokenizer.json", change)
+    list_again(bundle, "tokenizer.json")
+
+    with pytest.raises(InputError, match="the tokenizer panicked"):
+        open_bundle(bundle)
+
+
 def test_a_bundle_without_manifest_says_what_to_give(bundle):
     (bundle / MANIFEST).unlink()
 
