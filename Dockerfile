@@ -13,7 +13,9 @@ COPY configs configs
 # Editable: prefect.yaml and the configs are found beside the packages.
 # A smaller image: --build-arg PIP_EXTRA_INDEX_URL=<the index of torch's CPU builds>.
 ARG PIP_EXTRA_INDEX_URL
-RUN pip install --editable ".[demo,tracking]"
+# The server's: docker-compose.yml sets both.
+ARG PREFECT_VERSION=3.9.1
+RUN pip install --editable ".[demo,tracking]" "prefect==${PREFECT_VERSION}"
 USER distill
 VOLUME /data
 

@@ -1,11 +1,12 @@
 """`python -m flows.bootstrap`: what a Prefect server must hold before work starts on it.
 
-The work pool, the limits, the automation that ends runs whose process is gone, and the deployments
+The work pool, the limits, the automations that end runs whose process is gone, and the deployments
 of prefect.yaml. Run it as often as you like: what is there already is brought up to date.
 """
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -20,8 +21,34 @@ from flows.building import LIMIT, slots
 from flows.installation import POOL, PREFECT_FILE
 from pipeline.errors import InputError
 
-ZOMBIES = "adapter-distill: end runs whose process is gone"
-_HEARTBEAT_SECONDS = 30
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Silence:
+    """So long after an event, a run that sends no other has no process any more."""
+
+    name: str
+    after: str
+    seconds: int
+    message: str
+
+
+# Nobody else ends them: the worker that would do it may have died with the run.
+SILENCES = (
+    Silence(
+        name="adapter-distill: end runs whose process is gone",
+        after="prefect.flow-run.heartbeat",
+        seconds=90,  # three heartbeats
+        message="The run's process is gone: no heartbeat for 90 seconds. Retry it to go on from "
+        "its last finished stage and checkpoint.",
+    ),
+    Silence(
+        name="adapter-distill: end runs that never began",
+        after="prefect.flow-run.Pending",
+        seconds=300,
+        message="The run was given to a worker, and its process did not begin within five minutes: "
+        "the worker died, or the machine is too busy. Retry it.",
+    ),
+)
 
 
 def bootstrap() -> None:
@@ -33,7 +60,8 @@ def bootstrap() -> None:
     with get_client(sync_client=True) as client:
         _create_pool(client)
         client.upsert_global_concurrency_limit_by_name(LIMIT, slots())
-        _create_automation(client)
+        for silence in SILENCES:
+            _create_automation(client, silence)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(
         [*command, "--prefect-file", PREFECT_FILE.name],
@@ -59,30 +87,24 @@ def _create_pool(client: SyncPrefectClient) -> None:
         return
 
 
-def _create_automation(client: SyncPrefectClient) -> None:
-    """End runs that send no heartbeat: nobody else does when worker and run die together."""
+def _create_automation(client: SyncPrefectClient, silence: Silence) -> None:
+    """Crash the runs that are silent for too long after an event."""
     automation = AutomationCore(
-        name=ZOMBIES,
-        description="A run whose heartbeats stop is marked as crashed, so that it can be retried.",
+        name=silence.name,
+        description="Such a run is marked as crashed, so that it can be retried.",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            after={silence.after},
             # Any event of the run: a suspended or renamed state is no silence.
             expect={"prefect.flow-run.*"},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=3 * _HEARTBEAT_SECONDS),
+            within=timedelta(seconds=silence.seconds),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message="The run's process is gone: no heartbeat for 90 seconds. Retry it to go "
-                "on from its last finished stage and checkpoint.",
-            )
-        ],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=silence.message)],
     )
-    known = client.read_automations_by_name(ZOMBIES)
+    known = client.read_automations_by_name(silence.name)
     if known:
         client.update_automation(known[0].id, automation)
     else:

@@ -88,17 +88,17 @@ def _held_slots(stage: str) -> AbstractContextManager[None]:
 @contextmanager
 def _streamed_logs() -> Iterator[None]:
     """Send the pipeline's log records to the flow run's page while the block runs."""
-    logger = logging.getLogger("pipeline")
-    level = logger.level
+    pipeline = logging.getLogger("pipeline")
+    level = pipeline.level
     handlers: list[logging.Handler] = [ShowProgress()]
-    if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+    if not any(isinstance(handler, APILogHandler) for handler in pipeline.handlers):
         handlers.append(APILogHandler())
     for handler in handlers:
-        logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+        pipeline.addHandler(handler)
+    pipeline.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        pipeline.setLevel(level)
         for handler in handlers:
-            logger.removeHandler(handler)
+            pipeline.removeHandler(handler)

@@ -17,6 +17,9 @@ PREFECT_FILE = Path(__file__).parents[1] / "prefect.yaml"
 POOL = "adapter-distill"
 """The work pool that deployments are sent to."""
 
+MLFLOW_UI = "ADAPTER_DISTILL_MLFLOW_UI"
+"""Environment variable: where a browser finds MLflow over the registry."""
+
 OPTIONAL = {"mlflow": ("mlflow", "tracking"), "student": ("kserve", "serve")}
 """Services that come with an extra: the package that they need, and the extra's name."""
 
@@ -76,8 +79,18 @@ def shared_environment(state: Path, ports: Ports) -> dict[str, str]:
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # SQLite waits for a minute, then the server says that it is busy: wait for that answer.
+        "PREFECT_API_REQUEST_TIMEOUT": "90",
+        # Without its database the server answers 500, which clients take for final otherwise.
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+        "PREFECT_CLIENT_MAX_RETRIES": "7",
         "ADAPTER_DISTILL_HOME": str(state),
         "MLFLOW_TRACKING_URI": f"sqlite:///{state / 'runs' / 'mlflow.db'}",
+        **(
+            {}
+            if "mlflow" in missing_services()
+            else {MLFLOW_UI: f"http://127.0.0.1:{ports.mlflow}"}
+        ),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
     }

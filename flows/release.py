@@ -4,20 +4,22 @@ Of one student only one promotion runs at a time on one machine; where several m
 one MLflow server, give these flows' deployment a concurrency limit of one.
 """
 
+import os
 from pathlib import Path
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from flows.installation import MLFLOW_UI
 from pipeline.checks import Check
 from pipeline.config import RunConfig, Section
 from pipeline.errors import InputError
 from pipeline.release.promotion import Promotion, hold_against_champion, promote, roll_back
 from pipeline.release.register import register
-from pipeline.release.registry import CHALLENGER, Version, open_registry
+from pipeline.release.registry import CHALLENGER, Registry, Version, open_registry
 from pipeline.reporting.page import render_checks
 
 
@@ -88,6 +90,7 @@ def register_run(config: RunConfig, run: Path) -> Version | None:
     try:
         registry = open_registry(config.release.registry, config.runs_dir)
         version = register(registry, run)
+        _link_to_mlflow(registry, version)
     except InputError as error:
         logger.error("Not registered: %s Again: adapter-distill models register %s", error, run)
         return None
@@ -107,6 +110,22 @@ def champion_checks(config: RunConfig, version: Version) -> tuple[Check, ...]:
     except InputError as error:
         get_run_logger().warning("Not compared with the champion: %s", error)
         return ()
+
+
+def _link_to_mlflow(registry: Registry, version: Version) -> None:
+    """Link to the report in MLflow: a browser opens no file of the worker's from the run's page."""
+    address = os.environ.get(MLFLOW_UI)
+    if not address:
+        return
+    with registry.talking():
+        experiment = registry.client.get_run(version.mlflow_run).info.experiment_id
+    page = f"experiments/{experiment}/runs/{version.mlflow_run}/artifacts/report.html"
+    create_link_artifact(
+        key="report-in-mlflow",
+        link=f"{address}/#/{page}",
+        link_text=f"{version.name} version {version.number}",
+        description="every number and plot, and the registered files, in MLflow",
+    )
 
 
 @task(name="release", cache_policy=NO_CACHE, persist_result=False)

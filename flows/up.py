@@ -5,15 +5,17 @@ their state in one folder. What ends by itself is started again; what starts is 
 address.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from flows import services
@@ -47,13 +49,25 @@ def up(
     """Start Prefect, MLflow, a worker and the student server here; Ctrl-C stops them all."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     state = state.resolve()
-    logs = state / "logs"
-    for folder in (logs, state / "runs" / "mlartifacts"):
+    for folder in (state / "logs", state / "runs" / "mlartifacts"):
         folder.mkdir(parents=True, exist_ok=True)
     ports = Ports(server=server_port, mlflow=mlflow_port, worker=worker_port, student=student_port)
     first, then = list_services(state, ports, students or ["demo", "first-run"])
     for service in (*first, *then):
         services.check_port(service.name, service.port)
+    with _alone_in(state):
+        _run(first, then, state, shared_environment(state, ports), console)
+
+
+def _run(
+    first: list[Service],
+    then: list[Service],
+    state: Path,
+    environment: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Start everything in order, keep it running, and stop it at the end, whatever ends it."""
+    logs = state / "logs"
     # A polite end of this process stops its children as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
     services.adopt_orphans()
@@ -61,7 +75,7 @@ def up(
     try:
         _start(first, running, logs, console)
         console.print("registering the deployments ...")
-        _bootstrap(shared_environment(state, ports))
+        _bootstrap(environment)
         _start(then, running, logs, console)
         _tell([*first, *then], state, console)
         supervise(running, logs, console.print)
@@ -72,6 +86,23 @@ def up(
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         services.stop([each.process for each in running])
         services.end_orphans()
+
+
+@contextlib.contextmanager
+def _alone_in(state: Path) -> Iterator[None]:
+    """Hold the state folder: two servers on one database would disturb each other's runs."""
+    lock = FileLock(state / ".up.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"Another `adapter-distill up` uses {state}. Stop that one, or give another folder "
+            "with --state."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _start(listed: list[Service], running: list[Running], logs: Path, console: Console) -> None:

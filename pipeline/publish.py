@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock
+
 from pipeline.artifacts import Artifact, Stage, link_or_copy, point_to, sha256_file, write_atomic
 from pipeline.checks import Decision
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
@@ -90,10 +92,19 @@ class Finished:
 
 def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
     """Write ``runs_dir/<run_id>`` and point ``runs_dir/latest`` to it; return the folder."""
+    config.runs_dir.mkdir(parents=True, exist_ok=True)
+    # One run at a time, so that what is half-written now was left by a killed one.
+    with FileLock(config.runs_dir / ".publish.lock"):
+        for left in config.runs_dir.glob(_partial("[0-9]*-[0-9]*-*")):
+            shutil.rmtree(left)
+        return _publish(config, finished, decision)
+
+
+def _publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
     root = config.runs_dir
     run_id = _new_run_id(root, config.name)
-    partial = root / f".{run_id}.partial"
-    partial.mkdir(parents=True)
+    partial = root / _partial(run_id)
+    partial.mkdir()
     try:
         for stage in finished.all:
             (partial / stage.name).symlink_to(os.path.relpath(stage.folder, partial))
@@ -276,13 +287,16 @@ def _describe(path: Path, root: Path) -> Artifact:
     )
 
 
+def _partial(run_id: str) -> str:
+    return f".{run_id}.partial"
+
+
 def _new_run_id(root: Path, name: str) -> str:
     """Return the time and the name, with a number where another run took that."""
     stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
-    taken = {path.name.removeprefix(".").removesuffix(".partial") for path in root.glob("*")}
     number = 1
     run_id = stem
-    while run_id in taken:
+    while (root / run_id).exists():
         number += 1
         run_id = f"{stem}-{number}"
     return run_id

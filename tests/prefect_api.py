@@ -61,8 +61,9 @@ class Api:
 
     def wait(self, run: str, until=ENDED, *, seconds=240.0) -> dict[str, Any]:
         """Return the state that a run ends in."""
-        wait_for(lambda: self.state_of(run)["type"] in until, seconds=seconds)
-        return self.state_of(run)
+        return wait_for(
+            lambda: (state := self.state_of(run))["type"] in until and state, seconds=seconds
+        )
 
     def retry(self, run: str) -> None:
         """Do what the button *Retry* does."""

@@ -44,7 +44,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         up=psutil.Process(up.pid),
         ports=ports,
         state=state,
-        client=httpx.Client(base_url=f"http://127.0.0.1:{ports.server}/api", timeout=60),
+        # SQLite waits for a minute before the server says that it is busy.
+        client=httpx.Client(base_url=f"http://127.0.0.1:{ports.server}/api", timeout=90),
     )
     try:
         wait_for(lambda: up.poll() is not None or "Ctrl-C stops" in said.read_text(), seconds=400)

@@ -34,6 +34,15 @@ def undisturbed(installation, smoke_config):
     return digests(Path(config["runs_dir"]))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def never_begun(installation):
+    """A run that a worker took and never began. Its end takes minutes: it is made first of all."""
+    flow = installation.request("GET", f"/deployments/name/{STAGE}").json()["flow_id"]
+    state = {"type": "PENDING", "name": "Pending"}
+    wanted = {"flow_id": flow, "name": "never-begun", "state": state}
+    return installation.request("POST", "/flow_runs/", json=wanted).json()["id"]
+
+
 def digests(runs):
     """Return the digest of every finished stage, by the folder's name."""
     records = runs.glob(".stages/*/record.json")
@@ -134,3 +143,26 @@ def test_run_of_a_dead_worker_is_crashed_and_its_retry_goes_on(
 
     assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
     assert digests(runs) == undisturbed
+
+
+@pytest.mark.slow
+def test_run_that_never_began_is_crashed(installation, never_begun):
+    assert installation.wait(never_begun, until=("CRASHED",), seconds=420)["type"] == "CRASHED"
+    assert "did not begin" in installation.state_of(never_begun)["message"]
+
+
+@pytest.mark.slow
+def test_no_completed_run_was_changed_afterwards(installation, undisturbed):
+    found = installation.request("POST", "/flow_runs/filter", json={}).json()
+    histories = [
+        [
+            state["type"]
+            for state in installation.request(
+                "GET", "/flow_run_states/", params={"flow_run_id": run["id"]}
+            ).json()
+        ]
+        for run in found
+    ]
+
+    assert undisturbed
+    assert {history[-1] for history in histories if "COMPLETED" in history} == {"COMPLETED"}

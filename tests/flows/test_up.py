@@ -9,9 +9,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 
 from flows.installation import Ports, list_services, missing_services
 from flows.services import check_port
+from flows.up import up
 from pipeline.errors import InputError
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
@@ -28,6 +30,11 @@ def test_taken_port_is_told_before_anything_is_started():
 
         with pytest.raises(InputError, match=rf"Port {port} for server .* --server-port"):
             check_port("server", port)
+
+
+def test_state_that_another_one_uses_is_told_before_anything_is_started(tmp_path):
+    with FileLock(tmp_path / ".up.lock"), pytest.raises(InputError, match=r"Another .* uses"):
+        up(state=tmp_path, server_port=0, mlflow_port=0, student_port=0, worker_port=0)
 
 
 def test_every_service_listens_on_loopback_and_keeps_its_state_together(tmp_path):

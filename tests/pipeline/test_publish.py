@@ -168,5 +168,17 @@ def test_nothing_is_left_of_a_run_that_could_not_be_written(publish_run, finishe
     with pytest.raises(OSError, match="gone"):
         publish_run(quantized=gone)
 
-    assert sorted(path.name for path in good.parent.iterdir()) == [good.name, "latest"]
+    there = sorted(path.name for path in good.parent.iterdir())
+    assert there == [".publish.lock", good.name, "latest"]
     assert (good.parent / "latest").resolve() == good.resolve()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(publish_run):
+    root = publish_run().parent
+    left, other = root / ".20260101-000000-tiny.partial", root / ".student.7.partial"
+    for folder in (left, other):
+        (folder / "student").mkdir(parents=True)
+    publish_run()
+
+    assert not left.exists()
+    assert other.exists()  # another command's
