@@ -18,6 +18,7 @@ from flows.stages.proof import benchmark_stage, evaluate_stage, export_stage, qu
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import (
     data_stage,
+    find_adapters,
     find_model,
     finetune_stage,
     fuse_stage,
@@ -185,6 +186,8 @@ def chain_stages(store: Store, config: RunConfig) -> Generator[Stage[object], No
 def teacher_stages(store: Store, config: RunConfig) -> Generator[Stage[object], None, Taught]:
     """Yield the stages up to the teacher, and return them."""
     backbone = find_model(config.teacher)
+    if isinstance(config.teacher.adapter, AdapterSource):
+        find_adapters(config.teacher.adapter)
     data = data_stage(store, config)
     yield data
     head_only = head_only_stage(store, config, data, backbone)

@@ -69,6 +69,19 @@ def check_adapter_name(name: str) -> None:
         )
 
 
+def check_source(source: AdapterSource) -> None:
+    """Refuse adapters that cannot be found, or named.
+
+    Raises:
+        InputError: saying which.
+    """
+    folders = [find_adapter_folder(reference) for reference in source.references]
+    if len(folders) > 1:
+        name_adapters(folders, source.names)
+    if source.fusion is not None:
+        find_adapter_folder(source.fusion)
+
+
 def find_head(folders: Sequence[Path], labels: tuple[str, ...] | None) -> Path:
     """Return the folder whose head is meant: the only one, or the only one with these labels.
 

@@ -30,6 +30,7 @@ from pipeline.sources import locate
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 # Many have no safetensors; a .bin is read as weights only.
 _WANTED_OF_ADAPTERS = ["*.safetensors", "*.bin", "*.json"]
+_STAGES_OF_TEACHERS = ("finetune", "fuse", "import")
 # These number their positions from the one after the padding token's id.
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
 
@@ -78,12 +79,20 @@ def find_checkpoint(config: ModelConfig) -> Checkpoint:
 
 
 def find_adapter_folder(reference: str) -> Path:
-    """Return the local folder of an AdapterHub checkpoint, fetched from the hub if it is an id.
+    """Return the local folder of a teacher or an AdapterHub checkpoint, which the hub may have.
 
     Raises:
         InputError: when it cannot be found.
     """
-    return locate(reference) or _fetch(reference, _WANTED_OF_ADAPTERS)
+    found = locate(reference)
+    _, ending, stage = reference.rpartition(".")
+    if found is None and ending and stage in _STAGES_OF_TEACHERS:
+        raise InputError(
+            f"{reference} does not exist (looked in {Path.cwd()}). By its name it is what "
+            f"adapter-distill run CONFIG --until {stage} leaves: run that first, or correct the "
+            "name."
+        )
+    return found or _fetch(reference, _WANTED_OF_ADAPTERS)
 
 
 def load_classifier(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.stages.declaration import stage_task, with_model
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.adapter_folders import adapters_digest
+from pipeline.adapter_folders import adapters_digest, check_source
 from pipeline.artifacts import Stage, Store, sha256_file
 from pipeline.checkpoints import Checkpoint, find_checkpoint
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
@@ -24,6 +24,12 @@ from pipeline.teachers import TEACHER_TENSORS, read_teacher
 def find_model(config: ModelConfig) -> Checkpoint:
     """Return the local folder of a pretrained model."""
     return find_checkpoint(config)
+
+
+@stage_task("find-adapters", reaches_out=True)
+def find_adapters(source: AdapterSource) -> None:
+    """Fetch the adapters that there are already; what is missing is told before any training."""
+    check_source(source)
 
 
 @stage_task("data", reaches_out=True)

@@ -1,8 +1,16 @@
+import json
+
 import pytest
 from safetensors.torch import load_file, save_file
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.adapter_folders import adapters_digest, find_head, hang_adapter, name_adapters
+from pipeline.adapter_folders import (
+    adapters_digest,
+    check_source,
+    find_head,
+    hang_adapter,
+    name_adapters,
+)
 from pipeline.checkpoints import load_classifier
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
@@ -76,6 +84,22 @@ def test_tensors_that_are_not_the_described_adapters_are_refused(
 
     with pytest.raises(InputError, match="does not hold the adapter that"):
         hang_adapter(tmp_path, "a", model, tiny_backbone)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"from": ["{hub}", "./nowhere"], "together": "fuse"},
+        {"from": "{hub}", "fusion": "./nowhere"},
+        {"from": ["{hub}", "{hub}"], "together": "stack"},
+    ],
+)
+def test_source_that_cannot_be_found_or_named_is_refused(hub_adapter, tmp_path, table):
+    folder = str(hub_adapter(tmp_path / "a", "a"))
+    filled = json.loads(json.dumps(table).replace("{hub}", folder))
+
+    with pytest.raises(InputError, match=r"(does not exist|of one name)"):
+        check_source(AdapterSource.model_validate(filled))
 
 
 def test_digest_changes_with_any_file_and_with_the_names(hub_adapter, tiny_teacher, tmp_path):

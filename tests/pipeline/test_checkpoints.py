@@ -5,7 +5,12 @@ import torch
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import sha256_file
-from pipeline.checkpoints import find_checkpoint, load_classifier, load_tokenizer
+from pipeline.checkpoints import (
+    find_adapter_folder,
+    find_checkpoint,
+    load_classifier,
+    load_tokenizer,
+)
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 
@@ -107,6 +112,11 @@ def test_labels_in_another_order_than_the_models_are_refused(tiny_student):
 
     with pytest.raises(InputError, match=r"in the order \['negative', 'positive'\]"):
         load_classifier(checkpoint, OBJECTIVE, labels=("positive", "negative"), seed=0)
+
+
+def test_run_that_was_not_made_yet_is_no_id_of_the_hub():
+    with pytest.raises(InputError, match=r"runs/reviews\.finetune does not exist .*--until finetu"):
+        find_adapter_folder("runs/reviews.finetune")
 
 
 def test_unreachable_hub_is_told_with_the_reason():
