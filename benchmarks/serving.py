@@ -117,7 +117,8 @@ def _against_in_process(bundle: Path, port: int, name: str) -> dict[str, object]
 
     Whatever else the machine does falls on both alike; medians are compared block by block.
     """
-    classifier = open_bundle(bundle)
+    # As many threads as the server's: with 0, onnxruntime would also bind each to a core.
+    classifier = open_bundle(bundle, threads=len(os.sched_getaffinity(0)))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def predict() -> None:
