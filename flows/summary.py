@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.benchmark_summary import ladder_table, verdict_table
+from pipeline.proof.class_quality import worst_class
 from pipeline.records import AbsorbFacts, Latency
 from pipeline.reporting.headline import headlines
 from pipeline.reporting.report import ModelPart, Report
@@ -26,6 +27,10 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
     agreement = f"{report.fidelity.agreement:.4f} [{agreement_low:.3f}, {agreement_high:.3f}]"
     table.add_row("agreement with teacher", "", "", agreement)
     table.add_row("mean KL to teacher", "", "", f"{report.fidelity.mean_kl:.5f}")
+    worst = worst_class(report.classes)
+    low, high = worst.interval
+    lost = f"{worst.recall_lost:.4f} [{low:.3f}, {high:.3f}]"
+    table.add_row(f"most recall lost: {worst.label}", "", "", lost)
     table.add_row("parameters", *(f"{m.total_parameters:,}" for m in models))
     table.add_row("ONNX size, MiB", *(f"{m.onnx_bytes / MIB:.1f}" for m in models))
     for cell in report.cells():

@@ -17,7 +17,7 @@ from pipeline.proof.bootstrap import measure_statistic, resamples
 from pipeline.records import Measured
 from pipeline.task import Metrics, Task
 
-_RESAMPLES, _SEED = 2000, 0
+_RESAMPLES, _SEED = 1000, 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

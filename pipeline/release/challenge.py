@@ -14,8 +14,8 @@ from pipeline.artifacts import sha256_json, write_atomic
 from pipeline.checks import Check, failures
 from pipeline.config import AdapterConfig, RunConfig, Section, TeacherConfig
 from pipeline.errors import InputError
-from pipeline.gate import against_champion
 from pipeline.proof.paired import Paired
+from pipeline.quality_checks import against_champion
 from pipeline.tables import Split, read_split
 from pipeline.task import SINGLE_LABEL
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from pipeline.checks import Check, failures
 from pipeline.errors import InputError
-from pipeline.gate import against_champion
+from pipeline.quality_checks import against_champion
 from pipeline.release.bundle import open_bundle
 from pipeline.release.pairing import compare_versions
 from pipeline.release.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version

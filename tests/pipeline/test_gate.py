@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from pipeline.config import GateConfig
-from pipeline.gate import against_champion, decide
+from pipeline.gate import decide
 from pipeline.proof.machine import Conditions
 from pipeline.proof.paired import Paired
 from pipeline.proof.records import Estimate, Graph, Rung, Structure
 from pipeline.proof.verdict import CellLogs, decide_overhead
+from pipeline.quality_checks import against_champion
 from pipeline.records import BenchmarkFacts, ClassQuality, EvaluateFacts, Latency, Measured
 
 CONFIG = GateConfig(max_accuracy_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
@@ -287,6 +288,28 @@ def test_loss_of_a_class_with_few_texts_warns_and_does_not_refuse():
     (warning,) = found.warnings
     assert "Of the class rare (5 test texts)" in warning
     assert find(found, "worst class").result == "passed, uncertain"
+
+
+def test_every_class_that_may_have_lost_much_is_named_in_one_warning():
+    surest = class_quality(0.02, (0.01, 0.03), label="surest")
+    rare = [class_quality(lost, (-0.2, 0.9), label=f"{lost}", texts=5) for lost in (0.2, 0.6, 0.4)]
+
+    found = decision(evaluation(classes=(*rare, surest)))
+
+    assert found.passed
+    (warning,) = found.warnings
+    assert "more than 10.00 points of recall, on too few texts to be sure" in warning
+    assert "0.6 (60 points on 5), 0.4 (40 points on 5), 0.2 (20 points on 5)." in warning
+
+
+def test_warning_of_many_classes_names_the_largest_losses():
+    rare = [class_quality(n / 10, (-0.2, 0.9), label=f"c{n}", texts=5) for n in range(1, 10)]
+    surest = class_quality(0.0, (0.0, 0.0))
+
+    (warning,) = decision(evaluation(classes=(*rare, surest))).warnings
+
+    assert "c9 (90 points on 5), c8" in warning
+    assert "c5 (50 points on 5) and 3 more." in warning  # c1 lost just what is accepted
 
 
 def test_calibration_that_is_only_probably_worse_warns():
