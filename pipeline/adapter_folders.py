@@ -93,9 +93,15 @@ def find_head(folders: Sequence[Path], labels: tuple[str, ...] | None) -> Path:
         heads = [folder for folder in heads if head_labels(folder) == labels]
     if len(heads) != 1:
         wanted = f" for the labels {list(labels)}" if labels is not None else ""
+        advice = (
+            "Give one that has its head."
+            if not heads
+            else "Give the others without their heads, or let a run train one for all of them: "
+            "together = 'fuse' or 'weigh'."
+        )
         raise InputError(
             f"Expected one adapter that was saved with its classification head{wanted}, found "
-            f"{len(heads)} among {', '.join(map(str, folders))}. Save one with its head."
+            f"{len(heads)} among {', '.join(map(str, folders))}. {advice}"
         )
     return heads[0]
 

@@ -185,7 +185,8 @@ def check_backbone_of(
         raise InputError(
             f"The teacher in {folder} was trained on another backbone than "
             f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
-            f"found {checkpoint.digest[:12]}. Give its own with --backbone."
+            f"found {checkpoint.digest[:12]}. Give its own: as --backbone, or as "
+            "teacher.model in a config."
         )
 
 
