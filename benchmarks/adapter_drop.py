@@ -142,7 +142,7 @@ def draw(plain: ComparedModel, curves: dict[str, list[ComparedModel]], out: Path
     right.axhline(plain.quality.values[metric], color="grey", linestyle="--", label="head only")
     right.set(ylabel=f"{metric} on the test split")
     for axes in (left, right):
-        axes.set(xlabel="lower layers without adapters")
+        axes.set(xlabel="lower layers without adapters", xticks=range(len(usual)))
         axes.legend()
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=120)
