@@ -18,7 +18,7 @@ from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 
 from flows.progress import ShowProgress
-from pipeline.artifacts import Facts, Store, build_here
+from pipeline.artifacts import Facts, Store, build_here, keep_scratch
 from pipeline.build_process import BuildKilledError, BuildProcess
 
 logger = logging.getLogger("pipeline.building")  # streamed as what the stages log
@@ -54,6 +54,7 @@ def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], fol
                 return process.run(name, build, folder)
             except BuildKilledError as error:
                 logger.warning("%s Trying once more.", error)
+                keep_scratch(folder)
                 return process.run(name, build, folder)
 
 

@@ -223,6 +223,7 @@ def _build(
     """Build in the partial folder, write the record, rename."""
     unfinished = folder.with_name(f"{folder.name}.partial")
     unfinished.mkdir(exist_ok=True)
+    keep_scratch(unfinished)
     logger.info("%s ...", name)
     started = time.monotonic()
     facts = build(unfinished)
@@ -250,6 +251,15 @@ def _build(
         seconds=seconds,
         reused=False,
     )
+
+
+def keep_scratch(unfinished: Path) -> None:
+    """Remove what a killed build wrote beside its scratch: it would become a part of the result."""
+    for left in unfinished.iterdir():
+        if left.is_dir() and left.name != SCRATCH:
+            shutil.rmtree(left)
+        elif not left.is_dir():
+            left.unlink()
 
 
 def _digest(plain_facts: object, artifacts: tuple[Artifact, ...]) -> str:

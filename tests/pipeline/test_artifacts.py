@@ -212,19 +212,22 @@ def test_broken_record_is_built_again(store, builder, content):
     assert again.digest == built.digest
 
 
-def test_killed_build_leaves_its_partial_folder_to_the_next(store, builder):
+def test_killed_build_leaves_its_scratch_to_the_next_and_nothing_else(store, builder):
     def killed(folder):
-        (folder / "checkpoint").write_text("half")
+        (folder / SCRATCH).mkdir()
+        (folder / "weights").mkdir()
+        (folder / f".{RECORD}.zmidk38o").write_text("half")  # of an atomic write
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ensure(store, killed)
     (partial,) = [path for path in store.root.iterdir() if path.is_dir()]
-    ensure(store, builder)
+    built = ensure(store, builder)
 
     assert partial.name.endswith(".partial")
-    assert builder.found == [["checkpoint"]]
+    assert builder.found == [[SCRATCH]]
     assert not partial.exists()
+    assert not any(entry.path.startswith(".") for entry in built.artifacts)
 
 
 def test_failed_build_is_not_a_finished_stage(store, builder):
