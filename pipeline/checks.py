@@ -143,7 +143,7 @@ def failures(checks: Sequence[Check]) -> tuple[str, ...]:
 def shown(value: float, unit: Unit) -> str:
     """Return a number in its unit, for people."""
     if unit == "part":
-        return f"{value:.2%}"
+        return f"{round(value, 4) + 0.0:.2%}"  # what rounds to zero has no sign
     return {
         "times": f"{value:.3f}\N{MULTIPLICATION SIGN}",
         "MB": f"{value:.1f} MB",

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from pipeline.checks import Decision, make_check
+from pipeline.checks import Decision, make_check, shown
 
 
 def check(value=0.02, interval=(0.0, 0.04), bound="at most", limit=0.01, **facts):
@@ -82,6 +82,11 @@ def test_numbers_are_shown_in_their_unit(unit, value, limit):
     found = check(unit=unit)
 
     assert (found.shown_value, found.shown_limit) == (value, limit)
+
+
+@pytest.mark.parametrize("value", [-0.0, -1e-6, 0.0])
+def test_what_rounds_to_zero_has_no_sign(value):
+    assert shown(value, "part") == "0.00%"
 
 
 def test_limit_says_what_counts_as_evidence():
