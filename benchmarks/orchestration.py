@@ -1,0 +1,129 @@
+"""What Prefect costs: the chain as a flow, against the same stages called directly.
+
+    python -m benchmarks.orchestration --pairs 2 --demo-seconds 522
+
+Both are processes of their own, from the start of Python to the published run, on the preset
+first-run of prefect.yaml; after each other, in turn. The flow is what `adapter-distill run` does
+without a server: a temporary Prefect server, a task a stage, a child process that builds, and
+artifacts. Its cost hardly depends on how long the stages take, so it is told in seconds, and as a
+part of a longer run.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from pipeline.config import RunConfig
+
+ROOT = Path(__file__).parents[1]
+WAYS = ("direct", "flow")
+
+
+def main() -> None:
+    """Read the command line, and run one way or both."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--pairs", type=int, default=2, help="how often both are run")
+    arguments.add_argument("--demo-seconds", type=float, default=522, help="what a demo takes")
+    arguments.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    arguments.add_argument("--runs", type=Path, help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.way:
+        run(given.way, given.runs)
+    else:
+        compare(given.pairs, given.demo_seconds)
+
+
+def compare(pairs: int, demo_seconds: float) -> None:
+    """Time both ways in turn, and print what the flow costs."""
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(pairs):
+        for way in WAYS:
+            with tempfile.TemporaryDirectory() as folder:
+                seconds[way].append(time_once(way, Path(folder)))
+            print(f"{way}: {seconds[way][-1]:.1f} s", flush=True)
+    direct, flow = (statistics.median(seconds[way]) for way in WAYS)
+    print(
+        json.dumps(
+            {
+                "direct_s": round(direct, 2),
+                "flow_s": round(flow, 2),
+                "difference_s": round(flow - direct, 2),
+                "percent_of_a_demo": round(100 * (flow - direct) / demo_seconds, 2),
+            },
+            indent=2,
+        )
+    )
+
+
+def time_once(way: str, folder: Path) -> float:
+    """Return the seconds of one process."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.orchestration",
+        "--way",
+        way,
+        "--runs",
+        str(folder / "runs"),
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "HF_HUB_OFFLINE": "1",
+    }
+    started = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def run(way: str, runs: Path) -> None:
+    """Run the preset first-run as a flow, or stage by stage."""
+    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    preset = next(entry for entry in entries if entry["name"] == "first-run")
+    config = RunConfig.model_validate(preset["parameters"]["config"] | {"runs_dir": runs})
+    config = config.model_copy(
+        update={"release": config.release.model_copy(update={"register_run": False})}
+    )
+    if way == "flow":
+        from flows.chain import adapter_to_student
+
+        adapter_to_student(config)
+    else:
+        call_directly(config)
+
+
+def call_directly(config: RunConfig) -> None:
+    """Call what the tasks wrap, in this process."""
+    from prefect import Task
+
+    from flows import chain
+    from pipeline.artifacts import Store
+    from pipeline.publish import publish
+
+    for name, value in list(vars(chain).items()):
+        if isinstance(value, Task):
+            setattr(chain, name, value.fn)
+    store = Store(root=config.runs_dir / chain.STAGES)
+    finished = chain.last_value(chain.chain_stages(store, config))
+    decision = chain.decide(
+        finished.evaluation.facts,
+        finished.benchmark.facts,
+        config.gate,
+        main_metric="accuracy",
+        shipped_arm=finished.shipped_arm,
+    )
+    publish(config, finished, decision)
+
+
+if __name__ == "__main__":
+    main()
