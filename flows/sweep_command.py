@@ -16,6 +16,7 @@ from flows.terminal import (
 )
 
 NOTHING_PICKED = 3
+_ON_THE_PAGE_ONLY = ("layers", "agreement", "p95", "\N{MULTIPLICATION SIGN} in CPU time")
 
 
 def sweep(
@@ -51,8 +52,9 @@ def sweep(
     starting.join()
     folder = sweep_students(settings, time_again=time_again)
     terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=200)
-    rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    console = terminal if terminal.is_terminal else Console(width=150)
+    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    rows = [{name: row[name] for name in row if name not in _ON_THE_PAGE_ONLY} for row in table]
     console.print(rows_table(f"{settings.name}: smaller students, slowest first", rows))
     found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     console.print(found["pick"]["reason"], markup=False, style="bold", soft_wrap=True)

@@ -1,5 +1,6 @@
-"""A real installation for the tests of operations: `adapter-distill up` and all it starts."""
+"""The command line, and a real installation: `adapter-distill up` and all it starts."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from installations import COMMANDS, Installation
 from prefect_api import free_port, wait_for
 
+from flows.cli import main
 from flows.installation import Ports
 from pipeline.config_file import load_config
 
@@ -75,3 +77,26 @@ def smoke_config(smoke_overrides: list[str], tmp_path_factory: pytest.TempPathFa
         return config.model_dump(mode="json")
 
     return smoke_config
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """``cli(*arguments)``: exit code, standard output and standard error of the command line."""
+    environment = dict(os.environ)
+    names = ("pipeline", "prefect.flow_runs", "prefect.task_runs")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(each.level, each.propagate, list(each.handlers)) for each in loggers]
+
+    def cli(*arguments):
+        monkeypatch.setattr(sys, "argv", ["adapter-distill", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return (stop.value.code, *capfd.readouterr())
+
+    yield cli
+    for each, (level, propagates, handlers) in zip(loggers, before, strict=True):
+        each.setLevel(level)
+        each.propagate = propagates
+        each.handlers[:] = handlers
+    os.environ.clear()
+    os.environ.update(environment)

@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app, main
+from flows.cli import app
 from pipeline.config import RunConfig
 from pipeline.config_file import load_config
 
@@ -25,29 +24,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 from flows.cli import main
 main()
 """
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd):
-    """``cli(*arguments)``: exit code, standard output and standard error of the command line."""
-    environment = dict(os.environ)
-    names = ("pipeline", "prefect.flow_runs", "prefect.task_runs")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(each.level, each.propagate, list(each.handlers)) for each in loggers]
-
-    def cli(*arguments):
-        monkeypatch.setattr(sys, "argv", ["adapter-distill", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return (stop.value.code, *capfd.readouterr())
-
-    yield cli
-    for each, (level, propagates, handlers) in zip(loggers, before, strict=True):
-        each.setLevel(level)
-        each.propagate = propagates
-        each.handlers[:] = handlers
-    os.environ.clear()
-    os.environ.update(environment)
 
 
 @pytest.fixture

@@ -12,22 +12,29 @@ from pipeline.reporting.report import Report
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
 
 
+SMOKE = Path("configs/smoke.toml")
+
+
 @pytest.fixture(scope="module")
-def sweep_smoke(smoke_run, smoke_overrides):
-    """``sweep_smoke(*overrides, time_again=False)``: the folder of a sweep beside the smoke run."""
+def settings(smoke_run, smoke_overrides):
+    """What ``--set`` gives configs/smoke.toml for a sweep beside the smoke run."""
+    return [
+        *smoke_overrides,
+        f"runs_dir={smoke_run.parent}",
+        "sweep.layers=[2, 1]",
+        "sweep.distill.epochs=1",
+        "sweep.distill.precision=fp32",
+        "sweep.blocks=3",
+        'sweep.precisions=["int8"]',
+    ]
+
+
+@pytest.fixture(scope="module")
+def sweep_smoke(settings):
+    """``sweep_smoke(*overrides, time_again=False)``: the folder of a sweep."""
 
     def sweep_smoke(*overrides, time_again=False):
-        same = [
-            *smoke_overrides,
-            f"runs_dir={smoke_run.parent}",
-            "sweep.layers=[2, 1]",
-            "sweep.distill.epochs=1",
-            "sweep.distill.precision=fp32",
-            "sweep.blocks=3",
-            'sweep.precisions=["int8"]',
-        ]
-        config = load_config(Path("configs/smoke.toml"), [*same, *overrides])
-        return sweep_students(config, time_again=time_again)
+        return sweep_students(load_config(SMOKE, [*settings, *overrides]), time_again=time_again)
 
     return sweep_smoke
 
@@ -103,6 +110,23 @@ def test_timing_can_be_repeated_alone(swept, sweep_smoke):
     assert stage_folders(folder) == before
     assert read(folder)["times"] != times
     assert read(folder)["pick"]["name"] is None  # nothing was asked for
+
+
+@pytest.mark.usefixtures("swept")
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("gate.min_quality=0", 0), ("gate.max_latency_ms=0.0001", 3)]
+)
+def test_command_tells_the_table_the_pick_and_where_the_student_is(cli, settings, limit, expected):
+    overrides = [part for each in (*settings, limit) for part in ("--set", each)]
+
+    code, stdout, _ = cli("sweep", SMOKE, *overrides)
+
+    told = " ".join(stdout.split())
+    assert code == expected
+    assert "teacher in PyTorch" in told
+    assert "sweep.html" in told
+    assert ("student: " in told) == (expected == 0)
+    assert ("No student meets gate.max_latency_ms = 0.0001" in told) == (expected == 3)
 
 
 def test_page_and_table_show_every_student(swept):
