@@ -83,7 +83,7 @@ def small_disk(tmp_path):
     """A file system that a checkpoint does not fit on; mounting one takes root."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", tmp_path]
     if subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("a small file system cannot be mounted here")
+        pytest.skip("a small file system cannot be mounted here: that takes root")
     yield tmp_path
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 

@@ -31,7 +31,7 @@ def topology_of(*files: str) -> Iterator[Topology]:
     if find_postgres() is None:
         pytest.skip("PostgreSQL is missing: apt-get install postgresql")
     if missing_services():
-        pytest.skip(f"extras are missing: {missing_services()}")
+        pytest.skip(f"extras are missing: pip install -e .[faults] ({missing_services()})")
     folder = Path(tempfile.mkdtemp(prefix="topology-"))
     folder.chmod(0o755)  # PostgreSQL has a user of its own
     found = Topology(services=read_compose(files, SECRETS | {"STUDENT": "smoke"}), folder=folder)

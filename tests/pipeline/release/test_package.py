@@ -50,7 +50,9 @@ def test_transformers_loads_the_hub_layout_as_it_is(bundle, tmp_path):
         assert theirs == pytest.approx(mine, abs=1e-4)
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node is missing")
+@pytest.mark.skipif(
+    shutil.which("node") is None, reason="Node is missing: apt-get install nodejs npm"
+)
 @pytest.mark.skipif(
     not (NODE / "node_modules").is_dir(),
     reason="transformers.js is missing: npm install --ignore-scripts --prefix tests/node",
@@ -86,7 +88,11 @@ print([list(each.dims) for each in config.input], list(config.output[0].dims))
 """
 
 
-@pytest.mark.skipif(find_spec("tritonclient") is None, reason="tritonclient is missing")
+# In no extra, because it and KServe claim the same protobuf names.
+@pytest.mark.skipif(
+    find_spec("tritonclient") is None,
+    reason="tritonclient is missing: pip install --no-deps tritonclient",
+)
 def test_tritons_own_schema_takes_the_configuration(bundle, tmp_path):
     package(bundle, tmp_path / "triton", "triton", name="tiny")
 
