@@ -91,7 +91,7 @@ print([list(each.dims) for each in config.input], list(config.output[0].dims))
 # In no extra, because it and KServe claim the same protobuf names.
 @pytest.mark.skipif(
     find_spec("tritonclient") is None,
-    reason="tritonclient is missing: pip install --no-deps tritonclient",
+    reason="tritonclient is missing: pip install --no-deps tritonclient python-rapidjson",
 )
 def test_tritons_own_schema_takes_the_configuration(bundle, tmp_path):
     package(bundle, tmp_path / "triton", "triton", name="tiny")
