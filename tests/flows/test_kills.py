@@ -11,28 +11,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import psutil
 import pytest
 from installations import is_gone
 from prefect_api import wait_for
 
+from flows.stages.names import StageName
 from pipeline.artifacts import sha256_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 
-CHAIN = (
-    "data",
-    "head-only",
-    "finetune",
-    "absorb",
-    "soft-targets",
-    "distill",
-    "export",
-    "quantize",
-    "evaluate",
-    "benchmark",
-)
+CHAIN = tuple(name for name in get_args(StageName) if name not in ("import", "fuse"))
 TRAINED = {"finetune", "distill"}
 """Their middle is a checkpoint: the retry must go on from there."""
 TIMED = {"quantize", "benchmark"}
