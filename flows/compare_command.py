@@ -11,7 +11,9 @@ from flows.terminal import check_writable, prepare_environment, prepare_terminal
 
 
 def compare(
-    config: Annotated[Path, typer.Argument(help="TOML file; its [compare] says what is compared.")],
+    config: Annotated[
+        Path, typer.Argument(help="TOML file; its table compare says what is compared.")
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one setting."),

@@ -29,7 +29,7 @@ class ShowProgress(logging.Handler):
             else:
                 created = create_progress_artifact(
                     progress=percent,
-                    key=f"progress-{progress.title.replace(' ', '-')}",
+                    key=f"progress-{progress.title.lower().replace(' ', '-')}",
                     description=str(progress),
                 )
                 # Typed as what its asynchronous form returns; this one returns the id.

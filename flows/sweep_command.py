@@ -21,7 +21,7 @@ _ON_THE_PAGE_ONLY = ("layers", "agreement", "p95", "\N{MULTIPLICATION SIGN} in C
 
 def sweep(
     config: Annotated[
-        Path, typer.Argument(help="TOML file; its [sweep] says which students are made.")
+        Path, typer.Argument(help="TOML file; its table sweep says which students are made.")
     ],
     overrides: Annotated[
         list[str] | None,

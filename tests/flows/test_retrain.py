@@ -1,9 +1,15 @@
+from pathlib import Path
+
+import httpx
 import pytest
 from prefect import flow
 
-from flows.retrain import compare_with
+from flows.retrain import compare_with, retrain
 from flows.retraining_report import show_decision
+from pipeline.config_file import load_config
 from pipeline.release.challenge import ChallengeConfig, choose
+from pipeline.release.champion import find_champion
+from pipeline.release.registry import open_registry
 from pipeline.reporting.report import Report
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
@@ -26,3 +32,50 @@ def test_challenger_is_held_against_the_champion_and_the_page_says_how(smoke_run
     assert "| right where the other is wrong | 0 | 0 | McNemar p = 1 |" in page
     held = "| accuracy lost against the champion | 0.00% (0.00% to 0.00%) | surely at most 1.00% |"
     assert held in page
+
+
+@pytest.mark.slow
+def test_nights_of_retraining(tmp_path, smoke_overrides, tiny_csv, prefect_server):
+    """A first champion, a night without news, a challenger from its adapters, and no second try."""
+    head, *rows = tiny_csv.read_text(encoding="utf-8").splitlines(keepends=True)
+    files = {"train": rows[:72], "validation": rows[72:96], "test": rows[96:]}
+    overrides = [*smoke_overrides, f"runs_dir={tmp_path}"]
+    for name, lines in files.items():
+        (tmp_path / f"{name}.csv").write_text("".join([head, *lines]), encoding="utf-8")
+        overrides.append(f"data.{name}={tmp_path / name}.csv")
+
+    def night():
+        """Return the retraining's state and its page."""
+        config = load_config(Path("configs/smoke.toml"), overrides)
+        state = retrain(config, rule=ChallengeConfig(max_accuracy_loss=0.9), return_state=True)
+        assert state.is_completed(), state.message
+        wanted = {"artifacts": {"key": {"any_": ["retraining"]}}, "sort": "CREATED_DESC"}
+        pages = httpx.post(f"{prefect_server}/artifacts/filter", json=wanted).json()
+        return state, pages[0]["data"]
+
+    def champion():
+        return find_champion(open_registry(None, tmp_path), "smoke", tmp_path)
+
+    state, page = night()
+    first = champion()
+    assert f"{first.name} replaces the champion" in state.message
+    assert "There was no champion before." in page
+    assert "The challenger started from new adapters." in page
+
+    state, page = night()
+    assert (state.name, champion()) == ("NothingToDo", first)
+    assert f"those that the champion {first.name} was made of" in page
+
+    with (tmp_path / "train.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{'good fine ' * number} film,positive,press\n" for number in range(40))
+    state, page = night()
+    second = champion()
+    assert second != first
+    assert f"{second.name} replaces the champion" in state.message
+    assert f"Champion before: `{first.name}`" in page
+    assert "The challenger started from the champion's adapters." in page
+    assert "### The same 24 held-out texts" in page
+    assert "**drifted**" in page.partition("| part of the commonest label |")[2].splitlines()[0]
+
+    state, page = night()
+    assert (state.name, champion()) == ("NothingToDo", second)
