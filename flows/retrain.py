@@ -22,10 +22,10 @@ from pipeline.proof.paired import Paired, compare_paired
 from pipeline.release.challenge import (
     ChallengeConfig,
     choose,
+    go_on_from,
     held_out_of_both,
     nothing_changed,
     remember_challenge,
-    warm_start,
 )
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
@@ -63,16 +63,17 @@ def retrain(
     champion = find_champion(registry, config.name, config.runs_dir)
     with building(config.runs_dir / STAGES) as store:
         data = data_stage(store, config)
-    if nothing_changed(config, data.facts.digest, champion):
+    texts = data.facts.texts_digest
+    if nothing_changed(config, texts, champion):
         show_nothing_to_do(champion, data)
         return Completed(name="NothingToDo", message="Neither the data nor the config changed.")
     drift = find_drift(data.folder, champion, rule) if champion else ()
-    teacher = warm_start(config, champion)
-    folder = adapter_to_student(config.model_copy(update={"teacher": teacher}))
+    challenger = go_on_from(champion, config) if champion else config
+    folder = adapter_to_student(challenger)
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     paired = compare_with(champion, folder, rule) if champion else None
     choice = choose(paired, passed=report.verdict == "passed", is_first=champion is None, rule=rule)
-    decision = show_decision(report, champion, paired, choice, drift, teacher.start)
+    decision = show_decision(report, champion, paired, choice, drift, challenger.teacher.start)
     released = (
         choice.replaces
         and ask(release, title=f"Release {folder.name}?", report=decision)
@@ -80,7 +81,7 @@ def retrain(
     )
     if released:
         champion = folder
-    remember_challenge(config, data.facts.digest, champion)
+    remember_challenge(config, texts, champion)
     outcome = "replaces the champion" if released else "does not replace the champion"
     get_run_logger().info("%s %s", folder.name, outcome)
     return Completed(message=f"{folder.name} {outcome}: {' '.join(choice.reasons)}")

@@ -22,8 +22,9 @@ def show_nothing_to_do(champion: Path | None, data: Stage[DataFacts]) -> None:
     create_markdown_artifact(
         key=KEY,
         markdown=(
-            f"## Nothing to do\n\nThe texts (digest `{data.facts.digest[:12]}`) and the config are "
-            f"those that {who} was made of."
+            "## Nothing to do\n\n"
+            f"The texts (digest `{data.facts.texts_digest[:12]}`) and the config are those that "
+            f"{who} was made of."
         ),
         description="nothing to do",
     )

@@ -1,8 +1,7 @@
 """Stage data: texts, labels, three disjoint splits and the digest of it all.
 
-The readers are those of ``datasets``. Splits depend on the seed and on the texts alone, not on the
-order of the rows; a text that occurs twice is kept once, and one that the test split (or then the
-validation split) holds is taken out of the others, so no text stands in two splits.
+The readers are those of ``datasets``. A text that occurs twice is kept once, and one that the test
+split (or then the validation split) holds is taken out of the others, so no text stands in two.
 """
 
 import csv
@@ -13,16 +12,14 @@ from typing import Any
 
 import datasets
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from pipeline.artifacts import sha256_json
 from pipeline.config import DataConfig
 from pipeline.errors import InputError, UnreachableError
 from pipeline.records import DataFacts
 from pipeline.sources import DATA_SUFFIXES, locate
+from pipeline.splits import Row, hold_out
 from pipeline.tables import Split, Text, write_split
-
-Row = tuple[Text, int]
 
 
 def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
@@ -30,7 +27,8 @@ def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
 
     Raises:
         InputError: for a source that cannot be read, a missing column, a label that is not in
-            the list, an empty split, or a training split of one class only.
+            the list, an empty split, a training split of one class only, or ``splits_of`` that
+            holds no splits.
     """
     given = {"test": config.test, "validation": config.validation, "train": config.train}
     tally: Counter[str] = Counter()
@@ -41,10 +39,13 @@ def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
             labelled = _read_rows(reference, config, tally)
             # Sorted, because the order of the rows must not matter.
             rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
-    splits = {name: _as_split(part) for name, part in _hold_out(rows, config, seed).items()}
+    texts_digest = sha256_json(
+        [config.labels, sorted(row for part in rows.values() for row in part)]
+    )
+    splits = {name: _as_split(part) for name, part in hold_out(rows, config, seed).items()}
     for name, split in splits.items():
         write_split(split, out / f"{name}.parquet")
-    return _describe(splits, config, tally)
+    return _describe(splits, config, tally, texts_digest)
 
 
 def _read_rows(reference: str, config: DataConfig, tally: Counter[str]) -> list[Row]:
@@ -169,45 +170,6 @@ def _drop_duplicates(rows: list[Row], seen: dict[Text, int], tally: Counter[str]
     return fresh
 
 
-def _hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[str, list[Row]]:
-    """Return all three splits: the missing ones are held out of ``train``, by class."""
-    splits = dict(rows)
-    for name, size in (("test", config.test_size), ("validation", config.validation_size)):
-        if name not in splits:
-            splits["train"], splits[name] = _take(splits["train"], name, size, seed)
-    shuffled = np.random.default_rng(seed).permutation(len(splits["train"]))[: config.train_size]
-    splits["train"] = [splits["train"][i] for i in shuffled]
-    for name, part in splits.items():
-        if not part:
-            raise InputError(
-                f"The {name} split is empty: every text of it stands in another split. Give a "
-                "source with other texts, or let it be held out of data.train."
-            )
-    if len({label for _, label in splits["train"]}) < 2:
-        raise InputError(
-            f"The training split holds one class only ({config.labels[splits['train'][0][1]]!r}). "
-            "At least two are needed: check data.label, data.filter and the source."
-        )
-    return splits
-
-
-def _take(rows: list[Row], name: str, size: int | float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Split rows in two, each class in proportion where its size allows."""
-    count = size if isinstance(size, int) else round(size * len(rows))
-    if not 0 < count < len(rows):
-        raise InputError(
-            f"data.{name}_size = {size} takes {count} of {len(rows)} texts, which leaves an empty "
-            f"split. Give a size between 1 and {len(rows) - 1}, or more texts."
-        )
-    labels = [label for _, label in rows]
-    classes = Counter(labels)
-    can_stratify = min(classes.values()) >= 2 and len(classes) <= min(count, len(rows) - count)
-    kept, taken = train_test_split(
-        rows, test_size=count, random_state=seed, stratify=labels if can_stratify else None
-    )
-    return kept, taken
-
-
 def _as_split(rows: list[Row]) -> Split:
     return Split(
         texts=tuple(text for text, _ in rows),
@@ -215,7 +177,9 @@ def _as_split(rows: list[Row]) -> Split:
     )
 
 
-def _describe(splits: dict[str, Split], config: DataConfig, tally: Counter[str]) -> DataFacts:
+def _describe(
+    splits: dict[str, Split], config: DataConfig, tally: Counter[str], texts_digest: str
+) -> DataFacts:
     content = {
         name: [[text, int(label)] for text, label in zip(split.texts, split.labels, strict=True)]
         for name, split in splits.items()
@@ -228,6 +192,7 @@ def _describe(splits: dict[str, Split], config: DataConfig, tally: Counter[str])
     }
     return DataFacts(
         digest=sha256_json([config.labels, content]),
+        texts_digest=texts_digest,
         labels=config.labels,
         text_columns=config.text_columns,
         sizes={name: len(split) for name, split in splits.items()},

@@ -194,6 +194,7 @@ def _described(adapter: AdapterConfig | AdapterSource) -> dict[str, str | int | 
 def _data(config: RunConfig, facts: DataFacts) -> DataPart:
     return DataPart(
         digest=facts.digest,
+        texts_digest=facts.texts_digest,
         source=config.data.train,
         text_columns=facts.text_columns,
         labels=facts.labels,

@@ -16,6 +16,8 @@ class DataFacts:
 
     digest: str
     """sha256 over texts, labels and label names of all three splits."""
+    texts_digest: str
+    """The same of what the sources hold, however it is split."""
     labels: tuple[str, ...]
     """Label names in class order."""
     text_columns: tuple[str, ...]

@@ -16,6 +16,7 @@ from pipeline.head_only import head_only
 from pipeline.import_teacher import import_teacher
 from pipeline.records import DataFacts, TeacherFacts
 from pipeline.sources import fingerprint
+from pipeline.splits import NAMES
 from pipeline.task import SINGLE_LABEL as TASK
 from pipeline.teachers import TEACHER_TENSORS, read_teacher
 
@@ -35,14 +36,17 @@ def find_adapters(source: AdapterSource) -> None:
 @stage_task("data", reaches_out=True)
 def data_stage(store: Store, config: RunConfig) -> Stage[DataFacts]:
     """Texts, labels and splits."""
-    sources = (config.data.train, config.data.validation, config.data.test)
+    named = (config.data.train, config.data.validation, config.data.test)
+    sources = [source for source in named if source is not None]
+    if config.data.splits_of is not None:
+        sources += [f"{config.data.splits_of}/{name}.parquet" for name in NAMES]
     return store.ensure(
         "data",
         partial(prepare_data, config.data, seed=config.seed),
         DataFacts,
         settings={
-            "data": config.data.model_dump(exclude={"max_length"}),
-            "sources": [fingerprint(source) for source in sources if source is not None],
+            "data": config.data.model_dump(exclude={"max_length", "splits_of"}),
+            "sources": [fingerprint(source) for source in sources],
             "seed": config.seed,
         },
     )

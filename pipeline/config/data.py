@@ -46,6 +46,11 @@ class DataConfig(Section):
     test_size: SplitSize = 0.1
     """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
 
+    splits_of: str | None = None
+    """Folder of an earlier run's splits (``runs/latest/data``): a text that stands there keeps its
+    split, and of the others the same part is held out. For what goes on from that run's adapters,
+    which must not be tested on texts that they were trained on."""
+
     max_length: int = Field(default=128, ge=4)
     """Longest input in tokens; what is longer is truncated."""
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.artifacts import sha256_json, write_atomic
 from pipeline.checks import Check, failures
-from pipeline.config import AdapterConfig, RunConfig, Section, TeacherConfig
+from pipeline.config import AdapterConfig, RunConfig, Section
 from pipeline.errors import InputError
 from pipeline.proof.paired import Paired
 from pipeline.quality_checks import against_champion
@@ -98,7 +98,10 @@ def held_out_of_both(champion: Path, challenger: Path) -> Split:
 
 def config_digest(config: RunConfig) -> str:
     """Return the sha256 of what a config asks for, wherever it is written and started from."""
-    tree = config.model_dump(mode="json", exclude={"runs_dir": True, "teacher": {"start"}})
+    tree = config.model_dump(
+        mode="json",
+        exclude={"runs_dir": True, "teacher": {"start"}, "data": {"splits_of"}},
+    )
     return sha256_json(tree)
 
 
@@ -107,7 +110,7 @@ def nothing_changed(config: RunConfig, data: str, champion: Path | None) -> bool
 
     Args:
         config: What a retraining would run.
-        data: Digest of its texts.
+        data: Digest of its texts, however they are split.
         champion: Folder of the champion's run.
     """
     asked = (config_digest(config), data)
@@ -122,20 +125,28 @@ def remember_challenge(config: RunConfig, data: str, champion: Path | None) -> N
     write_atomic(config.runs_dir / LAST, _challenge(config, data, champion))
 
 
-def warm_start(config: RunConfig, champion: Path | None) -> TeacherConfig:
-    """Return the teacher's config, starting at the champion's adapters where they fit."""
-    if champion is None:
-        return config.teacher
+def go_on_from(champion: Path, config: RunConfig) -> RunConfig:
+    """Return the challenger's config: the champion's splits, and its adapters where they fit.
+
+    Without its splits, texts that the champion was trained on would be among the test texts of what
+    starts from its adapters. What the config says itself is left as it is.
+    """
     before = _read_config(champion)
+    changed = config
+    if config.data.splits_of is None:
+        data = config.data.model_copy(update={"splits_of": str((champion / "data").resolve())})
+        changed = changed.model_copy(update={"data": data})
     is_same_shape = (before.teacher.model, before.teacher.adapter, before.data.labels) == (
         config.teacher.model,
         config.teacher.adapter,
         config.data.labels,
     )
     is_trained_here = isinstance(config.teacher.adapter, AdapterConfig)  # imported ones are not
-    if not is_same_shape or not is_trained_here or config.teacher.start is not None:
-        return config.teacher
-    return config.teacher.model_copy(update={"start": str((champion / "finetune").resolve())})
+    if is_same_shape and is_trained_here and config.teacher.start is None:
+        start = str((champion / "finetune").resolve())
+        teacher = config.teacher.model_copy(update={"start": start})
+        changed = changed.model_copy(update={"teacher": teacher})
+    return changed
 
 
 def _challenge(config: RunConfig, data: str, champion: Path | None) -> str:
@@ -145,7 +156,7 @@ def _challenge(config: RunConfig, data: str, champion: Path | None) -> str:
 def _made_of(folder: Path) -> tuple[str, str]:
     """Return the digests of a finished run's config and texts."""
     report = json.loads((folder / "report.json").read_text("utf-8"))
-    return config_digest(_read_config(folder)), report["data"]["digest"]
+    return config_digest(_read_config(folder)), report["data"].get("texts_digest", "")
 
 
 def _read_config(folder: Path) -> RunConfig:

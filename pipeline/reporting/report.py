@@ -34,6 +34,8 @@ class DataPart(Part):
 
     digest: str
     """sha256 over texts, labels and label names of all splits."""
+    texts_digest: str
+    """The same of what the sources hold, however it is split."""
     source: str
     text_columns: tuple[str, ...]
     """One, or two for sentence pairs."""

@@ -11,6 +11,7 @@ from pipeline.release.challenge import ChallengeConfig, choose
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.reporting.report import Report
+from pipeline.tables import read_split
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -37,12 +38,9 @@ def test_challenger_is_held_against_the_champion_and_the_page_says_how(smoke_run
 @pytest.mark.slow
 def test_nights_of_retraining(tmp_path, smoke_overrides, tiny_csv, prefect_server):
     """A first champion, a night without news, a challenger from its adapters, and no second try."""
-    head, *rows = tiny_csv.read_text(encoding="utf-8").splitlines(keepends=True)
-    files = {"train": rows[:72], "validation": rows[72:96], "test": rows[96:]}
-    overrides = [*smoke_overrides, f"runs_dir={tmp_path}"]
-    for name, lines in files.items():
-        (tmp_path / f"{name}.csv").write_text("".join([head, *lines]), encoding="utf-8")
-        overrides.append(f"data.{name}={tmp_path / name}.csv")
+    table = tmp_path / "reviews.csv"
+    table.write_text(tiny_csv.read_text(encoding="utf-8"), encoding="utf-8")
+    overrides = [*smoke_overrides, f"data.train={table}", f"runs_dir={tmp_path}"]
 
     def night():
         """Return the retraining's state and its page."""
@@ -66,7 +64,7 @@ def test_nights_of_retraining(tmp_path, smoke_overrides, tiny_csv, prefect_serve
     assert (state.name, champion()) == ("NothingToDo", first)
     assert f"those that the champion {first.name} was made of" in page
 
-    with (tmp_path / "train.csv").open("a", encoding="utf-8") as file:
+    with table.open("a", encoding="utf-8") as file:
         file.writelines(f"{'good fine ' * number} film,positive,press\n" for number in range(40))
     state, page = night()
     second = champion()
@@ -74,7 +72,9 @@ def test_nights_of_retraining(tmp_path, smoke_overrides, tiny_csv, prefect_serve
     assert f"{second.name} replaces the champion" in state.message
     assert f"Champion before: `{first.name}`" in page
     assert "The challenger started from the champion's adapters." in page
-    assert "### The same 24 held-out texts" in page
+    assert "### The same 30 held-out texts" in page  # the champion's 24, and 24/160 of the new
+    trained_on = set(read_split(first / "data", "train").texts)
+    assert trained_on < set(read_split(second / "data", "train").texts)
     assert "**drifted**" in page.partition("| part of the commonest label |")[2].splitlines()[0]
 
     state, page = night()

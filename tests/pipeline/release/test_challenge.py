@@ -8,10 +8,10 @@ from pipeline.release.challenge import (
     ChallengeConfig,
     choose,
     config_digest,
+    go_on_from,
     held_out_of_both,
     nothing_changed,
     remember_challenge,
-    warm_start,
 )
 from pipeline.tables import Split, write_split
 from pipeline.task import SINGLE_LABEL
@@ -36,7 +36,7 @@ def champion(tmp_path):
     folder = tmp_path / "champion-run"
     folder.mkdir()
     write_atomic(folder / "config.json", make_config(tmp_path).model_dump_json())
-    write_atomic(folder / "report.json", '{"data": {"digest": "texts"}}')
+    write_atomic(folder / "report.json", '{"data": {"texts_digest": "texts"}}')
     return folder
 
 
@@ -99,17 +99,26 @@ def test_refused_challenger_is_not_trained_again(tmp_path, champion):
     assert not nothing_changed(config, "yet other texts", champion)
 
 
-def test_warm_start_takes_adapters_of_the_same_shape_only(tmp_path, champion):
+def test_challenger_takes_adapters_of_the_same_shape_only(tmp_path, champion):
     same = make_config(tmp_path)
     other = make_config(tmp_path, adapter={"bottleneck_size": 3})
 
-    assert warm_start(same, champion).start == str(champion / "finetune")
-    assert warm_start(other, champion) == other.teacher
-    assert warm_start(same, None) == same.teacher
+    assert go_on_from(champion, same).teacher.start == str(champion / "finetune")
+    assert go_on_from(champion, other).teacher == other.teacher
+
+
+def test_challenger_keeps_the_champions_splits_and_what_its_config_says(tmp_path, champion):
+    config = make_config(tmp_path)
+    data = config.data.model_copy(update={"splits_of": "elsewhere"})
+
+    assert go_on_from(champion, config).data.splits_of == str(champion / "data")
+    assert go_on_from(champion, config.model_copy(update={"data": data})).data == data
 
 
 def test_where_a_config_starts_and_writes_is_no_part_of_its_digest(tmp_path):
     config = make_config(tmp_path)
     elsewhere = make_config(tmp_path / "elsewhere", start="somewhere")
+    data = elsewhere.data.model_copy(update={"splits_of": "somewhere"})
+    elsewhere = elsewhere.model_copy(update={"data": data})
 
     assert config_digest(config) == config_digest(elsewhere)
