@@ -20,6 +20,9 @@ POOL = "adapter-distill"
 MLFLOW_UI = "ADAPTER_DISTILL_MLFLOW_UI"
 """Environment variable: where a browser finds MLflow over the registry."""
 
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+"""Where the Prefect server keeps its concurrency limits' leases: below ``PREFECT_HOME``."""
+
 OPTIONAL = {"mlflow": ("mlflow", "tracking"), "student": ("kserve", "serve")}
 """Services that come with an extra: the package that they need, and the extra's name."""
 
@@ -75,6 +78,8 @@ def shared_environment(state: Path, ports: Ports) -> dict[str, str]:
         "PREFECT_API_URL": f"http://127.0.0.1:{ports.server}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # In memory, as by default, a killed server forgets who holds a slot, which stays taken.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         "DO_NOT_TRACK": "1",
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",

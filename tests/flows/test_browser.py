@@ -42,7 +42,7 @@ def test_form_leads_to_a_finished_run_and_its_artifacts(installation, browser):
     assert installation.wait(run, seconds=500)["type"] == "COMPLETED", installation.logs(run)
     shown = installation.artifacts(run)
     for key, said in (
-        ("distill-summary", "agreement with teacher"),
+        ("distill-summary", "checks of the gate"),
         ("gate-report", "at most"),
         ("onnx-latency", "plain again"),
     ):
