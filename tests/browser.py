@@ -96,6 +96,11 @@ class Browser:
         button = self._chrome.find_element(By.XPATH, "//button[normalize-space()='Submit']")
         self._chrome.execute_script("arguments[0].click()", button)
 
+    def complaint(self, value: str) -> str:
+        """Return what the browser says against the value of a field, beside it; empty if nothing."""
+        field = self._wait(lambda: self._field(value), f"the form has no field with {value!r}")
+        return str(field.get_property("validationMessage"))
+
     def wait_for_run(self, name: str) -> str:
         """Return the id of the run that the form just sent has started, once it bears a name."""
 

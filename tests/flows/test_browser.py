@@ -25,7 +25,7 @@ def test_form_refuses_what_is_out_of_bounds(installation, browser):
     browser.fill_in("32", "2")  # max_length
     browser.submit()
 
-    browser.wait_for("2 is less than the minimum of 4")
+    assert browser.complaint("2") == "Value must be greater than or equal to 4."
     found = installation.request("GET", f"/deployments/name/{FIRST_RUN}").json()
     wanted = {"deployments": {"id": {"any_": [found["id"]]}}}
     assert installation.request("POST", "/flow_runs/filter", json=wanted).json() == []
