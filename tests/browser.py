@@ -97,7 +97,7 @@ class Browser:
         self._chrome.execute_script("arguments[0].click()", button)
 
     def complaint(self, value: str) -> str:
-        """Return what the browser says against the value of a field, beside it; empty if nothing."""
+        """Return what the browser says against a field's value, beside it; empty if nothing."""
         field = self._wait(lambda: self._field(value), f"the form has no field with {value!r}")
         return str(field.get_property("validationMessage"))
 
