@@ -23,6 +23,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 _SECONDS = 120
+_SECONDS_TO_SEND = 15.0
 _COLOURS = 64
 _SWITCHES = ("headless=new", "no-sandbox", "disable-gpu", "window-size=1180,1250")
 
@@ -46,6 +47,7 @@ class Browser:
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self._chrome = webdriver.Chrome(options=options, service=service)
         self._known: set[str] = set()
+        self._pressed_s = 0.0
 
     def __enter__(self) -> Self:
         """Return the browser."""
@@ -93,8 +95,7 @@ class Browser:
     def submit(self) -> None:
         """Press the form's button."""
         self._known = {run["id"] for run in self._runs()}
-        button = self._chrome.find_element(By.XPATH, "//button[normalize-space()='Submit']")
-        self._chrome.execute_script("arguments[0].click()", button)
+        self._press_submit()
 
     def complaint(self, value: str) -> str:
         """Return what the browser says against a field's value, beside it; empty if nothing."""
@@ -102,9 +103,14 @@ class Browser:
         return str(field.get_property("validationMessage"))
 
     def wait_for_run(self, name: str) -> str:
-        """Return the id of the run that the form just sent has started, once it bears a name."""
+        """Return the id of the run that the form just sent has started, once it bears a name.
+
+        A form that is sent is left; one that still stands was pressed before it was ready.
+        """
 
         def started() -> list[str]:
+            if time.monotonic() - self._pressed_s > _SECONDS_TO_SEND:
+                self._press_submit()
             runs = self._runs(name)
             return [run["id"] for run in runs if run["id"] not in self._known]
 
@@ -115,6 +121,11 @@ class Browser:
         """Write what is seen as a small PNG."""
         image = Image.open(io.BytesIO(self._chrome.get_screenshot_as_png())).convert("RGB")
         image.quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+    def _press_submit(self) -> None:
+        self._pressed_s = time.monotonic()
+        for button in self._chrome.find_elements(By.XPATH, "//button[normalize-space()='Submit']"):
+            self._chrome.execute_script("arguments[0].click()", button)
 
     def _runs(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return the newest runs, or those of a name."""
