@@ -18,12 +18,14 @@ from pipeline.config import DataConfig
 from pipeline.errors import InputError, UnreachableError
 from pipeline.records import DataFacts
 from pipeline.sources import DATA_SUFFIXES, locate
-from pipeline.splits import Row, hold_out
+from pipeline.splits import LEFT_OUT, Row, hold_out
 from pipeline.tables import Split, Text, write_split
 
 
 def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
     """Read the data, split it and write ``train``, ``validation`` and ``test`` to ``out``.
+
+    Beside them stand the training texts that ``train_size`` leaves out.
 
     Raises:
         InputError: for a source that cannot be read, a missing column, a label that is not in
@@ -42,9 +44,10 @@ def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
     texts_digest = sha256_json(
         [config.labels, sorted(row for part in rows.values() for row in part)]
     )
-    splits = {name: _as_split(part) for name, part in hold_out(rows, config, seed).items()}
+    splits = {name: _as_split(part) for name, part in hold_out(rows, config, seed).items() if part}
     for name, split in splits.items():
         write_split(split, out / f"{name}.parquet")
+    splits.pop(LEFT_OUT, None)
     return _describe(splits, config, tally, texts_digest)
 
 

@@ -18,10 +18,12 @@ from pipeline.tables import Text, read_split
 Row = tuple[Text, int]
 
 NAMES = ("train", "validation", "test")
+LEFT_OUT = "left-out"
+"""Training texts beyond ``train_size``: kept apart, so that a later run does not test on them."""
 
 
 def hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[str, list[Row]]:
-    """Return all three splits: the missing ones are held out of ``train``, by class.
+    """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``, by class.
 
     Args:
         rows: The sources' distinct rows, ``train`` among them, each sorted.
@@ -37,10 +39,12 @@ def hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[
     for name, size in (("test", config.test_size), ("validation", config.validation_size)):
         if name not in splits:
             splits["train"], splits[name] = _take(splits["train"], name, size, seed, earlier)
-    shuffled = np.random.default_rng(seed).permutation(len(splits["train"]))[: config.train_size]
-    splits["train"] = [splits["train"][i] for i in shuffled]
-    for name, part in splits.items():
-        if not part:
+    order = np.random.default_rng(seed).permutation(len(splits["train"]))
+    shuffled = [splits["train"][i] for i in order]
+    size = len(shuffled) if config.train_size is None else config.train_size
+    splits["train"], splits[LEFT_OUT] = shuffled[:size], shuffled[size:]
+    for name in NAMES:
+        if not splits[name]:
             raise InputError(
                 f"The {name} split is empty: every text of it stands in another split. Give a "
                 "source with other texts, or let it be held out of data.train."
@@ -54,9 +58,12 @@ def hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[
 
 
 def _read_earlier(folder: Path) -> dict[Text, str]:
-    """Return the split that each text of an earlier run stands in."""
+    """Return the split that each text of an earlier run belongs to."""
     try:
-        return {text: name for name in NAMES for text in read_split(folder, name).texts}
+        earlier = {text: name for name in NAMES for text in read_split(folder, name).texts}
+        if (folder / f"{LEFT_OUT}.parquet").is_file():
+            earlier |= dict.fromkeys(read_split(folder, LEFT_OUT).texts, "train")
+        return earlier
     except (OSError, ValueError) as error:
         raise InputError(
             f"data.splits_of = {folder} does not hold the splits of an earlier run ({error}). Give "

@@ -16,7 +16,6 @@ from pipeline.head_only import head_only
 from pipeline.import_teacher import import_teacher
 from pipeline.records import DataFacts, TeacherFacts
 from pipeline.sources import fingerprint
-from pipeline.splits import NAMES
 from pipeline.task import SINGLE_LABEL as TASK
 from pipeline.teachers import TEACHER_TENSORS, read_teacher
 
@@ -39,7 +38,7 @@ def data_stage(store: Store, config: RunConfig) -> Stage[DataFacts]:
     named = (config.data.train, config.data.validation, config.data.test)
     sources = [source for source in named if source is not None]
     if config.data.splits_of is not None:
-        sources += [f"{config.data.splits_of}/{name}.parquet" for name in NAMES]
+        sources += map(str, sorted(Path(config.data.splits_of).glob("*.parquet")))
     return store.ensure(
         "data",
         partial(prepare_data, config.data, seed=config.seed),

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
-from pipeline.splits import NAMES, hold_out
+from pipeline.splits import LEFT_OUT, NAMES, hold_out
 from pipeline.tables import Split, write_split
 
 SIZES = {"validation_size": 10, "test_size": 20}
@@ -17,16 +17,17 @@ def make_rows(numbers):
 
 @pytest.fixture
 def split(tmp_path):
-    """``split(numbers, earlier=None, seed=0)``: the texts of each split, and their folder."""
+    """``split(numbers, earlier=None, seed=0, **sizes)``: each split's texts, and their folder."""
 
-    def split(numbers, earlier=None, seed=0):
-        config = DataConfig(
-            train="reviews.csv", labels=("no", "yes"), splits_of=earlier and str(earlier), **SIZES
-        )
+    def split(numbers, earlier=None, seed=0, **sizes):
+        sources = {"train": "reviews.csv", "splits_of": earlier and str(earlier)}
+        config = DataConfig(labels=("no", "yes"), **sources, **SIZES, **sizes)
         splits = hold_out({"train": make_rows(numbers)}, config, seed)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         for name, rows in splits.items():
+            if not rows:
+                continue
             texts, labels = zip(*rows, strict=True)
             write_split(Split(texts=texts, labels=np.array(labels)), folder / f"{name}.parquet")
         return {name: {text for text, _ in rows} for name, rows in splits.items()}, folder
@@ -67,6 +68,15 @@ def test_same_texts_are_split_as_before_whatever_the_seed(split):
     after, _ = split(range(100), folder, seed=1)
 
     assert after == before
+
+
+def test_training_texts_beyond_the_size_are_never_held_out_later(split):
+    before, folder = split(range(100), train_size=30)
+    after, _ = split(range(300), folder, seed=1)
+
+    assert len(before["train"]) == 30
+    assert len(before[LEFT_OUT]) == 40
+    assert before["train"] | before[LEFT_OUT] <= after["train"]
 
 
 def test_texts_that_are_gone_leave_their_splits(split):
