@@ -14,6 +14,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 
 from flows.chain import adapter_to_student, run_stage
+from flows.compare import compare
 from flows.installation import PREFECT_FILE
 from flows.release import promote_student, roll_back_student
 from flows.retrain import retrain
@@ -23,6 +24,7 @@ _FLOWS = (
     adapter_to_student,
     run_stage,
     sweep_students,
+    compare,
     retrain,
     promote_student,
     roll_back_student,

@@ -42,7 +42,10 @@ def test_preset_is_a_valid_config(entry):
         assert RollbackForm.model_validate(parameters["form"]).name == "demo"
 
 
-@pytest.mark.parametrize(("name", "config"), [("on-demand", "demo"), ("smaller-students", "sweep")])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("on-demand", "demo"), ("smaller-students", "sweep"), ("adapters-against-lora", "compare")],
+)
 def test_preset_is_filled_in_with_its_config(name, config):
     shipped = tomllib.loads(Path(f"configs/{config}.toml").read_text(encoding="utf-8"))
     preset = next(entry for entry in ENTRIES if entry["name"] == name)
