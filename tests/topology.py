@@ -82,6 +82,7 @@ class Topology:
 
     def __post_init__(self) -> None:
         self.ports = {port: free_port() for port in _PORTS.values()}
+        (self.folder / "data").mkdir()
 
     def start(self) -> None:
         """Start every service once those that it depends on are as far as it asks."""

@@ -116,7 +116,8 @@ class TestOnAServer:
         installation.wait(first)
 
     def test_run_asks_and_goes_on_after_the_answer(self, installation, smoke_config):
-        config = smoke_config("finetune.epochs=2")
+        quick = ("finetune.epochs=2", "quantize.enabled=false", "benchmark.ladder_blocks=0")
+        config = smoke_config(*quick)
         run = installation.start("adapter-to-student/on-demand", config=config, release="ask_me")
         state = installation.wait(run)
         installation.wait_for(lambda: installation.run_process() is None, seconds=60)

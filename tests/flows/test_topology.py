@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -65,6 +66,21 @@ def api_of(topology: Topology) -> Api:
     return Api(client=httpx.Client(base_url=url, auth=(user, password), timeout=60))
 
 
+def is_training(config: dict[str, Any]) -> bool:
+    """Tell whether a run's training has written a checkpoint."""
+    return any(Path(config["runs_dir"]).glob(".stages/finetune-*/scratch/*/*-is-whole"))
+
+
+def kill_for_a_while(topology: Topology, name: str) -> None:
+    """Kill a service, and start it again after 20 seconds."""
+    (process,) = topology.processes[name]
+    process.kill()
+    process.wait(30)
+    time.sleep(20)
+    topology.processes[name] = [topology.launch(name)]
+    topology.wait_until(name, "service_healthy")
+
+
 def test_server_asks_for_the_password(core):
     url = f"{core.url('prefect-server')}/api/flows/filter"
 
@@ -112,15 +128,9 @@ def test_deployment_runs_to_a_served_prediction(core, smoke_config):
 
 def test_run_outlives_a_database_that_dies(core, smoke_config):
     api, config = api_of(core), smoke_config()
-    runs = Path(config["runs_dir"])
     run = api.start(CHAIN, config=config)
-    api.wait_for(lambda: list(runs.glob(".stages/finetune-*/scratch/*/*-is-whole")))
-    (postgres,) = core.processes["postgres"]
-    postgres.kill()
-    postgres.wait(30)
-    time.sleep(20)
-    core.processes["postgres"] = [core.launch("postgres")]
-    core.wait_until("postgres", "service_healthy")
+    api.wait_for(lambda: is_training(config))
+    kill_for_a_while(core, "postgres")
 
     assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
 
@@ -134,3 +144,15 @@ def test_three_runs_at_once_all_finish(scaled, smoke_config):
     assert [api.wait(run, seconds=600)["type"] for run in runs] == ["COMPLETED"] * 3
     finished = Path(config["runs_dir"]).glob("*-smoke/report.json")
     assert len(list(finished)) == 3
+
+
+def test_run_and_the_next_outlive_a_redis_that_dies(scaled, smoke_config):
+    api, config = api_of(scaled), smoke_config()
+    run = api.start(CHAIN, config=config)
+    api.wait_for(lambda: is_training(config))
+    kill_for_a_while(scaled, "redis")
+
+    assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
+    # Every slot is free again, or the next run's benchmark would wait for ever.
+    after = api.start(CHAIN, config=config | {"seed": 4})
+    assert api.wait(after)["type"] == "COMPLETED", api.logs(after)
