@@ -1,5 +1,6 @@
 """What the deployments offer: forms, refusals, presets, schedules, limits, approval."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -140,3 +141,19 @@ class TestOnAServer:
         assert {"distill-summary", "gate-report", "plot-training", "report-page"} <= set(shown)
         assert shown["progress-fine-tuning"]["data"] == 100
         assert "at most" in shown["gate-report"]["data"]
+
+    @pytest.mark.slow
+    def test_comparison_ends_with_its_table_and_plot(self, installation, smoke_config):
+        config = smoke_config(
+            "finetune.epochs=2",
+            'compare.methods=["houlsby", "lora"]',
+            "compare.bottleneck_sizes=[]",
+        )
+        run = installation.start("compare-methods/adapters-against-lora", config=config)
+
+        assert installation.wait(run, seconds=400)["type"] == "COMPLETED", installation.logs(run)
+        shown = installation.artifacts(run)
+        rows = json.loads(shown["adapters-against-lora"]["data"])
+        names = ["head only", "houlsby", "houlsby absorbed", "houlsby distilled"]
+        assert [row["model"] for row in rows] == [*names, "lora", "lora merged"]
+        assert "data:image/png" in shown["adapters-against-lora-plot"]["data"]
