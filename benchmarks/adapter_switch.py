@@ -6,11 +6,11 @@ prints seconds of `import_adapter`, of the command line with all its imports, an
 
     python -m benchmarks.adapter_switch
 
-Last result, on two cores of a 2017 AMD EPYC (AVX2) that six other processes used too:
+Last result, on two idle cores of a 2017 AMD EPYC (AVX2):
 
-    import_adapter            1.37 s, worst of three 3.45 s
-    the command line         13.47 s
-    set_active               0.202 ms, 99th percentile 0.349 ms; tensors that moved: 0
+    import_adapter            0.84 s, worst of three 0.89 s
+    the command line         10.93 s
+    set_active               0.211 ms, 99th percentile 0.309 ms; tensors that moved: 0
 
 What the command line adds are the imports of torch and transformers: 7 s of CPU time.
 """
