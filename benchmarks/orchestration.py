@@ -8,9 +8,9 @@ without a server: a temporary Prefect server, a task a stage, a child process th
 artifacts. Its cost hardly depends on how long the stages take, so it is told in seconds, and as a
 part of a longer run.
 
-Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 470 s:
+Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 435 s:
 
-    direct 118.6 s, flow 141.6 s: 23.1 s, 4.9 % of a demo
+    direct 118.6 s, flow 141.6 s (another time 147 s): 23 to 28 s, 5.3 to 6.5 % of a demo
 """
 
 import argparse
