@@ -71,14 +71,18 @@ def is_training(config: dict[str, Any]) -> bool:
     return any(Path(config["runs_dir"]).glob(".stages/finetune-*/scratch/*/*-is-whole"))
 
 
-def kill_for_a_while(topology: Topology, name: str) -> None:
-    """Kill a service, and start it again after 20 seconds."""
+def expect_run_outlives(topology: Topology, name: str, config: dict[str, Any]) -> None:
+    """Kill a service in mid-training, start it again after 20 seconds, and wait for the run."""
+    api = api_of(topology)
+    run = api.start(CHAIN, config=config)
+    api.wait_for(lambda: is_training(config))
     (process,) = topology.processes[name]
     process.kill()
     process.wait(30)
     time.sleep(20)
     topology.processes[name] = [topology.launch(name)]
     topology.wait_until(name, "service_healthy")
+    assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
 
 
 def test_server_asks_for_the_password(core):
@@ -127,12 +131,7 @@ def test_deployment_runs_to_a_served_prediction(core, smoke_config):
 
 
 def test_run_outlives_a_database_that_dies(core, smoke_config):
-    api, config = api_of(core), smoke_config()
-    run = api.start(CHAIN, config=config)
-    api.wait_for(lambda: is_training(config))
-    kill_for_a_while(core, "postgres")
-
-    assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
+    expect_run_outlives(core, "postgres", smoke_config())
 
 
 def test_three_runs_at_once_all_finish(scaled, smoke_config):
@@ -148,11 +147,8 @@ def test_three_runs_at_once_all_finish(scaled, smoke_config):
 
 def test_run_and_the_next_outlive_a_redis_that_dies(scaled, smoke_config):
     api, config = api_of(scaled), smoke_config()
-    run = api.start(CHAIN, config=config)
-    api.wait_for(lambda: is_training(config))
-    kill_for_a_while(scaled, "redis")
+    expect_run_outlives(scaled, "redis", config)
 
-    assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
     # Every slot is free again, or the next run's benchmark would wait for ever.
     after = api.start(CHAIN, config=config | {"seed": 4})
     assert api.wait(after)["type"] == "COMPLETED", api.logs(after)
