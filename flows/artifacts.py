@@ -11,9 +11,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from pipeline.proof.records import Rung
 from pipeline.proof.verdict_reasons import change_text, removed_text
+from pipeline.publish import PLOTS
 from pipeline.reporting.drawing import data_uri
 from pipeline.reporting.headline import times_text
-from pipeline.reporting.page import render_checks, render_plots, render_summary
+from pipeline.reporting.page import render_checks, render_summary
 from pipeline.reporting.report import Report
 
 
@@ -30,8 +31,8 @@ def show_report(folder: Path) -> None:
         markdown=f"## {report.run_id}: {report.verdict}\n\n{render_checks(report.checks)}",
         description=f"every number against its limit: {report.verdict}",
     )
-    for name, picture in render_plots(report).items():
-        create_markdown_artifact(key=f"plot-{name}", markdown=f"![{name}]({picture})")
+    for plot in sorted((folder / PLOTS).glob("*.png")):
+        create_markdown_artifact(key=f"plot-{plot.stem}", markdown=_picture(plot))
     create_link_artifact(
         key="report-page",
         link=(folder / "report.html").resolve().as_uri(),
@@ -90,9 +91,12 @@ def _rung(rung: Rung) -> dict[str, object]:
 def show_rows(key: str, rows: Sequence[dict[str, str]], picture: Path, *, told: str) -> None:
     """Create a table and its plot, with what they tell."""
     create_table_artifact(key=key, table=list(rows), description=told)
-    create_markdown_artifact(
-        key=f"{key}-plot", markdown=f"{told}\n\n![{key}]({data_uri(picture.read_bytes())})"
-    )
+    create_markdown_artifact(key=f"{key}-plot", markdown=f"{told}\n\n{_picture(picture)}")
+
+
+def _picture(file: Path) -> str:
+    """Return a PNG inside Markdown."""
+    return f"![{file.stem}]({data_uri(file.read_bytes())})"
 
 
 # Any: Prefect's own types of a hook's arguments are generic in the flow.

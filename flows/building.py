@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogHandler
 
 from flows.progress import ShowProgress
 from pipeline.artifacts import Facts, Store, build_here, keep_scratch
-from pipeline.build_process import BuildKilledError, BuildProcess
+from pipeline.build_process import BuildKilledError, BuildProcess, build_process
 
 logger = logging.getLogger("pipeline.building")  # streamed as what the stages log
 
@@ -37,11 +37,13 @@ def slots() -> int:
 
 @contextmanager
 def building(root: Path) -> Iterator[Store]:
-    """Yield the store below ``root``; its builds run in a child process that ends with the block.
+    """Yield the store below ``root``; its builds run in a child process.
+
+    The child ends with the block, or with the command that has prepared it.
 
     What the child logs appears in the flow run's logs, and how far a training is as an artifact.
     """
-    with _streamed_logs(), BuildProcess() as process:
+    with _streamed_logs(), build_process() as process:
         yield Store(root=root, builder=partial(_build, process))
 
 

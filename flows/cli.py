@@ -19,10 +19,8 @@ from flows.compare_command import compare
 from flows.stages.names import StageName
 from flows.sweep_command import sweep
 from flows.terminal import (
+    beside_imports,
     check_writable,
-    prepare_environment,
-    prepare_terminal,
-    start_server,
 )
 from flows.text_input import read_texts
 from flows.up import up
@@ -80,20 +78,17 @@ def run(
 
     settings = load_config(config, overrides or [])
     check_writable(settings.runs_dir)
-    prepare_environment(verbose=verbose)
-    starting = start_server()
-    prepare_terminal(verbose=verbose)
-    from flows.chain import adapter_to_student, run_stage
-    from flows.summary import print_summary
-    from pipeline.reporting.report import Report
+    with beside_imports(verbose=verbose) as wait:
+        from flows.chain import adapter_to_student, run_stage
+        from flows.summary import print_summary
+        from pipeline.reporting.report import Report
 
-    starting.join()
+        wait()
+        folder = run_stage(settings, until) if until else adapter_to_student(settings)
     terminal = Console()
     if until is not None:
-        folder = run_stage(settings, until)
         terminal.print(f"{until}: {folder}", markup=False, soft_wrap=True)
         return
-    folder = adapter_to_student(settings)
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     print_summary(report, folder, terminal if terminal.is_terminal else Console(width=110))
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)

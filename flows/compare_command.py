@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.terminal import check_writable, prepare_environment, prepare_terminal, rows_table
+from flows.terminal import beside_imports, check_writable, rows_table
 
 
 def compare(
@@ -27,11 +27,11 @@ def compare(
 
     settings = load_config(config, overrides or [])
     check_writable(settings.runs_dir)
-    prepare_environment(verbose=False)
-    prepare_terminal(verbose=False)
-    from flows.compare import compare as run_comparison
+    with beside_imports(verbose=False) as wait:
+        from flows.compare import compare as run_comparison
 
-    folder = run_comparison(settings)
+        wait()
+        folder = run_comparison(settings)
     rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     console = Console()
     (console if console.is_terminal else Console(width=130)).print(

@@ -8,11 +8,9 @@ import typer
 from rich.console import Console
 
 from flows.terminal import (
+    beside_imports,
     check_writable,
-    prepare_environment,
-    prepare_terminal,
     rows_table,
-    start_server,
 )
 
 NOTHING_PICKED = 3
@@ -43,14 +41,12 @@ def sweep(
 
     settings = load_config(config, overrides or [])
     check_writable(settings.runs_dir)
-    prepare_environment(verbose=verbose)
-    starting = start_server()
-    prepare_terminal(verbose=verbose)
-    from flows.sweep import sweep_students
-    from pipeline.reporting.sweep_page import PICKED
+    with beside_imports(verbose=verbose) as wait:
+        from flows.sweep import sweep_students
+        from pipeline.reporting.sweep_page import PICKED
 
-    starting.join()
-    folder = sweep_students(settings, time_again=time_again)
+        wait()
+        folder = sweep_students(settings, time_again=time_again)
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=150)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))

@@ -4,14 +4,18 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.build_process import prepared_child
 from pipeline.errors import InputError
+from pipeline.importing import without_collection
+
+_SLOW_STAGE = "pipeline.finetune"  # imports torch, transformers and datasets
 
 
 def prepare_environment(*, verbose: bool) -> None:
@@ -40,20 +44,6 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def start_server() -> threading.Thread:
-    """Start Prefect's temporary server, where no API URL is set, beside the slow imports."""
-    from prefect.client.orchestration import get_client
-
-    def start() -> None:
-        # The flow tries again, and tells what is wrong.
-        with contextlib.suppress(Exception), get_client(sync_client=True):
-            pass
-
-    thread = threading.Thread(target=start, daemon=True)
-    thread.start()
-    return thread
-
-
 def prepare_terminal(*, verbose: bool) -> None:
     """Let the stages speak on the terminal, and the libraries only when asked."""
     from rich.logging import RichHandler
@@ -76,6 +66,40 @@ def prepare_terminal(*, verbose: bool) -> None:
         # What goes wrong in a task is told once, by `main`.
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def beside_imports(*, verbose: bool) -> Iterator[Callable[[], None]]:
+    """Start what a flow needs, and let the block import the flow meanwhile: both take long.
+
+    It starts the child that builds, and Prefect's temporary server where no API URL is set. The
+    block imports its flow, calls what is yielded, to wait for the server, and then runs the flow.
+    """
+    prepare_environment(verbose=verbose)
+    with contextlib.ExitStack() as importing:
+        importing.enter_context(without_collection())
+        server = _start_server()  # first, since it takes longest
+        with prepared_child(imports=[_SLOW_STAGE]):
+            prepare_terminal(verbose=verbose)
+
+            def wait() -> None:
+                importing.close()
+                server.join()
+
+            yield wait
+
+
+def _start_server() -> threading.Thread:
+    from prefect.client.orchestration import get_client
+
+    def start() -> None:
+        # The flow tries again, and tells what is wrong.
+        with contextlib.suppress(Exception), get_client(sync_client=True):
+            pass
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    return thread
 
 
 def rows_table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:

@@ -1,25 +1,29 @@
 """A child process that builds stages: what trains can die, or be killed, without the flow run.
 
-The child is started at the first build and kept for the next ones, so that torch is imported once.
-It leads a session of its own, with whatever it starts. Three things end it: its parent closes the
-connection, its parent dies (it watches a pipe that only its parent holds open), or its parent kills
-the whole session on an exception, a cancellation included. Builds, results and log records go over
-one connection between the two processes and nowhere else.
+The child is started at the first build, or before it is needed by whoever has something else to
+wait for, and kept for the next builds, so that torch is imported once. It leads a session of its
+own, with whatever it starts. Three things end it: its parent closes the connection, its parent dies
+(it watches a pipe that only its parent holds open), or its parent kills the whole session on an
+exception, a cancellation included. Builds, results and log records go over one connection between
+the two processes and nowhere else.
 """
 
 import contextlib
+import importlib
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pipeline.errors import InputError
+from pipeline.importing import without_collection
 
 Facts = TypeVar("Facts")
 
@@ -36,7 +40,8 @@ class BuildProcess:
 
     def __init__(self) -> None:
         self._process: Any = None  # a SpawnProcess, which the stubs do not name
-        self._connection: Connection | None = None
+        self._connection: Any = None
+        self._has_built = False
 
     @property
     def pid(self) -> int | None:
@@ -50,12 +55,25 @@ class BuildProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Let the child leave by itself after success, and kill its session otherwise."""
+        """Let a child that has built leave by itself after success, and kill its session else."""
         if self._connection is not None:
             self._connection.close()
-        if self._process is not None and kind is None:
+        if self._process is not None and self._has_built and kind is None:
             self._process.join(_SECONDS_TO_LEAVE)
         self._end()
+
+    def start(self, imports: Sequence[str] = ()) -> None:
+        """Start the child where there is none, and let it import modules while its parent goes on.
+
+        Its first build starts it, too.
+        """
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs, imports), name="build")
+            self._process.start()
+            theirs.close()  # so that the child's death ends what we read
+            self._connection = ours
 
     def run(self, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
         """Return ``build(folder)``, computed in the child; its log records are handled here.
@@ -76,7 +94,9 @@ class BuildProcess:
             raise
 
     def _run(self, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
-        connection = self._start()
+        self.start()
+        self._has_built = True
+        connection = self._connection
         try:
             connection.send((build, folder))
             while True:
@@ -94,17 +114,6 @@ class BuildProcess:
         except (EOFError, ConnectionError) as error:
             raise BuildKilledError(_why_killed(name, self._exit_code())) from error
 
-    def _start(self) -> Connection:
-        """Return the connection to the child, which is started where there is none."""
-        if self._connection is None:
-            context = multiprocessing.get_context("spawn")
-            ours, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), name="build")
-            self._process.start()
-            theirs.close()  # so that the child's death ends what we read
-            self._connection = ours
-        return self._connection
-
     def _exit_code(self) -> int | None:
         self._process.join(_SECONDS_TO_LEAVE)
         code: int | None = self._process.exitcode
@@ -118,6 +127,32 @@ class BuildProcess:
             self._process.kill()
             self._process.join()
         self._process, self._connection = None, None
+
+
+_prepared: ContextVar[BuildProcess | None] = ContextVar("prepared", default=None)
+
+
+@contextlib.contextmanager
+def prepared_child(imports: Sequence[str]) -> Iterator[None]:
+    """Start a child for what is built inside the block, before it is needed; it imports modules."""
+    with BuildProcess() as process:
+        process.start(imports)
+        token = _prepared.set(process)
+        try:
+            yield
+        finally:
+            _prepared.reset(token)
+
+
+@contextlib.contextmanager
+def build_process() -> Iterator[BuildProcess]:
+    """Yield the child that is prepared; else a new one, which ends with the block."""
+    prepared = _prepared.get()
+    if prepared is not None:
+        yield prepared
+        return
+    with BuildProcess() as process:
+        yield process
 
 
 def _why_killed(name: str, code: int | None) -> str:
@@ -153,8 +188,8 @@ class _SendRecords(logging.Handler):
         self._send(("log", record))
 
 
-def _serve(connection: Connection) -> None:
-    """Build what comes over the connection until it is closed; the child's main function."""
+def _serve(connection: Connection, imports: Sequence[str]) -> None:
+    """Import modules, then build what comes over the connection until it is closed."""
     with contextlib.suppress(PermissionError):
         os.setsid()
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -165,7 +200,10 @@ def _serve(connection: Connection) -> None:
         with lock:
             connection.send(message)
 
-    # Imported here: the parent may need neither.
+    with without_collection():
+        for module in imports:
+            importlib.import_module(module)
+    # Imported here: the parent may not need it.
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

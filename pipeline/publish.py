@@ -30,7 +30,7 @@ from pipeline.records import (
     TeacherFacts,
 )
 from pipeline.release.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
-from pipeline.reporting.page import render_card, render_page
+from pipeline.reporting.page import draw_plots, render_card, render_page
 from pipeline.reporting.report import (
     DataPart,
     FidelityPart,
@@ -42,6 +42,8 @@ from pipeline.reporting.report import (
     TrainedPart,
 )
 
+PLOTS = "plots"
+"""Folder of the report's plots, inside a run's."""
 _VERSIONED = ("adapter-distill", "torch", "transformers", "onnx", "onnxruntime", "prefect")
 Part = TypeVar("Part", bound=TrainedPart)
 
@@ -118,7 +120,11 @@ def _publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
         ]
         report = report.model_copy(update={"artifacts": (*report.artifacts, *written)})
         write_atomic(partial / "config.json", config.model_dump_json(indent=2))
-        write_atomic(partial / "report.html", render_page(report))
+        pictures = draw_plots(report)
+        (partial / PLOTS).mkdir()
+        for name, png in pictures.items():
+            write_atomic(partial / PLOTS / f"{name}.png", png)
+        write_atomic(partial / "report.html", render_page(report, pictures))
         write_atomic(partial / "report.json", report.model_dump_json(indent=2))
         folder = root / run_id
         partial.rename(folder)

@@ -5,7 +5,7 @@ and there is no script. Texts from outside (labels, sources, notes) are escaped:
 by the filter ``md`` in Markdown, and as JSON in the card's YAML.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.checks import Check
 from pipeline.proof.class_quality import worst_class
@@ -18,13 +18,14 @@ from pipeline.reporting.report import Report
 from pipeline.reporting.templates import render_template
 
 
-def render_page(report: Report) -> str:
-    """Return the report as one self-contained HTML document."""
-    return _render("report.html", report, pictures=render_plots(report))
+def render_page(report: Report, pictures: Mapping[str, bytes]) -> str:
+    """Return the report with its plots as one self-contained HTML document."""
+    uris = {name: data_uri(png) for name, png in pictures.items()}
+    return _render("report.html", report, pictures=uris)
 
 
-def render_plots(report: Report) -> dict[str, str]:
-    """Return the report's plots by name, each a PNG as a data URI."""
+def draw_plots(report: Report) -> dict[str, bytes]:
+    """Return the report's plots by name, each a PNG."""
     drawings = {
         "quality": plots.plot_quality,
         "latency": plot_latency,
@@ -35,7 +36,7 @@ def render_plots(report: Report) -> dict[str, str]:
         drawings["ladder"] = plot_ladder
     if report.student.absorbed is not None and report.student.absorbed.sites:
         drawings["absorption"] = plots.plot_absorption
-    return {name: data_uri(draw(report)) for name, draw in drawings.items()}
+    return {name: draw(report) for name, draw in drawings.items()}
 
 
 def render_card(report: Report) -> str:

@@ -2,6 +2,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 from models.objective import SINGLE_LABEL as OBJECTIVE
 from pipeline.artifacts import Store
-from pipeline.build_process import BuildKilledError, BuildProcess
+from pipeline.build_process import BuildKilledError, BuildProcess, build_process, prepared_child
 from pipeline.config import AdapterConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.finetune import finetune
@@ -55,6 +56,37 @@ def test_builds_share_one_child_and_their_records_arrive(tmp_path, caplog):
     assert first == second != os.getpid()
     assert caplog.messages == ["at work", "at work"]
     assert not is_alive(first)
+
+
+def loaded_module(_: Path, *, name: str) -> bool:
+    return name in sys.modules
+
+
+def test_prepared_child_has_imported_and_builds_in_every_block(tmp_path):
+    with prepared_child(imports=["colorsys"]):
+        with build_process() as process:
+            first = process.run("a", write_pid, tmp_path)
+            assert process.run("b", partial(loaded_module, name="colorsys"), tmp_path)
+        with build_process() as process:
+            assert process.run("c", write_pid, tmp_path) == first
+
+    assert not is_alive(first)
+    with build_process() as process:
+        assert process.run("d", write_pid, tmp_path) != first
+
+
+def test_prepared_child_without_a_build_is_killed_in_its_imports(tmp_path, monkeypatch):
+    begun = tmp_path / "begun"
+    slow = tmp_path / "slow_to_import.py"
+    slow.write_text(f"import time; open({str(begun)!r}, 'w').close(); time.sleep(600)")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with prepared_child(imports=[slow.stem]), build_process() as process:
+        child = process.pid
+        while not begun.exists():
+            time.sleep(0.05)
+
+    assert not is_alive(child)
 
 
 def test_failed_build_raises_what_it_raised_and_leaves_no_process(tmp_path):

@@ -114,9 +114,10 @@ def test_run_folder_holds_report_page_config_and_bundle(publish_run):
     folder = publish_run()
 
     names = {path.name for path in folder.iterdir() if not path.is_symlink()}
-    assert names == {"report.json", "report.html", "config.json", "student"}
+    assert names == {"report.json", "report.html", "config.json", "student", "plots"}
     assert (folder / "student" / "onnx" / "model.onnx").is_file()
     assert (folder / "student" / "README.md").is_file()
+    assert {path.stem for path in (folder / "plots").glob("*.png")} >= {"quality", "latency"}
     assert RunConfig.model_validate_json((folder / "config.json").read_text()).name == "tiny"
 
 

@@ -19,7 +19,13 @@ from report_document import (
 )
 
 from pipeline.reporting import latency_plots, plots
-from pipeline.reporting.page import render_card, render_checks, render_page, render_summary
+from pipeline.reporting.page import (
+    draw_plots,
+    render_card,
+    render_checks,
+    render_page,
+    render_summary,
+)
 from pipeline.reporting.report import Report
 
 
@@ -48,12 +54,12 @@ def refused():
 
 @pytest.fixture(scope="module")
 def page(report):
-    return render_page(report)
+    return render_page(report, draw_plots(report))
 
 
 @pytest.fixture(scope="module")
 def refused_page(refused):
-    return render_page(refused)
+    return render_page(refused, draw_plots(refused))
 
 
 def pictures(page: str) -> list[bytes]:
@@ -96,7 +102,9 @@ def test_page_says_what_an_exact_fold_costs():
     folded = student()["absorbed"] | {"method": "exact", "extra_units": 64, "sites": ()}
     report = Report.model_validate(document() | {"student": student() | {"absorbed": folded}})
 
-    assert "weights exactly, at 64 more units in each layer" in render_page(report)
+    assert "weights exactly, at 64 more units in each layer" in render_page(
+        report, draw_plots(report)
+    )
 
 
 def test_page_shows_the_four_numbers_of_every_cell_and_the_structures(page):
