@@ -50,10 +50,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     with ExitStack() as stack:
         stack.enter_context(temporary_settings(settings))
-        with pytest.MonkeyPatch.context() as patch:
-            # Tracing would slow the server, which runs none of the project's code.
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
+        stack.enter_context(prefect_test_harness(server_startup_timeout=120))
         yield str(PREFECT_API_URL.value())
 
 

@@ -39,8 +39,6 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             [*command, f"--state={state}", "--student=smoke", *options],
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Tracing would slow the servers more than it would cover of the project.
-            env={k: v for k, v in os.environ.items() if k != "COVERAGE_PROCESS_CONFIG"},
         )
     found = Installation(
         up=psutil.Process(up.pid),

@@ -219,8 +219,6 @@ def test_full_disk_exits_2_and_leaves_the_last_result(
     before = {path.name for path in root.iterdir()} | {(root / "latest").readlink()}
     overrides = [*smoke_overrides, f"runs_dir={root}", "seed=9"]
     settings = [part for each in overrides for part in ("--set", each)]
-    # Coverage's own file would be what fills the disk.
-    inherited = {name: text for name, text in os.environ.items() if "COVERAGE" not in name}
     server = {"PREFECT_API_URL": prefect_server, "PREFECT_HOME": str(tmp_path)}
 
     done = subprocess.run(
@@ -228,7 +226,7 @@ def test_full_disk_exits_2_and_leaves_the_last_result(
         capture_output=True,
         text=True,
         check=False,
-        env=inherited | server,
+        env=os.environ | server,
     )
 
     assert done.returncode == 2
