@@ -1,6 +1,6 @@
 """What Prefect costs: the chain as a flow, against the same stages called directly.
 
-    python -m benchmarks.orchestration --pairs 3 --demo-seconds 435
+    python -m benchmarks.orchestration --pairs 3 --demo-seconds 412
 
 Both are processes of their own, from the start of Python to the published run, on the preset
 first-run of prefect.yaml; after each other, in turn. The flow is what `adapter-distill run` does
@@ -8,11 +8,11 @@ without a server: a temporary Prefect server, a task a stage, a child process th
 artifacts. Its cost hardly depends on how long the stages take, so it is told in seconds, and as a
 part of a longer run. The first flow of all, in which Prefect creates its database, is told apart.
 
-Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 435 s:
+Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 412 s:
 
-    new database  119.6 s                     15.6 s, 3.6 % of a demo
+    new database  119.6 s                     15.6 s, 3.8 % of a demo
     direct        100.1, 104.0, 110.0 s
-    flow          119.8, 115.9, 114.8 s       11.8 s, 2.7 % of a demo
+    flow          119.8, 115.9, 114.8 s       11.8 s, 2.9 % of a demo
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     """Read the command line, and run one way or both."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--pairs", type=int, default=3, help="how often both are run")
-    arguments.add_argument("--demo-seconds", type=float, default=435, help="what a demo takes")
+    arguments.add_argument("--demo-seconds", type=float, default=412, help="what a demo takes")
     arguments.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments.add_argument("--runs", type=Path, help=argparse.SUPPRESS)
     given = arguments.parse_args()

@@ -21,6 +21,8 @@ _SLOW_STAGE = "pipeline.finetune"  # imports torch, transformers and datasets
 def prepare_environment(*, verbose: bool) -> None:
     """Set what Prefect and transformers read when they are imported."""
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    # No flow here uses blocks, and a new database takes seconds to list them.
+    os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if not verbose:

@@ -235,6 +235,24 @@ def test_full_disk_exits_2_and_leaves_the_last_result(
     assert before == {path.name for path in root.iterdir()} | {(root / "latest").readlink()}
 
 
+def test_newcomer_needs_no_server(smoke_overrides, tmp_path):
+    overrides = [*smoke_overrides, f"runs_dir={tmp_path / 'runs'}"]
+    settings = [part for each in overrides for part in ("--set", each)]
+    environment = {name: text for name, text in os.environ.items() if "PREFECT" not in name}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", SMOKE, "--until", "head-only", *settings],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"PREFECT_HOME": str(tmp_path / "prefect")},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "smoke.head-only" / "teacher.safetensors").is_file()
+    assert (tmp_path / "prefect" / "prefect.db").is_file()
+
+
 def test_predict_prints_label_score_and_text(smoke_run):
     bundle = smoke_run / "student"
     lines = RUNNER.invoke(
