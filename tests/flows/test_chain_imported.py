@@ -8,7 +8,7 @@ from pipeline.config_file import load_config
 from pipeline.export_adapter import export_adapter
 from pipeline.reporting.report import Report
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
 
 
 def read_report(folder: Path) -> Report:

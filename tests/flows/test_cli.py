@@ -235,6 +235,7 @@ def test_full_disk_exits_2_and_leaves_the_last_result(
     assert before == {path.name for path in root.iterdir()} | {(root / "latest").readlink()}
 
 
+@pytest.mark.xdist_group("newcomer")  # beside those that share a server
 def test_newcomer_needs_no_server(smoke_overrides, tmp_path):
     overrides = [*smoke_overrides, f"runs_dir={tmp_path / 'runs'}"]
     settings = [part for each in overrides for part in ("--set", each)]
