@@ -13,6 +13,8 @@ Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 412
     new database  119.6 s                     15.6 s, 3.8 % of a demo
     direct        100.1, 104.0, 110.0 s
     flow          119.8, 115.9, 114.8 s       11.8 s, 2.9 % of a demo
+
+Another time, one pair: new database 130.8 s, direct 114.6 s, flow 117.3 s: 3.9 % and 0.7 %.
 """
 
 import argparse
