@@ -75,20 +75,6 @@ def compare(pairs: int, demo_seconds: float) -> None:
 
 def time_once(way: str, home: str) -> float:
     """Return the seconds of one process, whose Prefect keeps its database in ``home``."""
-    with tempfile.TemporaryDirectory() as runs:
-        return _time(way, home, runs)
-
-
-def _time(way: str, home: str, runs: str) -> float:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.orchestration",
-        "--way",
-        way,
-        "--runs",
-        runs,
-    ]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PREFECT_HOME": home,
@@ -96,9 +82,11 @@ def _time(way: str, home: str, runs: str) -> float:
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "HF_HUB_OFFLINE": "1",
     }
-    started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    command = [sys.executable, "-m", "benchmarks.orchestration", "--way", way, "--runs"]
+    with tempfile.TemporaryDirectory() as runs:
+        started = time.perf_counter()
+        subprocess.run([*command, runs], env=environment, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
 
 
 def run(way: str, runs: Path) -> None:

@@ -40,7 +40,7 @@ class BuildProcess:
 
     def __init__(self) -> None:
         self._process: Any = None  # a SpawnProcess, which the stubs do not name
-        self._connection: Any = None
+        self._connection: Connection | None = None
         self._has_built = False
 
     @property
@@ -67,13 +67,7 @@ class BuildProcess:
 
         Its first build starts it, too.
         """
-        if self._process is None:
-            context = multiprocessing.get_context("spawn")
-            ours, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, imports), name="build")
-            self._process.start()
-            theirs.close()  # so that the child's death ends what we read
-            self._connection = ours
+        self._start(imports)
 
     def run(self, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
         """Return ``build(folder)``, computed in the child; its log records are handled here.
@@ -94,9 +88,8 @@ class BuildProcess:
             raise
 
     def _run(self, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
-        self.start()
+        connection = self._start()
         self._has_built = True
-        connection = self._connection
         try:
             connection.send((build, folder))
             while True:
@@ -113,6 +106,17 @@ class BuildProcess:
                     return result
         except (EOFError, ConnectionError) as error:
             raise BuildKilledError(_why_killed(name, self._exit_code())) from error
+
+    def _start(self, imports: Sequence[str] = ()) -> Connection:
+        """Return the connection to the child, which is started where there is none."""
+        if self._connection is None:
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs, imports), name="build")
+            self._process.start()
+            theirs.close()  # so that the child's death ends what we read
+            self._connection = ours
+        return self._connection
 
     def _exit_code(self) -> int | None:
         self._process.join(_SECONDS_TO_LEAVE)
