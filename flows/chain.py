@@ -30,8 +30,8 @@ from pipeline.checkpoints import Checkpoint
 from pipeline.checks import Decision
 from pipeline.config import AdapterSource, RunConfig
 from pipeline.errors import InputError
+from pipeline.finished import Finished
 from pipeline.gate import decide
-from pipeline.publish import Finished
 from pipeline.quantisation.records import QuantizeFacts
 from pipeline.records import (
     AbsorbFacts,

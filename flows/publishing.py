@@ -7,7 +7,8 @@ from prefect.runtime import flow_run
 
 from pipeline.checks import Decision
 from pipeline.config import RunConfig
-from pipeline.publish import Finished, publish
+from pipeline.finished import Finished
+from pipeline.publish import publish
 
 
 @task(

@@ -7,9 +7,10 @@ from pipeline.artifacts import sha256_file
 from pipeline.benchmark import benchmark
 from pipeline.config import BenchmarkConfig, EvaluateConfig, GateConfig, RunConfig
 from pipeline.evaluate import evaluate
+from pipeline.finished import Finished
 from pipeline.gate import decide
 from pipeline.proof.ladder import TorchTeacher
-from pipeline.publish import Finished, publish
+from pipeline.publish import publish
 from pipeline.records import BenchmarkFacts, EvaluateFacts
 from pipeline.reporting.report import Report
 from pipeline.task import SINGLE_LABEL

@@ -1,85 +1,24 @@
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from adapterhub_folders import (
+    ADAPTER_PLUS,
+    DOUBLE_SEQ_BN,
+    PAR_BN,
+    SEQ_BN,
+    load,
+    random,
+    tensors_of,
+    write,
+)
 
-from models.adapters import adapter_names, set_active
+from models.adapters import set_active
 from models.architectures import architecture_of
-from pipeline.adapterhub.reading import load_adapter, load_fusion, read_adapter
+from pipeline.adapterhub.reading import load_fusion, read_adapter
 from pipeline.errors import InputError
-
-SEQ_BN = {
-    "mh_adapter": False,
-    "output_adapter": True,
-    "original_ln_before": True,
-    "non_linearity": "relu",
-    "reduction_factor": 8,
-}
-DOUBLE_SEQ_BN = SEQ_BN | {"mh_adapter": True, "original_ln_before": False, "non_linearity": "swish"}
-PAR_BN = SEQ_BN | {"original_ln_before": False, "is_parallel": True, "scaling": 4.0}
-ADAPTER_PLUS = SEQ_BN | {
-    "original_ln_after": False,
-    "residual_before_ln": False,
-    "non_linearity": "gelu",
-    "scaling": "channel",
-}
-
-
-def random(*shape, seed):
-    return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def tensors_of(config, *, name="task", base="bert", infix="adapters", layers=(0, 1)):
-    """Return tensors by the names that the library gives them, for D = 32."""
-    tensors = {}
-    places = ["output"] + (["attention.output"] if config["mh_adapter"] else [])
-    size = 32 // config["reduction_factor"]
-    for layer in layers:
-        for place in places:
-            prefix = f"{base}.encoder.layer.{layer}.{place}.{infix}.{name}"
-            tensors |= {
-                f"{prefix}.adapter_down.0.weight": random(size, 32, seed=layer),
-                f"{prefix}.adapter_down.0.bias": random(size, seed=layer + 10),
-                f"{prefix}.adapter_up.weight": random(32, size, seed=layer + 20),
-                f"{prefix}.adapter_up.bias": random(32, seed=layer + 30),
-            }
-            if config.get("scaling") == "channel":
-                tensors[f"{prefix}.scaling"] = 1 + random(32, seed=layer + 40)
-    return tensors
-
-
-def write(folder, config=SEQ_BN, tensors=None, *, name="task", safe=False, **meta):
-    """Write a checkpoint as the library does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = {
-        "config": config,
-        "hidden_size": 32,
-        "model_class": "BertAdapterModel",
-        "model_name": "somewhere/bert",
-        "model_type": "bert",
-        "name": name,
-        "version": "adapters.1.3.0",
-    }
-    plain |= meta
-    kept = {key: value for key, value in plain.items() if value is not None}
-    (folder / "adapter_config.json").write_text(json.dumps(kept))
-    tensors = tensors_of(config, name=name) if tensors is None else tensors
-    if safe:
-        save_file(tensors, folder / "adapter.safetensors")
-    else:
-        torch.save(tensors, folder / "pytorch_adapter.bin")
-    return folder
-
-
-def load(folder, model, name="task"):
-    architecture = architecture_of(model.config.model_type)
-    load_adapter(read_adapter(folder, model), model, architecture, name=name)
-    set_active(model, name)
-    return model
 
 
 @torch.no_grad()
@@ -206,102 +145,6 @@ def test_sizes_by_layer_and_left_out_layers(tiny_classifier, tmp_path):
     first, second = (layer.output.dense for layer in model.bert.encoder.layer)
     assert not hasattr(first, "adapter")
     assert hasattr(second, "adapter")
-
-
-class _Executes:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def _missing_layer(folder):
-    write(folder, tensors=tensors_of(SEQ_BN, layers=(0,)))
-
-
-def _extra_tensor(folder):
-    name = "bert.encoder.layer.0.output.adapters.task.mystery.weight"
-    write(folder, tensors=tensors_of(SEQ_BN) | {name: torch.ones(3)})
-
-
-def _not_finite(folder):
-    tensors = tensors_of(SEQ_BN)
-    tensors["bert.encoder.layer.0.output.adapters.task.adapter_up.bias"][3] = float("nan")
-    write(folder, tensors=tensors)
-
-
-def _truncated(folder):
-    path = write(folder) / "pytorch_adapter.bin"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-
-
-def _peft(folder):
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
-
-
-def _no_json(folder):
-    write(folder)
-    (folder / "adapter_config.json").write_text("{")
-
-
-DAMAGED = {
-    "missing layer": (_missing_layer, r"missing bert\.encoder\.layer\.1\.output"),
-    "extra tensor": (_extra_tensor, r"unknown .*mystery\.weight"),
-    "not finite": (_not_finite, "adapter_up.bias has values that are not finite"),
-    "truncated": (_truncated, "damaged or cut off"),
-    "PEFT": (_peft, r"checkpoint of PEFT \(LORA\)"),
-    "no JSON": (_no_json, "is not JSON"),
-    "hidden size": (lambda f: write(f, hidden_size=48), "hidden_size 48, the backbone's is 32"),
-    "model type": (lambda f: write(f, model_type="roberta"), "model_type 'roberta'"),
-    "LoRA": (
-        lambda f: write(f, {"architecture": "lora", "r": 8}, {}),
-        "holds 'lora', which is not",
-    ),
-    "unknown name": (lambda f: write(f, "unheard_of", {}), "'unheard_of' is not known"),
-    "no factor": (lambda f: write(f, {"mh_adapter": True}, {}), "has no output_adapter"),
-    "GLOW": (lambda f: write(f, SEQ_BN | {"inv_adapter": "glow"}), "inv_adapter = 'glow'"),
-    "no invertible factor": (
-        lambda f: write(f, SEQ_BN | {"inv_adapter": "nice", "inv_adapter_reduction_factor": None}),
-        "without inv_adapter_reduction_factor",
-    ),
-    "no invertible tensors": (
-        lambda f: write(f, SEQ_BN | {"inv_adapter": "nice"}),
-        r"missing bert\.invertible_adapters\.task\.F\.0",
-    ),
-    "activation": (lambda f: write(f, SEQ_BN | {"non_linearity": "x"}), "non_linearity = 'x'"),
-    "no folder": (lambda _: None, "not an AdapterHub checkpoint"),
-    "shape": (
-        lambda f: write(f, SEQ_BN, tensors_of(SEQ_BN | {"reduction_factor": 4})),
-        r"is \(8, 32\), expected \(4, 32\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_damaged_or_foreign_checkpoint_is_refused_and_nothing_is_hung(
-    tiny_classifier, tmp_path, damage
-):
-    make, message = DAMAGED[damage]
-    make(tmp_path / "adapter")
-    model = tiny_classifier("bert")
-
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "adapter", model)
-
-    assert adapter_names(model) == set()
-
-
-def test_what_a_pickle_would_execute_is_refused_and_not_executed(tiny_classifier, tmp_path):
-    mark = tmp_path / "was-executed"
-    folder = write(tmp_path / "adapter")
-    torch.save(tensors_of(SEQ_BN) | {"payload": _Executes(mark)}, folder / "pytorch_adapter.bin")
-
-    with pytest.raises(InputError, match="would be executed: refused"):
-        load(folder, tiny_classifier("bert"))
-
-    assert not mark.exists()
 
 
 def fusion_folder(folder: Path, names=("a", "b"), **config):
