@@ -87,8 +87,8 @@ def plot_sizes(report: Report) -> bytes:
     files, parameters = figure.subplots(1, 2, sharey=True)
     _draw_bars(files, [part.onnx_bytes / 1e6 for part in parts], "MB")
     _draw_bars(parameters, [part.total_parameters / 1e6 for part in parts], "M")
-    style(files, title="ONNX file (MB)", grid="x")
-    style(parameters, title="Parameters (millions)", grid="x")
+    style(files, title="ONNX file (MB; % against plain)", grid="x")
+    style(parameters, title="Parameters (millions; % against plain)", grid="x")
     set_rows(files, ["plain", "teacher", "student"])
     return png_bytes(figure)
 
