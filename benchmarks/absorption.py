@@ -23,16 +23,19 @@ import typer
 
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
-from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.artifacts import Stage, Store, write_atomic
-from pipeline.checkpoints import Checkpoint, load_classifier, load_tokenizer
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import Checkpoint, load_classifier, load_tokenizer
+from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import RunConfig
-from pipeline.config_file import load_config
-from pipeline.encoding import encode, predict_logits
-from pipeline.records import DataFacts, TeacherFacts
-from pipeline.tables import Split, read_split
-from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.teachers import load_teacher
+from pipeline.config.load import load_config
+from pipeline.facts.data import DataFacts
+from pipeline.facts.training import TeacherFacts
+from pipeline.store.files import write_atomic
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.texts.tables import Split, read_split
+from pipeline.training.encoding import encode, predict_logits
 
 Row = dict[str, Any]
 
@@ -150,7 +153,7 @@ def peak_memory(study: Study, texts: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.txt"
         path.write_text("\n".join(line.replace("\n", " ") for line in lines), encoding="utf-8")
-        command = [sys.executable, "-m", "flows.cli", "absorb", str(study.teacher.folder)]
+        command = [sys.executable, "-m", "flows.cli.main", "absorb", str(study.teacher.folder)]
         command += ["--texts", str(path), "--out", str(Path(folder) / "student")]
         # A process between: what a child inherits of this one's peak would hide its own.
         between = (

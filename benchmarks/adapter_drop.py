@@ -18,15 +18,22 @@ import typer
 from transformers import PreTrainedModel
 
 from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
-from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.artifacts import Stage, Store
-from pipeline.checkpoints import Checkpoint, find_architecture
-from pipeline.compare_methods import Candidate, compare_methods
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
+from pipeline.checkpoints.teachers import (
+    adapters_of,
+    drop_lower_adapters,
+    load_teacher,
+    read_teacher,
+)
 from pipeline.config import AdapterConfig, RunConfig
-from pipeline.config_file import load_config
-from pipeline.records import ComparedModel, ComparisonFacts, TeacherFacts
-from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.teachers import adapters_of, drop_lower_adapters, load_teacher, read_teacher
+from pipeline.config.load import load_config
+from pipeline.facts.comparison import ComparedModel, ComparisonFacts
+from pipeline.facts.training import TeacherFacts
+from pipeline.stages.compare_methods import Candidate, compare_methods
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
 
 USUAL, ROBUST = "trained with all", "trained with random drop"
 

@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from models.adapters import add_adapter, set_active
-from models.architectures import architecture_of
-from models.bottleneck import BottleneckSettings
-from models.site import AdapterSettings
-from pipeline.adapterhub.writing import write_adapter, write_head
-from pipeline.import_adapter import import_adapter
+from models.adapters.bottleneck import BottleneckSettings
+from models.adapters.hooks import add_adapter, set_active
+from models.adapters.site import AdapterSettings
+from models.architectures.table import architecture_of
+from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
+from pipeline.standalone.import_adapter import import_adapter
 
 HOULSBY = AdapterSettings(
     form=BottleneckSettings(bottleneck_size=48, activation="swish"), attention=True, ffn=True
@@ -69,7 +69,13 @@ def main() -> None:
             seconds.append(time.perf_counter() - begin)
         print(f"import_adapter        {min(seconds):8.2f} s, worst of three {max(seconds):.2f} s")
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "flows.cli", "import-adapter", str(folder / "adapter")]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli.main",
+            "import-adapter",
+            str(folder / "adapter"),
+        ]
         places = ["--backbone", str(folder / "backbone"), "--out", str(folder / "out-cli")]
         subprocess.run([*command, *places], check=True, capture_output=True)
         print(f"the command line      {time.perf_counter() - begin:8.2f} s")

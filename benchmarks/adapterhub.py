@@ -20,19 +20,19 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from models.adapters import set_active
-from models.architectures import architecture_of
-from models.composition import Average, Composition, Stack
-from pipeline.adapterhub.files import read_tensors
-from pipeline.adapterhub.head import has_head, load_head, read_labels
-from pipeline.adapterhub.names import with_present_names
-from pipeline.adapterhub.reading import (
+from models.adapters.composition import Average, Composition, Stack
+from models.adapters.hooks import set_active
+from models.architectures.table import architecture_of
+from pipeline.checkpoints.adapterhub.files import read_tensors
+from pipeline.checkpoints.adapterhub.head import has_head, load_head, read_labels
+from pipeline.checkpoints.adapterhub.names import with_present_names
+from pipeline.checkpoints.adapterhub.reading import (
     load_adapter,
     load_fusion,
     read_adapter,
     read_fusion_settings,
 )
-from pipeline.adapterhub.writing import write_adapter, write_fusion, write_head
+from pipeline.checkpoints.adapterhub.writing import write_adapter, write_fusion, write_head
 from pipeline.errors import InputError
 
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.artifacts import sha256_file
-from pipeline.config_file import load_config
+from pipeline.config.load import load_config
 from pipeline.errors import InputError
-from pipeline.inference import PARTS
+from pipeline.inference.classifier import PARTS
 from pipeline.release.bundle import GOLDEN, MANIFEST, open_bundle
 from pipeline.serving.application import make_application
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import install, load_fixed, make_slot
+from pipeline.store.digests import sha256_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "smoke.toml"
 ODD = (

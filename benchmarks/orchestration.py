@@ -30,7 +30,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.config import RunConfig
-from pipeline.importing import without_collection
+from pipeline.workers.importing import without_collection
 
 ROOT = Path(__file__).parents[1]
 WAYS = ("direct", "flow")
@@ -98,7 +98,7 @@ def run(way: str, runs: Path) -> None:
         update={"release": config.release.model_copy(update={"register_run": False})}
     )
     if way == "flow":
-        from flows.terminal import beside_imports
+        from flows.cli.terminal import beside_imports
 
         with beside_imports(verbose=False) as wait:  # as the command does it
             from flows.chain import adapter_to_student
@@ -115,8 +115,8 @@ def call_directly(config: RunConfig) -> None:
         from prefect import Task
 
         from flows import chain
-        from pipeline.artifacts import Store
-        from pipeline.publish import publish
+        from pipeline.report.publish import publish
+        from pipeline.store.store import Store
 
     for name, value in list(vars(chain).items()):
         if isinstance(value, Task):

@@ -24,20 +24,17 @@ import typer
 from onnx import ModelProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from pipeline.artifacts import write_atomic
-from pipeline.inference import MODEL, Classifier, Runtime, load_bundle
-from pipeline.proof.machine import describe_machine
-from pipeline.proof.workload import own_lengths, tokenizer_limit
-from pipeline.quantisation.int8 import INT8_SESSION, write_int8
-from pipeline.quantisation.smoothing import (
-    scale_tokens,
-    smooth_channels,
-    smoothable,
-    weighted_products,
-)
-from pipeline.quantisation.variant_timing import ratio_to_first, time_variants
-from pipeline.tables import Split, read_split
-from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.facts.variants import Runtime
+from pipeline.graphs.int8 import INT8_SESSION, write_int8
+from pipeline.graphs.smoothing import scale_tokens, smooth_channels, smoothable, weighted_products
+from pipeline.inference.classifier import MODEL, Classifier, load_bundle
+from pipeline.inference.session import open_session
+from pipeline.store.files import write_atomic
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.texts.tables import Split, read_split
+from pipeline.timing.machine import describe_machine
+from pipeline.timing.variants import ratio_to_first, time_variants
+from pipeline.timing.workload import own_lengths, tokenizer_limit
 
 Row = dict[str, Any]
 
@@ -182,7 +179,7 @@ def _largest(study: Study) -> dict[str, np.ndarray]:
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
     )
     onnx.save(model, study.folder / "onnx" / "watched.onnx")
-    session = Runtime(file="watched.onnx").open(study.folder, threads=1)
+    session = open_session(Runtime(file="watched.onnx"), study.folder, threads=1)
     runs = [session.run(list(names), feed) for feed in study.feeds()]
     return {
         name: np.max(

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.serving_load import TEXT, Server, ask, load, p50
-from pipeline.inference import read_runtime
+from pipeline.inference.classifier import read_runtime
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.release.promotion import promote
 from pipeline.release.register import register

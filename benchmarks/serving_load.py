@@ -29,7 +29,7 @@ class Server:
         where = ["--port", "0"]
         if listening is not None:
             where = ["--fd", str(listening.fileno())]
-        command = [sys.executable, "-m", "flows.cli", "serve", name, "--runs-dir", str(runs)]
+        command = [sys.executable, "-m", "flows.cli.main", "serve", name, "--runs-dir", str(runs)]
         self._process = subprocess.Popen(
             [*command, *where, *options],
             stderr=subprocess.PIPE,

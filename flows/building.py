@@ -17,9 +17,9 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 
-from flows.progress import ShowProgress
-from pipeline.artifacts import Facts, Store, build_here, keep_scratch
-from pipeline.build_process import BuildKilledError, BuildProcess, build_process
+from flows.page.progress import ShowProgress
+from pipeline.store.store import Facts, Store, build_here, keep_scratch
+from pipeline.workers.child import BuildKilledError, BuildProcess, build_process
 
 logger = logging.getLogger("pipeline.building")  # streamed as what the stages log
 

@@ -9,11 +9,10 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.approval import Release, ask, check_can_ask
-from flows.artifacts import explain_failure, show_report
 from flows.building import building
+from flows.page.run import explain_failure, show_report
 from flows.publishing import publish_once
 from flows.release import champion_checks, register_run, release_run
-from flows.stages.names import StageName
 from flows.stages.proof import benchmark_stage, evaluate_stage, export_stage, quantize_stage
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import (
@@ -25,25 +24,24 @@ from flows.stages.teacher import (
     head_only_stage,
     import_stage,
 )
-from pipeline.artifacts import Stage, Store, point_to
-from pipeline.checkpoints import Checkpoint
-from pipeline.checks import Decision
+from pipeline.chain.finished import Finished
+from pipeline.chain.names import StageName
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import AdapterSource, RunConfig
+from pipeline.decisions.check import Decision
+from pipeline.decisions.gate import decide
 from pipeline.errors import InputError
-from pipeline.finished import Finished
-from pipeline.gate import decide
-from pipeline.quantisation.records import QuantizeFacts
-from pipeline.records import (
-    AbsorbFacts,
-    DataFacts,
-    ExportFacts,
-    SoftTargetFacts,
-    StudentFacts,
-    TeacherFacts,
-)
+from pipeline.facts.absorption import AbsorbFacts
+from pipeline.facts.data import DataFacts
+from pipeline.facts.export import ExportFacts
+from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
+from pipeline.facts.variants import QuantizeFacts
 from pipeline.release.registry import Version
-from pipeline.reporting.page import render_checks
-from pipeline.task import SINGLE_LABEL
+from pipeline.report.page import render_checks
+from pipeline.store.files import point_to
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL
 
 Value = TypeVar("Value")
 

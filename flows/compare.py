@@ -8,24 +8,27 @@ from typing import Any, Literal
 from prefect import flow
 from transformers import PreTrainedModel
 
-from flows.artifacts import explain_failure, show_rows
 from flows.building import building
 from flows.chain import STAGES
+from flows.page.run import explain_failure, show_rows
 from flows.stages.declaration import stage_task, with_model
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
-from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.artifacts import Stage, Store
-from pipeline.checkpoints import Checkpoint, load_classifier
-from pipeline.compare_methods import Candidate, compare_methods
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import Checkpoint, load_classifier
+from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.errors import InputError
-from pipeline.finetune_baseline import finetune_baseline, load_unmerged_lora
-from pipeline.proof.machine import describe_machine
-from pipeline.records import BaselineFacts, ComparisonFacts, DataFacts, TeacherFacts
-from pipeline.reporting.methods_page import publish_comparison, table_rows
-from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.teachers import load_teacher
+from pipeline.facts.comparison import ComparisonFacts
+from pipeline.facts.data import DataFacts
+from pipeline.facts.training import BaselineFacts, TeacherFacts
+from pipeline.report.methods_page import publish_comparison, table_rows
+from pipeline.stages.compare_methods import Candidate, compare_methods
+from pipeline.stages.finetune_baseline import finetune_baseline, load_unmerged_lora
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.timing.machine import describe_machine
 
 ADAPTERS = ("houlsby", "pfeiffer", "parallel")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from prefect import task
 from prefect.runtime import flow_run
 
-from pipeline.checks import Decision
+from pipeline.chain.finished import Finished
 from pipeline.config import RunConfig
-from pipeline.finished import Finished
-from pipeline.publish import publish
+from pipeline.decisions.check import Decision
+from pipeline.report.publish import publish
 
 
 @task(

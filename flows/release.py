@@ -13,14 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.installation import MLFLOW_UI
-from pipeline.checks import Check
+from flows.names import MLFLOW_UI
 from pipeline.config import RunConfig, Section
+from pipeline.decisions.check import Check
 from pipeline.errors import InputError
 from pipeline.release.promotion import Promotion, hold_against_champion, promote, roll_back
 from pipeline.release.register import register
 from pipeline.release.registry import CHALLENGER, Registry, Version, open_registry
-from pipeline.reporting.page import render_checks
+from pipeline.report.page import render_checks
 
 
 class PromotionForm(Section):

@@ -1,7 +1,5 @@
 """Scheduled retraining: nothing where nothing changed, else a challenger for the champion."""
 
-from pathlib import Path
-
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -9,32 +7,29 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.approval import Release, ask, check_can_ask
-from flows.artifacts import explain_failure
 from flows.building import building
 from flows.chain import STAGES, adapter_to_student
+from flows.page.retraining import show_decision, show_nothing_to_do
+from flows.page.run import explain_failure
 from flows.release import release_run
-from flows.retraining_report import show_decision, show_nothing_to_do
 from flows.stages.teacher import data_stage
 from pipeline.config import RunConfig
-from pipeline.drift import MIN_TEXTS, Drift, measure_drift, new_texts
-from pipeline.inference import load_bundle
-from pipeline.proof.paired import Paired, compare_paired
-from pipeline.release.challenge import (
+from pipeline.release.champion import find_champion
+from pipeline.release.registry import open_registry
+from pipeline.report.report import Report
+from pipeline.retraining.challenge import (
     ChallengeConfig,
     choose,
     go_on_from,
-    held_out_of_both,
     nothing_changed,
     remember_challenge,
 )
-from pipeline.release.champion import find_champion
-from pipeline.release.registry import open_registry
-from pipeline.reporting.report import Report
-from pipeline.tables import read_split
-from pipeline.task import SINGLE_LABEL
+from pipeline.retraining.comparison import compare_with, find_drift
 
 DEFAULT_RULE = ChallengeConfig()
-SPLITS = ("train", "validation", "test")
+
+_compare_with = task(name="compare", cache_policy=NO_CACHE, persist_result=False)(compare_with)
+_find_drift = task(name="drift", cache_policy=NO_CACHE, persist_result=False)(find_drift)
 
 
 @flow(
@@ -67,11 +62,11 @@ def retrain(
     if nothing_changed(config, texts, champion):
         show_nothing_to_do(champion, data)
         return Completed(name="NothingToDo", message="Neither the data nor the config changed.")
-    drift = find_drift(data.folder, champion, rule) if champion else ()
+    drift = _find_drift(data.folder, champion, rule) if champion else ()
     challenger = go_on_from(champion, config) if champion else config
     folder = adapter_to_student(challenger)
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    paired = compare_with(champion, folder, rule) if champion else None
+    paired = _compare_with(champion, folder, rule) if champion else None
     choice = choose(paired, passed=report.verdict == "passed", is_first=champion is None, rule=rule)
     decision = show_decision(report, champion, paired, choice, drift, challenger.teacher.start)
     released = (
@@ -85,41 +80,3 @@ def retrain(
     outcome = "replaces the champion" if released else "does not replace the champion"
     get_run_logger().info("%s %s", folder.name, outcome)
     return Completed(message=f"{folder.name} {outcome}: {' '.join(choice.reasons)}")
-
-
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
-def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Paired | None:
-    """Both students on the texts that are held out of both; None where there is none."""
-    held_out = held_out_of_both(champion / "data", challenger / "data")
-    if not len(held_out):
-        return None
-    champion_logits, challenger_logits = (
-        load_bundle(run / "student").logits(held_out.texts) for run in (champion, challenger)
-    )
-    return compare_paired(
-        champion_logits,
-        challenger_logits,
-        held_out.labels,
-        task=SINGLE_LABEL,
-        confidence=rule.confidence,
-    )
-
-
-@task(name="drift", cache_policy=NO_CACHE, persist_result=False)
-def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift, ...]:
-    """What changed in the texts since the champion; empty where too few of them are new."""
-    before, now = (
-        [read_split(folder, name) for name in SPLITS] for folder in (champion / "data", data)
-    )
-    fresh = new_texts(before, now)
-    if len(fresh) < MIN_TEXTS:
-        return ()
-    student = load_bundle(champion / "student")
-    return measure_drift(
-        before[0],
-        fresh,
-        classes=len(student.labels),
-        logits_before=student.logits(before[2].texts),
-        logits_now=student.logits(fresh.texts),
-        level=rule.drift_level,
-    )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.artifacts import explain_failure, show_rows
 from flows.building import building
 from flows.chain import (
     STAGES,
@@ -19,22 +18,25 @@ from flows.chain import (
     student_stages,
     teacher_stages,
 )
+from flows.page.run import explain_failure, show_rows
 from flows.stages.declaration import stage_task
 from flows.stages.teacher import find_model
-from pipeline.artifacts import Stage, Store, point_to
-from pipeline.checkpoints import count_layers
+from pipeline.chain.sweep_files import list_files
+from pipeline.chain.sweep_plan import PlannedStudent, plan_students, shipped_as
+from pipeline.checkpoints.pretrained import count_layers
 from pipeline.config import RunConfig
-from pipeline.proof.ladder import TorchTeacher
-from pipeline.proof.machine import describe_machine
-from pipeline.quantisation.records import QuantizeFacts
-from pipeline.reporting.sweep_page import PICKED, publish_sweep, table_rows
-from pipeline.sweep.files import list_files
-from pipeline.sweep.front import decide_sweep
-from pipeline.sweep.latency import measure_latency
-from pipeline.sweep.plan import PlannedStudent, plan_students, shipped_as
-from pipeline.sweep.quality import measure_quality
-from pipeline.sweep.records import StudentFile, Sweep, SweepQuality, SweepTimes
-from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.decisions.pick import decide_sweep
+from pipeline.facts.sweep import StudentFile, Sweep, SweepQuality, SweepTimes
+from pipeline.facts.variants import QuantizeFacts
+from pipeline.report.sweep_page import PICKED, publish_sweep, table_rows
+from pipeline.stages.sweep_latency import measure_latency
+from pipeline.stages.sweep_quality import measure_quality
+from pipeline.store.files import point_to
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.timing.ladder import TorchTeacher
+from pipeline.timing.machine import describe_machine
 
 logger = logging.getLogger("pipeline.sweep")  # streamed to the run's page, as what the stages log
 

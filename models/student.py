@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.architecture import Architecture
-from models.parameter_names import is_adapter_parameter
+from models.adapters.parameter_names import is_adapter_parameter
+from models.architectures.architecture import Architecture
 from models.teacher import is_head_parameter
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.parameter_names import is_adapter_parameter, is_composition_parameter
+from models.adapters.parameter_names import is_adapter_parameter, is_composition_parameter
 
 POOLER = "pooler"
 

@@ -68,7 +68,7 @@ def smoke_run(
 ) -> Path:
     """The folder of the first run of configs/smoke.toml; its parent is the ``runs_dir``."""
     from flows.chain import adapter_to_student
-    from pipeline.config_file import load_config
+    from pipeline.config.load import load_config
 
     assert prefect_server.startswith("http")
     overrides = [*smoke_overrides, f"runs_dir={tmp_path_factory.mktemp('runs')}"]

@@ -11,7 +11,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
-from pipeline.checkpoints import Checkpoint
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import RunConfig
 from pipeline.errors import UnreachableError
 

@@ -3,26 +3,24 @@
 from functools import partial
 
 from flows.stages.declaration import stage_task, with_model
-from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.artifacts import Stage, Store
-from pipeline.benchmark import benchmark
-from pipeline.checkpoints import Checkpoint
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import RunConfig
-from pipeline.evaluate import evaluate
-from pipeline.export import export
-from pipeline.proof.ladder import TorchTeacher
-from pipeline.proof.machine import describe_machine
-from pipeline.quantisation.records import QuantizeFacts
-from pipeline.quantize import quantize
-from pipeline.records import (
-    BenchmarkFacts,
-    DataFacts,
-    EvaluateFacts,
-    ExportFacts,
-    StudentFacts,
-    TeacherFacts,
-)
-from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.facts.benchmark import BenchmarkFacts
+from pipeline.facts.data import DataFacts
+from pipeline.facts.export import ExportFacts
+from pipeline.facts.quality import EvaluateFacts
+from pipeline.facts.training import StudentFacts, TeacherFacts
+from pipeline.facts.variants import QuantizeFacts
+from pipeline.stages.benchmark import benchmark
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.export import export
+from pipeline.stages.quantize import quantize
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.timing.ladder import TorchTeacher
+from pipeline.timing.machine import describe_machine
 
 
 @stage_task("export")

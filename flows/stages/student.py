@@ -3,16 +3,19 @@
 from functools import partial
 
 from flows.stages.declaration import stage_task, with_model
-from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.absorb import absorb
-from pipeline.artifacts import Stage, Store
-from pipeline.checkpoints import Checkpoint
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import RunConfig
-from pipeline.distill import distill
-from pipeline.records import AbsorbFacts, DataFacts, SoftTargetFacts, StudentFacts, TeacherFacts
-from pipeline.soft_targets import compute_soft_targets
-from pipeline.tables import read_split
-from pipeline.task import SINGLE_LABEL as TASK
+from pipeline.facts.absorption import AbsorbFacts
+from pipeline.facts.data import DataFacts
+from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
+from pipeline.stages.absorb import absorb
+from pipeline.stages.distill import distill
+from pipeline.stages.soft_targets import compute_soft_targets
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.texts.tables import read_split
 
 
 @stage_task("absorb")

@@ -4,20 +4,23 @@ from functools import partial
 from pathlib import Path
 
 from flows.stages.declaration import stage_task, with_model
-from models.objective import SINGLE_LABEL as OBJECTIVE
-from pipeline.adapter_folders import adapters_digest, check_source
-from pipeline.artifacts import Stage, Store, sha256_file
-from pipeline.checkpoints import Checkpoint, find_checkpoint
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.adapter_folders import adapters_digest, check_source
+from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
+from pipeline.checkpoints.teachers import TEACHER_TENSORS, read_teacher
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
-from pipeline.data import prepare_data
-from pipeline.finetune import finetune
-from pipeline.fuse import fuse
-from pipeline.head_only import head_only
-from pipeline.import_teacher import import_teacher
-from pipeline.records import DataFacts, TeacherFacts
-from pipeline.sources import fingerprint
-from pipeline.task import SINGLE_LABEL as TASK
-from pipeline.teachers import TEACHER_TENSORS, read_teacher
+from pipeline.facts.data import DataFacts
+from pipeline.facts.training import TeacherFacts
+from pipeline.stages.data import prepare_data
+from pipeline.stages.finetune import finetune
+from pipeline.stages.fuse import fuse
+from pipeline.stages.head_only import head_only
+from pipeline.stages.import_teacher import import_teacher
+from pipeline.store.digests import sha256_file
+from pipeline.store.stage import Stage
+from pipeline.store.store import Store
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.texts.sources import fingerprint
 
 
 @stage_task("find-model", reaches_out=True)

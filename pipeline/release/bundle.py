@@ -20,10 +20,19 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.artifacts import describe_files, sha256_file, write_atomic
 from pipeline.errors import InputError
-from pipeline.inference import MODEL, PARTS, RUNTIME, Classifier, load_bundle, read_runtime
+from pipeline.inference.classifier import (
+    MODEL,
+    PARTS,
+    RUNTIME,
+    Classifier,
+    load_bundle,
+    read_runtime,
+)
 from pipeline.release.sbom import bill_of_versions
+from pipeline.store.digests import sha256_file
+from pipeline.store.files import write_atomic
+from pipeline.store.stage import describe_files
 
 MANIFEST, GOLDEN, SBOM = "manifest.json", "golden.json", "sbom.json"
 _GOLDEN_LENGTHS = (1, 3, 8, 16, 32, 1000)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import InputError
-from pipeline.inference import Classifier, load_bundle
+from pipeline.inference.classifier import Classifier, load_bundle
 from pipeline.release.bundle import Manifest, copy_bundle, verify_bundle
 from pipeline.release.registry import check_name
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.proof.paired import Paired, compare_paired
 from pipeline.release.registry import LOGITS, Registry, Version
-from pipeline.task import SINGLE_LABEL
+from pipeline.statistics.paired import Paired, compare_paired
+from pipeline.tasks.classification import SINGLE_LABEL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

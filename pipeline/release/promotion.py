@@ -12,14 +12,14 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.checks import Check, failures
+from pipeline.decisions.check import Check, failures
+from pipeline.decisions.quality import against_champion
 from pipeline.errors import InputError
-from pipeline.quality_checks import against_champion
 from pipeline.release.bundle import open_bundle
 from pipeline.release.pairing import compare_versions
 from pipeline.release.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from pipeline.release.report_view import ReportView
-from pipeline.task import SINGLE_LABEL
+from pipeline.tasks.classification import SINGLE_LABEL
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import sha256_file
-from pipeline.inference import load_bundle
+from pipeline.inference.classifier import load_bundle
 from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
@@ -24,6 +23,7 @@ from pipeline.release.registry import (
     check_name,
 )
 from pipeline.release.report_view import ReportView, read_report
+from pipeline.store.digests import sha256_file
 
 _ARTIFACTS = (REPORT, "report.html", "config.json")
 _LONGEST_PARAMETER, _PARAMETERS_A_CALL, _METRICS_A_CALL = 6000, 100, 1000

@@ -23,10 +23,10 @@ from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
-from pipeline.artifacts import sha256_file
 from pipeline.errors import InputError, UnreachableError
 from pipeline.release.bundle import verify_bundle
 from pipeline.release.report_view import ReportView, read_report
+from pipeline.store.digests import sha256_file
 
 if TYPE_CHECKING:  # importing it takes a second and a half, and sends telemetry unless told not to
     from mlflow.entities.model_registry import ModelVersion

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.checks import Check
+from pipeline.decisions.check import Check
 from pipeline.errors import InputError
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.inference import Classifier
+from pipeline.inference.classifier import Classifier
 from pipeline.serving.errors import DeadlineError, NotReadyError, OverloadedError, RequestError
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import ServeSettings

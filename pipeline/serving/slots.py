@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.artifacts import sha256_file
 from pipeline.release.bundle import MANIFEST, open_bundle
 from pipeline.serving.batching import Batcher, Served
 from pipeline.serving.memory import give_back
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.watch import Sighting
+from pipeline.store.digests import sha256_file
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from installations import COMMANDS, Installation
-from prefect_api import free_port, wait_for
+from support.installations import COMMANDS, Installation
+from support.prefect_api import free_port, wait_for
 
-from flows.cli import main
-from flows.installation import Ports
-from pipeline.config_file import load_config
+from flows.cli.main import main
+from flows.up.installation import Ports
+from pipeline.config.load import load_config
 
 
 @pytest.fixture(name="wait_for")
@@ -32,7 +32,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     state = tmp_path_factory.mktemp("state")
     ports = Ports(server=free_port(), mlflow=free_port(), worker=free_port(), student=free_port())
     options = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
-    command = [sys.executable, "-m", "flows.cli", "up"]
+    command = [sys.executable, "-m", "flows.cli.main", "up"]
     said = state / "up.log"
     with said.open("wb") as log:
         up = subprocess.Popen(

@@ -4,7 +4,7 @@ Needs Chromium and its driver: scripts/faults installs them where it can.
 """
 
 import pytest
-from browser import Browser, missing_programs
+from support.browser import Browser, missing_programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("operations")]
 

@@ -4,7 +4,7 @@ import pytest
 from prefect import flow
 
 from flows.building import building
-from pipeline.records import SoftTargetFacts
+from pipeline.facts.training import SoftTargetFacts
 
 pytestmark = pytest.mark.xdist_group("prefect")
 

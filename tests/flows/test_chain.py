@@ -5,9 +5,9 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.chain import adapter_to_student
-from pipeline.artifacts import sha256_file
-from pipeline.config_file import load_config
-from pipeline.reporting.report import Report
+from pipeline.config.load import load_config
+from pipeline.report.report import Report
+from pipeline.store.digests import sha256_file
 
 pytestmark = pytest.mark.xdist_group("prefect")
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from flows.chain import run_stage
-from pipeline.config_file import load_config
+from pipeline.checkpoints.teachers import read_teacher
+from pipeline.config.load import load_config
 from pipeline.errors import InputError
-from pipeline.teachers import read_teacher
 
 pytestmark = pytest.mark.xdist_group("prefect")
 

@@ -4,9 +4,9 @@ import pytest
 
 from flows.chain import adapter_to_student
 from pipeline.config import RunConfig
-from pipeline.config_file import load_config
-from pipeline.export_adapter import export_adapter
-from pipeline.reporting.report import Report
+from pipeline.config.load import load_config
+from pipeline.report.report import Report
+from pipeline.standalone.export_adapter import export_adapter
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
 

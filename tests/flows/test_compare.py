@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from flows.compare import compare
-from pipeline.config_file import load_config
+from pipeline.config.load import load_config
 from pipeline.errors import InputError
 
 # One worker has the Prefect server.

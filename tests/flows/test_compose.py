@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.settings.models.root import Settings
-from topology import read_compose
+from support.topology import read_compose
 
 FILES = ("docker-compose.yml", "docker-compose.scale.yml")
 SECRETS = {"PREFECT_AUTH": "somebody:secret", "POSTGRES_PASSWORD": "secret"}

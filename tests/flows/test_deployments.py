@@ -9,7 +9,7 @@ import yaml
 from prefect.utilities.callables import parameter_schema
 
 from flows.release import RollbackForm
-from flows.serve import FLOWS, local_deployments
+from flows.server.local_deployments import FLOWS, local_deployments
 from pipeline.config import RunConfig
 from pipeline.release.champion import find_champion
 

@@ -15,11 +15,11 @@ from typing import get_args
 
 import psutil
 import pytest
-from installations import is_gone
-from prefect_api import wait_for
+from support.installations import is_gone
+from support.prefect_api import wait_for
 
-from flows.stages.names import StageName
-from pipeline.artifacts import sha256_file
+from pipeline.chain.names import StageName
+from pipeline.store.digests import sha256_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 
@@ -48,7 +48,7 @@ class Run:
     def __init__(self, runs: Path, overrides: list[str], server: str) -> None:
         self.runs = runs
         given = [*overrides, *SETTINGS, f"runs_dir={runs}"]
-        self._command = [sys.executable, "-m", "flows.cli", "run", "configs/smoke.toml"]
+        self._command = [sys.executable, "-m", "flows.cli.main", "run", "configs/smoke.toml"]
         self._command += [part for each in given for part in ("--set", each)]
         self._environment = os.environ | {"PREFECT_API_URL": server}
 

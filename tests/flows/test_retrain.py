@@ -4,14 +4,15 @@ import httpx
 import pytest
 from prefect import flow
 
-from flows.retrain import compare_with, retrain
-from flows.retraining_report import show_decision
-from pipeline.config_file import load_config
-from pipeline.release.challenge import ChallengeConfig, choose
+from flows.page.retraining import show_decision
+from flows.retrain import retrain
+from pipeline.config.load import load_config
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
-from pipeline.reporting.report import Report
-from pipeline.tables import read_split
+from pipeline.report.report import Report
+from pipeline.retraining.challenge import ChallengeConfig, choose
+from pipeline.retraining.comparison import compare_with
+from pipeline.texts.tables import read_split
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 

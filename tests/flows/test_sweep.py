@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from flows.sweep import sweep_students
-from pipeline.config_file import load_config
+from pipeline.config.load import load_config
 from pipeline.errors import InputError
-from pipeline.inference import load_bundle, read_runtime
-from pipeline.reporting.report import Report
+from pipeline.inference.classifier import load_bundle, read_runtime
+from pipeline.report.report import Report
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
 

@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from prefect_api import Api
-from topology import Topology, find_postgres, read_compose
+from support.prefect_api import Api
+from support.topology import Topology, find_postgres, read_compose
 
-from flows.installation import missing_services
+from flows.up.installation import missing_services
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("topology")]
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.adapters import insert_adapters
-from models.architectures import ARCHITECTURES, architecture_of
+from models.adapters.hooks import insert_adapters
+from models.architectures.table import ARCHITECTURES, architecture_of
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
 from models.teacher import is_head_parameter, trained_tensors
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from models.adapters import insert_adapters
-from models.architectures import architecture_of
-from models.parameter_names import is_adapter_parameter
+from models.adapters.hooks import insert_adapters
+from models.adapters.parameter_names import is_adapter_parameter
+from models.architectures.table import architecture_of
 from models.teacher import (
     backbone_digest,
     count_parameters,

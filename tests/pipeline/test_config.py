@@ -11,7 +11,7 @@ from pipeline.config import (
     StudentConfig,
     TeacherConfig,
 )
-from pipeline.config_file import load_config
+from pipeline.config.load import load_config
 from pipeline.errors import InputError
 
 MINIMAL = """

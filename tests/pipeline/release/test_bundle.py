@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.artifacts import sha256_file
 from pipeline.errors import InputError
 from pipeline.release.bundle import (
     GOLDEN,
@@ -18,6 +17,7 @@ from pipeline.release.bundle import (
     seal_bundle,
     verify_bundle,
 )
+from pipeline.store.digests import sha256_file
 
 SERVED = ("config.json", "tokenizer.json", "tokenizer_config.json", GOLDEN, "onnx/model.onnx")
 

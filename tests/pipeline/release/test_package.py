@@ -10,9 +10,9 @@ import pytest
 from transformers import pipeline as transformers_pipeline
 
 from pipeline.errors import InputError
-from pipeline.predict import predict
 from pipeline.release.bundle import seal_bundle, verify_bundle
 from pipeline.release.package import package
+from pipeline.standalone.predict import predict
 
 # One worker builds `tiny_export`, which takes longer than these tests.
 

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from pipeline.artifacts import sha256_file
 from pipeline.errors import InputError
 from pipeline.release.bundle import MANIFEST
 from pipeline.release.register import register
+from pipeline.store.digests import sha256_file
 
 
 @pytest.fixture

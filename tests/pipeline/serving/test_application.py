@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.inference import load_bundle
-from pipeline.predict import predict
+from pipeline.inference.classifier import load_bundle
+from pipeline.standalone.predict import predict
 
 TEXTS = "/v2/models/tiny/texts"
 INFER = "/v2/models/tiny/infer"

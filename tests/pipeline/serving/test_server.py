@@ -24,7 +24,7 @@ class Running:
     """A server process and what it logged."""
 
     def __init__(self, *options, pass_fds=()):
-        command = [sys.executable, "-m", "flows.cli", "serve", *map(str, options)]
+        command = [sys.executable, "-m", "flows.cli.main", "serve", *map(str, options)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds, env=environment

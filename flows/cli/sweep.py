@@ -1,0 +1,64 @@
+"""The command `adapter-distill sweep`: smaller students, the front, and the one to pick."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.terminal import beside_imports, check_writable, rows_table
+
+NOTHING_PICKED = 3
+_ON_THE_PAGE_ONLY = ("layers", "agreement", "p95", "\N{MULTIPLICATION SIGN} in CPU time")
+
+
+def sweep(
+    config: Annotated[
+        Path, typer.Argument(help="TOML file; its table sweep says which students are made.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting: sweep.layers=[4,3]"),
+    ] = None,
+    time_again: Annotated[
+        bool, typer.Option(help="Measure the latency anew; all else is used as it is.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option(help="Show what Prefect and the libraries log.")] = False,
+) -> None:
+    """Make students of fewer layers, in fp32 and int8, and pick the one the gate asks for.
+
+    gate.min_quality picks the fastest that reaches it, gate.max_latency_ms the best that is as
+    fast; it becomes a run like any other. Killed, the same command goes on where it stopped.
+
+    Exit code 0, or 3: no student meets the limits, or the picked one's gate refused it.
+    """
+    from pipeline.config.load import load_config
+
+    settings = load_config(config, overrides or [])
+    check_writable(settings.runs_dir)
+    with beside_imports(verbose=verbose) as wait:
+        from flows.sweep import sweep_students
+        from pipeline.report.sweep_page import PICKED
+
+        wait()
+        folder = sweep_students(settings, time_again=time_again)
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=150)
+    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    rows = [{name: row[name] for name in row if name not in _ON_THE_PAGE_ONLY} for row in table]
+    console.print(rows_table(f"{settings.name}: smaller students, slowest first", rows))
+    found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    console.print(found["pick"]["reason"], markup=False, style="bold", soft_wrap=True)
+    console.print(f"sweep: {folder / 'sweep.html'}", markup=False, soft_wrap=True)
+    if found["pick"]["name"] is None:
+        raise typer.Exit(NOTHING_PICKED if any(found["asked"].values()) else 0)
+    run = (folder / PICKED).resolve()
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    console.print(f"verdict of its run: {report['verdict']}", markup=False)
+    for reason in report["reasons"]:
+        console.print(f"  - {reason}", markup=False, soft_wrap=True)
+    console.print(
+        f"student: {settings.runs_dir / run.name / 'student'}", markup=False, soft_wrap=True
+    )
+    raise typer.Exit(0 if report["verdict"] == "passed" else NOTHING_PICKED)

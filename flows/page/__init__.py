@@ -1,0 +1,1 @@
+"""A run's page in the Prefect UI: artifacts and progress."""

@@ -1,0 +1,85 @@
+"""What a retraining did and why, as an artifact of its run."""
+
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact
+
+from pipeline.facts.data import DataFacts
+from pipeline.report.page import render_checks
+from pipeline.report.report import Report
+from pipeline.retraining.challenge import Choice
+from pipeline.retraining.drift import MIN_TEXTS, Drift
+from pipeline.statistics.paired import Paired
+from pipeline.store.stage import Stage
+from pipeline.tasks.classification import SINGLE_LABEL
+
+KEY = "retraining"
+
+
+def show_nothing_to_do(champion: Path | None, data: Stage[DataFacts]) -> None:
+    """Say that neither data nor config changed."""
+    who = f"the champion {champion.name}" if champion else "the last challenger"
+    create_markdown_artifact(
+        key=KEY,
+        markdown=(
+            "## Nothing to do\n\n"
+            f"The texts (digest `{data.facts.texts_digest[:12]}`) and the config are those that "
+            f"{who} was made of."
+        ),
+        description="nothing to do",
+    )
+
+
+def show_decision(
+    report: Report,
+    champion: Path | None,
+    paired: Paired | None,
+    choice: Choice,
+    drift: tuple[Drift, ...],
+    start: str | None,
+) -> str:
+    """Say what was trained, compared and decided; return the Markdown."""
+    verdict = "takes the champion's place" if choice.replaces else "does not replace the champion"
+    before = champion.name if champion else "none"
+    origin = "the champion's adapters" if start else "new adapters"
+    parts = [
+        f"## {report.run_id} {verdict}",
+        *(f"- {reason}" for reason in choice.reasons),
+        "",
+        f"Champion before: `{before}`. The challenger started from {origin}.",
+        _comparison(paired),
+        _drift(drift, champion),
+        "### Gate\n\n" + render_checks((*report.checks, *choice.checks)),
+    ]
+    markdown = "\n\n".join(part for part in parts if part)
+    create_markdown_artifact(key=KEY, markdown=markdown, description=verdict)
+    return markdown
+
+
+def _comparison(found: Paired | None) -> str:
+    if found is None:
+        return ""
+    metric = SINGLE_LABEL.main_metric
+    low, high = found.change.intervals[metric]
+    return (
+        f"### The same {found.texts} held-out texts\n\n"
+        "| | champion | challenger | difference |\n|---|---:|---:|---:|\n"
+        f"| {metric} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
+        f"{found.change.values[metric]:+.4f} ({low:+.4f} to {high:+.4f}) |\n"
+        f"| right where the other is wrong | {found.only_baseline_right} | "
+        f"{found.only_candidate_right} | McNemar p = {found.p_value:.3g} |"
+    )
+
+
+def _drift(found: tuple[Drift, ...], champion: Path | None) -> str:
+    if champion is None:
+        return ""
+    if not found:
+        return f"### Drift\n\nFewer than {MIN_TEXTS} texts are new: nothing to tell."
+    rows = [
+        f"| {each.name} | {each.before:.4f} | {each.now:.4f} | {each.test}, p = {each.p_value:.2g} "
+        f"| {'**drifted**' if each.drifted else 'no'} |"
+        for each in found
+    ]
+    head = ["| | champion's texts | new texts | test | drifted |", "|---|---:|---:|---|---|"]
+    return "### Drift\n\n" + "\n".join([*head, *rows])

@@ -1,0 +1,113 @@
+"""A run's facts as Prefect artifacts: what its page in the UI shows.
+
+Plots are PNGs inside the Markdown, as data URIs: no web server is needed to see them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from pipeline.decisions.overhead_reasons import change_text, removed_text
+from pipeline.facts.latency import Rung
+from pipeline.report.headline import times_text
+from pipeline.report.page import render_checks, render_summary
+from pipeline.report.plots.drawing import data_uri
+from pipeline.report.publish import PLOTS
+from pipeline.report.report import Report
+
+
+def show_report(folder: Path) -> None:
+    """Create what a run's page shows: summary, gate, curves, latency, ladder, verdict, a link."""
+    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    create_markdown_artifact(
+        key="distill-summary",
+        markdown=render_summary(report),
+        description=f"{report.name}: {report.verdict}",
+    )
+    create_markdown_artifact(
+        key="gate-report",
+        markdown=f"## {report.run_id}: {report.verdict}\n\n{render_checks(report.checks)}",
+        description=f"every number against its limit: {report.verdict}",
+    )
+    for plot in sorted((folder / PLOTS).glob("*.png")):
+        create_markdown_artifact(key=f"plot-{plot.stem}", markdown=_picture(plot))
+    create_link_artifact(
+        key="report-page",
+        link=(folder / "report.html").resolve().as_uri(),
+        link_text="report.html",
+        description="every number and plot, on the machine of the worker",
+    )
+    create_table_artifact(
+        key="onnx-latency",
+        table=[
+            {
+                "arm": entry.arm,
+                "cell": entry.cell,
+                "median ms": round(entry.median_ms, 3),
+                "ratio to plain": round(entry.ratio_to_plain, 4),
+                "interval": f"{entry.ci_low:.3f} to {entry.ci_high:.3f}",
+            }
+            for entry in report.latency
+        ],
+        description=f"onnxruntime, one thread, {report.machine['cpu']}",
+    )
+    if report.ladder:
+        create_table_artifact(
+            key="latency-ladder",
+            table=[_rung(rung) for rung in report.ladder],
+            description="Wall time of one text, one thread, from the teacher in PyTorch down",
+        )
+    if report.overhead is not None:
+        create_table_artifact(
+            key="overhead-verdict",
+            table=[
+                {
+                    "cell": cell.cell,
+                    "same file again": change_text(cell.again),
+                    "adapters' cost": change_text(cell.teacher),
+                    "student": change_text(cell.student),
+                    "removed": removed_text(cell),
+                    "outcome": cell.outcome.replace("_", " "),
+                }
+                for cell in report.overhead.cells
+            ],
+            description=f"The adapters' overhead: {report.overhead.outcome.replace('_', ' ')}",
+        )
+
+
+def _rung(rung: Rung) -> dict[str, object]:
+    return {
+        "arm": rung.arm,
+        "ms": round(rung.mean_ms.value, 3),
+        "p50 ms": round(rung.p50_ms, 3),
+        "p95 ms": round(rung.p95_ms, 3),
+        "times faster than the teacher in PyTorch": times_text(rung.faster_than_torch),
+        "times faster than the teacher in onnxruntime": times_text(rung.faster_than_teacher),
+    }
+
+
+def show_rows(key: str, rows: Sequence[dict[str, str]], picture: Path, *, told: str) -> None:
+    """Create a table and its plot, with what they tell."""
+    create_table_artifact(key=key, table=list(rows), description=told)
+    create_markdown_artifact(key=f"{key}-plot", markdown=f"{told}\n\n{_picture(picture)}")
+
+
+def _picture(file: Path) -> str:
+    """Return a PNG inside Markdown."""
+    return f"![{file.stem}]({data_uri(file.read_bytes())})"
+
+
+# Any: Prefect's own types of a hook's arguments are generic in the flow.
+def explain_failure(flow: Any, flow_run: Any, state: Any) -> None:
+    """Say on a failed run's page what happened, and how to go on: a state hook."""
+    create_markdown_artifact(
+        key="failure",
+        markdown=(
+            f"## {flow.name}: {state.name}\n\n```\n{state.message or 'no message'}\n```\n\n"
+            "Finished stages and checkpoints are kept. Go on from there with *Retry* on this page, "
+            f"or with\n\n```\nprefect flow-run retry {flow_run.id}\n```"
+        ),
+        description="what happened, and how to go on",
+    )

@@ -1,0 +1,1 @@
+"""The local installation: servers and worker as child processes."""

@@ -1,0 +1,69 @@
+"""The processes of `adapter-distill up` after their start: what ends by itself is started again.
+
+A killed worker or server comes back, as containers do by their restart policy; runs go on, or can
+be retried. A process that keeps ending is started after growing pauses, for as long as it takes.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from flows.up import services
+from flows.up.services import Service
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_SOUND_AFTER_S = 120.0
+"""Who ran so long begins again with the first pause."""
+_LOOK_EVERY_S = 0.5
+
+
+@dataclass(kw_only=True, slots=True)
+class Running:
+    """A service that was started."""
+
+    service: Service
+    process: "subprocess.Popen[bytes]"
+    since: float = field(default_factory=time.monotonic)
+    pause_s: float = _FIRST_PAUSE_S
+    due: float | None = None
+    """When it is started again; None while it runs."""
+
+
+def supervise(running: Sequence[Running], logs: Path, say: Callable[[str], object]) -> NoReturn:
+    """Keep services running until an exception, such as Ctrl-C's, ends it.
+
+    Args:
+        running: What was started.
+        logs: Folder of their logs.
+        say: Told of every end.
+    """
+    while True:
+        now = time.monotonic()
+        for each in running:
+            _look(each, now, logs, say)
+        services.reap_orphans([each.process for each in running])
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _look(each: Running, now: float, logs: Path, say: Callable[[str], object]) -> None:
+    name = each.service.name
+    if each.due is None:
+        code = each.process.poll()
+        if code is None:
+            return
+        # Whatever it left of its session would hold its port.
+        services.stop([each.process])
+        if now - each.since > _SOUND_AFTER_S:
+            each.pause_s = _FIRST_PAUSE_S
+        each.due = now + each.pause_s
+        say(
+            f"{name} ended by itself (exit code {code}): started again in {each.pause_s:.0f} s. "
+            f"{logs / name}.log says why."
+        )
+    elif now >= each.due:
+        each.process = services.start(each.service, logs)
+        each.since, each.due = now, None
+        each.pause_s = min(2 * each.pause_s, _LONGEST_PAUSE_S)

@@ -1,0 +1,1 @@
+"""What adapters do, moved into weights: exactly or by regression."""

@@ -1,0 +1,76 @@
+"""One dense layer, fitted: from Gram matrices to a changed weight and bias.
+
+Shapes: T = tokens, D = outputs of a dense layer, K = its inputs, plus one for its bias.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
+from models.adapters.parameter_names import ADAPTER
+from models.architectures.dense import Dense, bias_of, weight_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """One site's regression: the held-out R², and the strength that reached it."""
+
+    layer: int
+    """Of the student."""
+    site: str
+    r2: float
+    ridge: float
+
+
+def sum_that_gives(output: Tensor, norm: nn.Module, total: Tensor) -> Tensor:
+    """Return the sum whose LayerNorm is the output: what it was given, if nothing hangs behind it.
+
+    What an adapter behind it adds is taken back through its scale and the sum's own spread.
+    """
+    if not hasattr(norm, ADAPTER):
+        return total
+    normalised: Tensor = norm.forward(total)
+    spread = total.std(dim=-1, correction=0, keepdim=True)
+    return total + (output - normalised) * spread / norm.get_parameter("weight")
+
+
+def fit_site(
+    dense: nn.Module, grams: dict[bool, Gram], layer: int, site: str, before: Sequence[Fit]
+) -> Fit:
+    """Fit a dense layer and change it; where nothing explains the held-out tokens, leave it."""
+    weights = transposed(dense)
+    if not (grams[False].finite and grams[True].finite and weights.isfinite().all()):
+        raise ValueError(
+            f"The activations at layer {layer}, {site}, are not finite: the teacher's or the "
+            "student's weights are broken, so nothing can be fitted to them."
+        )
+    same = (fit.ridge for fit in reversed(before) if fit.site == site and fit.ridge)
+    first = next(same, FIRST_STRENGTH)
+    solution = solve(grams[False].sums(weights), grams[True].sums(weights), first=first)
+    if solution is None:
+        return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
+    set_dense(dense, weights + solution.change)
+    return Fit(layer=layer, site=site, r2=solution.r2, ridge=solution.strength)
+
+
+def empty_grams(dense: nn.Module) -> dict[bool, Gram]:
+    """Return empty sums for a dense layer: of held-out tokens, and of all others."""
+    has_bias = bias_of(dense) is not None
+    return {True: Gram(bias=has_bias), False: Gram(bias=has_bias)}
+
+
+def transposed(dense: nn.Module) -> Tensor:
+    """Return a dense layer's weight and, in the last row, its bias: (K, D), float64."""
+    weight, bias = Dense.of(dense).double()
+    return torch.cat([weight.T, bias[None]]).cpu()
+
+
+def set_dense(dense: nn.Module, transposed: Tensor) -> None:
+    """Set a dense layer to what `transposed` returns."""
+    weight_of(dense).copy_(transposed[:-1].T)
+    bias = bias_of(dense)
+    if bias is not None:
+        bias.copy_(transposed[-1])

@@ -1,0 +1,142 @@
+"""A model run layer by layer; in between, hidden states lie in memory, or on disk when large.
+
+Shapes: B = texts of a batch, T = some of its tokens, D = hidden size, K - 1 = inputs of a dense
+layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel
+
+from models.architectures.architecture import Architecture
+
+
+class _StopForwardError(Exception):
+    """Ends a forward pass once what was wanted of it is known."""
+
+
+NEAR_BYTES = 64 * 1024**2
+"""What one `Spill` keeps in memory at most."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Run:
+    """One batch in front of a layer."""
+
+    hidden: Tensor  # (B, tokens, D)
+    # Beside the hidden states, what each layer is given: masks, positions.
+    arguments: dict[nn.Module, tuple[Sequence[Any], dict[str, Any]]]
+
+    def through(self, layer: nn.Module) -> Tensor:
+        """Run a layer; return its hidden states (B, tokens, D)."""
+        arguments, keywords = self.arguments[layer]
+        output = layer(self.hidden, *arguments, **keywords)
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        return hidden
+
+    def attention(self, layer: nn.Module, stop: nn.Module) -> Tensor:
+        """Run a layer as far as a module of its attention half; return what that is given."""
+        return _given_to(stop, partial(self.through, layer))
+
+
+def ffn(layer: nn.Module, middle: Tensor, architecture: Architecture, stop: nn.Module) -> Tensor:
+    """Run a layer's FFN as far as one of its modules; return what that is given, (T, ...).
+
+    Args:
+        layer: Of the architecture.
+        middle: Attention's normalised output, (T, D).
+        architecture: How its FFN half is called.
+        stop: The module.
+    """
+    return _given_to(stop, partial(architecture.ffn_half, layer, middle[None]))[0]
+
+
+class Side:
+    """A model whose batches stand between two layers."""
+
+    def __init__(self, model: PreTrainedModel, architecture: Architecture, folder: Path) -> None:
+        self.model = model
+        self.architecture = architecture
+        self.layers = architecture.layers(model.base_model)
+        self.hidden = Spill(folder)
+
+    def enter(self, index: int, batch: BatchEncoding) -> Run:
+        """Return what the model gives its layers: hidden states as left by the last one run."""
+        given: dict[nn.Module, tuple[Sequence[Any], dict[str, Any]]] = {}
+        first: list[Tensor] = []
+
+        def skip(layer: nn.Module, hidden: Tensor, *arguments: Any, **keywords: Any) -> object:
+            given[layer] = arguments, keywords
+            first.append(hidden)
+            return self.architecture.layer_result(hidden)
+
+        try:
+            for layer in self.layers:
+                layer.forward = partial(skip, layer)
+            self.model.base_model(**batch)
+        finally:
+            for layer in self.layers:
+                del layer.forward
+        return Run(
+            hidden=self.hidden.read(index) if self.hidden.has(index) else first[0],
+            arguments=given,
+        )
+
+
+class Spill:
+    """Tensors of batches: the first ones in memory, what is too much of them on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.near: dict[int, Tensor] = {}
+        self.near_bytes = 0
+
+    def write(self, index: int, tensor: Tensor) -> None:
+        """Keep a batch's tensor, in float32, instead of the one before."""
+        tensor = tensor.float().cpu()
+        before = self.near.pop(index).nbytes if index in self.near else 0
+        self.near_bytes -= before
+        if self.near_bytes + tensor.nbytes <= NEAR_BYTES:
+            self.near_bytes += tensor.nbytes
+            self.near[index] = tensor.contiguous()
+        else:
+            np.save(self._path(index), tensor.numpy(), allow_pickle=False)
+
+    def read(self, index: int) -> Tensor:
+        """Return what was last written of a batch."""
+        if index in self.near:
+            return self.near[index]
+        return torch.from_numpy(np.load(self._path(index), allow_pickle=False))
+
+    def has(self, index: int) -> bool:
+        """Tell whether anything was written of a batch."""
+        return index in self.near or self._path(index).is_file()
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index}.npy"
+
+
+def _given_to(module: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """Return what a run gives a module; go no further."""
+    taken: list[Tensor] = []
+
+    def take(_: nn.Module, arguments: Any) -> None:
+        taken.append(arguments[0])
+        raise _StopForwardError
+
+    handle = module.register_forward_pre_hook(take)
+    try:
+        run()
+    except _StopForwardError:
+        pass
+    finally:
+        handle.remove()
+    return taken[0]

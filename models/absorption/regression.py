@@ -1,0 +1,284 @@
+"""Absorption: what adapters do, moved into the student's own dense layers in closed form.
+
+Site by site, in forward order, a ridge regression finds the change of a dense layer's weight and
+bias that brings the student's sum before LayerNorm to the teacher's. The student runs on its own
+hidden states, already absorbed up to the site, so a later site also corrects what the earlier
+ones left over. Only what goes into and comes out of a site is looked at: every adapter kind and
+composition is served alike, and so are layers that the student does not have: a kept layer's FFN
+takes over what the skipped layers after it did. Neighbours: ReplaceMe (2025,
+https://arxiv.org/abs/2505.02819) fits linear maps of whole blocks; nobody fits adapters.
+
+Real tokens only: padding never enters a fit; and at the last layer first tokens only, since the
+head looks at no other. Hidden states of many texts lie on disk between two layers, and Gram
+matrices are sums: memory is bounded, but for the texts' token ids.
+
+Shapes: B = texts of a batch, T = its tokens that count, D = hidden size, K = inputs of a dense
+layer, plus one for its bias.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel
+from transformers.activations import ACT2FN
+
+from models.absorption.extra_units import fit_units, set_units
+from models.absorption.fit import Fit, empty_grams, fit_site, set_dense, sum_that_gives, transposed
+from models.absorption.layerwise import Run, Side, Spill, ffn
+from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
+from models.absorption.shared_layer import absorb_shared
+from models.architectures.architecture import Architecture
+from models.architectures.heads import first_token
+
+_SAMPLE = 50_000
+"""Tokens that extra units are fitted to, at most, so that memory stays bounded."""
+
+
+@torch.no_grad()
+def absorb(
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    architecture: Architecture,
+    batches: Sequence[BatchEncoding],
+    *,
+    held_out: Sequence[bool],
+    scratch: Path,
+    kept: Sequence[int] | None = None,
+    extra_units: int = 0,
+    seed: int = 0,
+    on_layer: Callable[[], object] = lambda: None,
+) -> list[Fit]:
+    """Change the student's dense layers, in place, and return how each fit went.
+
+    Args:
+        teacher: With adapters, in eval mode.
+        student: The backbone's own shape, or some of its layers, in eval mode.
+        architecture: Where the sites are.
+        batches: Token ids and masks of unlabelled texts.
+        held_out: For each batch, whether it only chooses the ridge strength.
+        scratch: Folder for hidden states that are too many for memory: up to 4 bytes a token and
+            unit, of four hidden states and the FFN, while this runs.
+        kept: The teacher's layer that each of the student's came from; all by default.
+        extra_units: Units of every FFN of the student that do nothing yet, as `widen_ffn` adds
+            them: they are fitted to what the regression leaves over.
+        seed: Of those units' start.
+        on_layer: Called after each of the student's layers.
+
+    Raises:
+        ValueError: when no batch is held out or none is left to fit on, when an activation is not
+            finite, or for extra units of an FFN that can't have them.
+    """
+    if all(held_out) or not any(held_out):
+        raise ValueError("expected batches to fit on and held-out ones, found one kind only")
+    if architecture.shared_layers:
+        fits = absorb_shared(teacher, student, architecture, batches, held_out=held_out)
+        on_layer()
+        return fits
+    walk = _Walk(
+        teacher=Side(teacher, architecture, scratch / "teacher"),
+        student=Side(student, architecture, scratch / "student"),
+        architecture=architecture,
+        batches=batches,
+        held_out=held_out,
+        sums=Spill(scratch / "sums"),
+        middle=Spill(scratch / "middle"),
+        inputs=Spill(scratch / "inputs"),
+        extra_units=extra_units,
+        activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
+        seed=seed,
+    )
+    fits = []
+    blocks = _blocks(architecture.layers(teacher.base_model), kept)
+    layers = architecture.layers(student.base_model)
+    for number, (block, layer) in enumerate(zip(blocks, layers, strict=True)):
+        fits += _absorb_layer(number, block, layer, walk, before=fits)
+        on_layer()
+    return fits
+
+
+class _Block(NamedTuple):
+    """The teacher's layers that one of the student's stands for."""
+
+    layers: list[nn.Module]
+    kept: nn.Module
+    """The one among them that the student's came from."""
+
+
+def _blocks(layers: nn.ModuleList, kept: Sequence[int] | None) -> list[_Block]:
+    """Give each skipped layer to the kept one before it, the very first ones to the first."""
+    numbers = list(range(len(layers))) if kept is None else list(kept)
+    starts = [0, *numbers[1:]]
+    ends = [*numbers[1:], len(layers)]
+    return [
+        _Block(list(layers[start:end]), layers[number])
+        for start, end, number in zip(starts, ends, numbers, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Walk:
+    """What stays the same from layer to layer."""
+
+    teacher: Side
+    student: Side
+    architecture: Architecture
+    batches: Sequence[BatchEncoding]
+    held_out: Sequence[bool]
+    sums: Spill
+    """The teacher's sums before the block's last LayerNorm, (T, D)."""
+    middle: Spill
+    """The student's normalised sums after attention, (T, D)."""
+    inputs: Spill
+    """Of the student's dense layer that is being fitted, (T, K - 1)."""
+    extra_units: int
+    activation: Callable[[Tensor], Tensor]
+    """The FFN's."""
+    seed: int
+
+    def ffn_gram(self, layer: nn.Module) -> dict[bool, Gram]:
+        """Run a layer's FFN as far as its last dense layer; return the sums that this is fit to."""
+        output = self.architecture.dense(layer, "ffn")
+        grams = empty_grams(output)
+        for index, held_out in enumerate(self.held_out):
+            middle = self.middle.read(index)
+            inputs = ffn(layer, middle, self.architecture, output)
+            grams[held_out].add(inputs, self.sums.read(index) - middle)
+            self.inputs.write(index, inputs)
+        return grams
+
+
+def _absorb_layer(
+    number: int, block: _Block, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]
+) -> list[Fit]:
+    """Fit a layer's two sites, and move all batches to the layer's output."""
+    architecture = walk.architecture
+    attention = architecture.dense(layer, "attention")
+    ffn_output = architecture.dense(layer, "ffn")
+    # What comes after the block's last LayerNorm is what the student's must give.
+    last_norm, norm = (architecture.norm_after(of, "ffn") for of in (block.layers[-1], layer))
+    if last_norm is not None and norm is not None:
+        for name, parameter in norm.named_parameters():
+            parameter.copy_(last_norm.get_parameter(name))
+    is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
+    first_alone = is_last and architecture.pooling is first_token
+    counting = [_counting(batch["attention_mask"], first_alone) for batch in walk.batches]
+
+    grams = empty_grams(attention)
+    for index, (batch, counts) in enumerate(zip(walk.batches, counting, strict=True)):
+        sums = _teacher_sums(block, walk.teacher.enter(index, batch), counts, walk, index)
+        run = walk.student.enter(index, batch)
+        inputs = run.attention(layer, attention)[counts]
+        # What the dense layer adds to is the layer's own input.
+        grams[walk.held_out[index]].add(inputs, sums - run.hidden[counts])
+        walk.inputs.write(index, inputs)
+        walk.student.hidden.write(index, run.hidden)
+    fits = [fit_site(attention, grams, number, "attention", before)]
+
+    for index, counts in enumerate(counting):
+        total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)[counts]
+        walk.middle.write(index, architecture.after(layer, "attention", total))
+    fits.append(_fit_ffn(number, layer, walk, before=[*before, *fits]))
+
+    for index, counts in enumerate(counting):
+        total = ffn_output(walk.inputs.read(index)) + walk.middle.read(index)
+        hidden = architecture.after(layer, "ffn", total)
+        walk.student.hidden.write(index, _at(counts, hidden))
+    return fits
+
+
+def _counting(mask: Tensor, first_alone: bool) -> Tensor:
+    """Return which tokens count, (B, tokens): all real ones, or the first alone."""
+    counts = mask.bool()
+    if first_alone:
+        counts[:, 1:] = False
+    return counts
+
+
+def _at(counts: Tensor, values: Tensor) -> Tensor:
+    """Return (B, tokens, D) with values (T, D) at the tokens that count, else zero."""
+    everywhere = values.new_zeros(*counts.shape, values.shape[-1])
+    everywhere[counts] = values
+    return everywhere
+
+
+def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]) -> Fit:
+    """Fit the FFN's output, extra units included where there are some."""
+    dense = walk.architecture.dense(layer, "ffn")
+    gram = walk.ffn_gram(layer)
+    if not walk.extra_units:
+        return fit_site(dense, gram, number, "ffn", before)
+    missing = gram[True].sums(transposed(dense)).ee
+    if _fit_extra_units(layer, dense, gram, walk):
+        gram = walk.ffn_gram(layer)
+    left = gram[True].sums(transposed(dense)).ee
+    fit = fit_site(dense, gram, number, "ffn", before)
+    return replace(fit, r2=1 - (1 - fit.r2) * left / missing) if missing else fit
+
+
+def _fit_extra_units(
+    layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: _Walk
+) -> bool:
+    """Give the extra units what a regression without the held-out tokens leaves over, if anything.
+
+    The dense layer then stands at that regression, for one on all units to go on from.
+    """
+    unchanged = transposed(dense)
+    solution = solve(gram[False].sums(unchanged), gram[True].sums(unchanged), first=FIRST_STRENGTH)
+    if solution is not None:
+        set_dense(dense, unchanged + solution.unseeing)
+    units = fit_units(
+        *_left_over(dense, walk), activation=walk.activation, units=walk.extra_units, seed=walk.seed
+    )
+    if units is None:
+        set_dense(dense, unchanged)
+        return False
+    set_units(layer, walk.architecture, *units)
+    return True
+
+
+def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
+    """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
+    per_batch = -(-_SAMPLE // len(walk.batches))
+    chance = torch.Generator().manual_seed(walk.seed)
+    hidden, missing = [], []
+    for index, held_out in enumerate(walk.held_out):
+        if not held_out:
+            middle = walk.middle.read(index)
+            rows = torch.randperm(len(middle), generator=chance)[:per_batch]
+            total = dense(walk.inputs.read(index)[rows]) + middle[rows]
+            hidden.append(middle[rows])
+            missing.append(walk.sums.read(index)[rows] - total)
+    return torch.cat(hidden), torch.cat(missing)
+
+
+def _teacher_sums(block: _Block, run: Run, counts: Tensor, walk: _Walk, index: int) -> Tensor:
+    """Move a batch through a block; return the sums after the kept layer's attention, (T, D)."""
+    architecture = walk.architecture
+    sums: dict[str, Tensor] = {}
+
+    def take(name: str, norm: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        total = arguments[0][counts]
+        if not architecture.norm_first:
+            total = sum_that_gives(output[counts], norm, total)
+        sums[name] = total
+
+    for layer in block.layers:
+        norms = {"ffn": architecture.norm_after(layer, "ffn")}
+        if layer is block.kept:
+            norms["attention"] = architecture.norm_of_middle(layer)
+        handles = [
+            norm.register_forward_hook(partial(take, name))
+            for name, norm in norms.items()
+            if norm is not None
+        ]
+        run.hidden = run.through(layer)
+        for handle in handles:
+            handle.remove()
+    walk.teacher.hidden.write(index, run.hidden)
+    walk.sums.write(index, sums.get("ffn", run.hidden[counts]))
+    return sums["attention"]

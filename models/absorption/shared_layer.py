@@ -1,0 +1,96 @@
+"""Absorption where one layer is run several times with one set of weights: ALBERT.
+
+A site's change must serve all passes at once, so there is one regression a site over the tokens of
+all passes. The student's own hidden states can't be followed pass by pass, since its first pass
+already runs on the weights that are sought: the fit is to what the teacher's passes give and take.
+
+Shapes: T = real tokens of a batch, D = hidden size, K - 1 = inputs of a dense layer.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel
+
+from models.absorption.fit import Fit, empty_grams, fit_site, sum_that_gives
+from models.architectures.architecture import Architecture, Position
+
+_POSITIONS: tuple[Position, Position] = ("attention", "ffn")
+
+
+def absorb_shared(
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    architecture: Architecture,
+    batches: Sequence[BatchEncoding],
+    *,
+    held_out: Sequence[bool],
+) -> list[Fit]:
+    """Change the student's shared dense layers, in place, and return how each fit went.
+
+    Args:
+        teacher: With adapters, in eval mode.
+        student: The backbone's own shape, in eval mode.
+        architecture: Where the sites are.
+        batches: Token ids and masks of unlabelled texts.
+        held_out: For each batch, whether it only chooses the ridge strength.
+
+    Raises:
+        ValueError: when an activation is not finite.
+    """
+    (layer,) = architecture.layers(teacher.base_model)
+    (own,) = architecture.layers(student.base_model)
+    grams = {position: empty_grams(architecture.dense(own, position)) for position in _POSITIONS}
+    for batch, is_held_out in zip(batches, held_out, strict=True):
+        real = batch["attention_mask"].bool()
+        for position, inputs, wanted in _passes(teacher, layer, architecture, batch, real):
+            grams[position][is_held_out].add(inputs, wanted)
+    fits: list[Fit] = []
+    for position in _POSITIONS:
+        dense = architecture.dense(own, position)
+        fits.append(fit_site(dense, grams[position], 0, position, fits))
+    return fits
+
+
+def _passes(
+    teacher: PreTrainedModel,
+    layer: nn.Module,
+    architecture: Architecture,
+    batch: BatchEncoding,
+    real: Tensor,
+) -> list[tuple[Position, Tensor, Tensor]]:
+    """Return, for each pass and half, a dense layer's inputs (T, K - 1) and what it should give."""
+    found: list[tuple[Position, Tensor, Tensor]] = []
+    residuals: list[Tensor] = []
+    inputs: list[Tensor] = []
+
+    def enter(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        residuals.append(arguments[0][real])
+
+    def take(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs.append(arguments[0][real])
+
+    def leave(
+        position: Position, norm: nn.Module, arguments: tuple[Tensor, ...], output: Any
+    ) -> None:
+        total = sum_that_gives(output[real], norm, arguments[0][real])
+        found.append((position, inputs.pop(), total - residuals.pop()))
+
+    handles = []
+    for position in _POSITIONS:
+        norm = architecture.norm_after(layer, position)
+        if norm is None:
+            raise TypeError("expected a shared layer with a LayerNorm after each residual sum")
+        handles += [
+            architecture.input_source(layer, position).register_forward_pre_hook(enter),
+            architecture.dense(layer, position).register_forward_pre_hook(take),
+            norm.register_forward_hook(partial(leave, position)),
+        ]
+    try:
+        teacher.base_model(**batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

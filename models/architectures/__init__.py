@@ -1,0 +1,1 @@
+"""Where the modules that matter are in each architecture."""

@@ -1,0 +1,190 @@
+"""Where adapters sit in each architecture: a table, so that transformers stays unedited.
+
+A new architecture is one entry: where its layers are, and inside a layer the dense module that
+ends attention, the two of the FFN, the LayerNorm of each half, and how the FFN half is called;
+which tokens the head looks at and how it makes logits of them; and what the config calls the FFN's
+size and activation. Two families are known: LayerNorm after each residual sum (post-LN: BERT and
+its like), and before each half (pre-LN: ModernBERT and decoders). What an entry's fields mean is
+said in models/architectures/architecture.py.
+
+Shapes: B = batch, T = tokens, D = hidden size.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from models.architectures.architecture import Architecture
+from models.architectures.heads import (
+    albert_head,
+    context_head,
+    distilbert_head,
+    last_token,
+    modernbert_head,
+    modernbert_pooling,
+    pooled_head,
+    score_head,
+    sequence_head,
+)
+
+
+# Any: torch types every submodule as a tensor or a module.
+def _bert_ffn(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.output(layer.intermediate(hidden), hidden)
+    return output
+
+
+def _distilbert_ffn(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.output_layer_norm(layer.ffn(hidden) + hidden)
+    return output
+
+
+def _albert_ffn(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.full_layer_layer_norm(layer.ff_chunk(hidden) + hidden)
+    return output
+
+
+def _deberta_unsupported(config: Any) -> str | None:
+    if getattr(config, "conv_kernel_size", 0):
+        return "its first layer's output passes a convolution (conv_kernel_size)"
+    return None
+
+
+def _albert_unsupported(config: Any) -> str | None:
+    if config.num_hidden_groups > 1 or config.inner_group_num > 1:
+        return "it has several groups of layers (num_hidden_groups, inner_group_num)"
+    return None
+
+
+_BERT = Architecture(
+    layer_list="encoder.layer",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    ffn_input="intermediate.dense",
+    ffn_output="output.dense",
+    ffn_norm="output.LayerNorm",
+    ffn=_bert_ffn,
+    head=pooled_head,
+    ffn_size_setting="intermediate_size",
+    activation_setting="hidden_act",
+)
+
+_ROBERTA = replace(_BERT, head=sequence_head)
+
+_LLAMA = Architecture(
+    layer_list="layers",
+    attention_output="self_attn.o_proj",
+    attention_norm="input_layernorm",
+    ffn_input="mlp.gate_proj",
+    ffn_output="mlp.down_proj",
+    ffn_norm="post_attention_layernorm",
+    head=score_head,
+    ffn_size_setting="intermediate_size",
+    activation_setting="hidden_act",
+    pooling=last_token,
+    norm_first=True,
+    halves=("self_attn", "mlp"),
+    gated=True,
+)
+
+ARCHITECTURES = {
+    "bert": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "electra": _ROBERTA,
+    "deberta-v2": replace(
+        _BERT,
+        head=context_head,
+        layer_result=lambda hidden: (hidden, None),
+        unsupported=_deberta_unsupported,
+    ),
+    "mpnet": replace(
+        _BERT,
+        attention_output="attention.attn.o",
+        attention_norm="attention.LayerNorm",
+        head=sequence_head,
+        layer_result=lambda hidden: (hidden,),
+    ),
+    "distilbert": Architecture(
+        layer_list="transformer.layer",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        ffn_input="ffn.lin1",
+        ffn_output="ffn.lin2",
+        ffn_norm="output_layer_norm",
+        ffn=_distilbert_ffn,
+        head=distilbert_head,
+        ffn_size_setting="hidden_dim",
+        activation_setting="activation",
+    ),
+    "albert": Architecture(
+        layer_list="encoder.albert_layer_groups.0.albert_layers",
+        attention_output="attention.dense",
+        attention_norm="attention.LayerNorm",
+        ffn_input="ffn",
+        ffn_output="ffn_output",
+        ffn_norm="full_layer_layer_norm",
+        ffn=_albert_ffn,
+        head=albert_head,
+        ffn_size_setting="intermediate_size",
+        activation_setting="hidden_act",
+        shared_layers=True,
+        unsupported=_albert_unsupported,
+    ),
+    "modernbert": Architecture(
+        layer_list="layers",
+        attention_output="attn.Wo",
+        attention_norm="attn_norm",
+        ffn_input="mlp.Wi",
+        ffn_output="mlp.Wo",
+        ffn_norm="mlp_norm",
+        head=modernbert_head,
+        ffn_size_setting="intermediate_size",
+        activation_setting="hidden_activation",
+        pooling=modernbert_pooling,
+        norm_first=True,
+        halves=("attn", "mlp"),
+        gated=True,
+        bias_settings={"attention_bias": "attn", "mlp_bias": "mlp"},
+        first_layer_differs=True,
+    ),
+    "gpt2": Architecture(
+        layer_list="h",
+        attention_output="attn.c_proj",
+        attention_norm="ln_1",
+        ffn_input="mlp.c_fc",
+        ffn_output="mlp.c_proj",
+        ffn_norm="ln_2",
+        head=score_head,
+        ffn_size_setting="n_inner",
+        activation_setting="activation_function",
+        pooling=last_token,
+        norm_first=True,
+        halves=("attn", "mlp"),
+    ),
+    "llama": replace(_LLAMA, bias_settings={"attention_bias": "self_attn", "mlp_bias": "mlp"}),
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": replace(_LLAMA, bias_settings={"attention_bias": "self_attn"}),
+}
+"""Known architectures by transformers' ``model_type``."""
+
+
+class UnknownArchitectureError(ValueError):
+    """The backbone's architecture has no entry in the table."""
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """Return the table's entry for a ``model_type``.
+
+    Raises:
+        UnknownArchitectureError: naming the architectures that are known.
+    """
+    if model_type not in ARCHITECTURES:
+        raise UnknownArchitectureError(
+            f"No adapter sites are known for the architecture {model_type!r}. Known are "
+            f"{', '.join(sorted(ARCHITECTURES))}: choose such a model, or add an entry to "
+            "models/architectures/table.py."
+        )
+    return ARCHITECTURES[model_type]

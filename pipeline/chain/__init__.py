@@ -1,0 +1,1 @@
+"""The order of the stages as a plain program, and what shapes each."""

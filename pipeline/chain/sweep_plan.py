@@ -1,0 +1,95 @@
+"""Which students a sweep makes, each as the config of a run of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.config import RunConfig, StudentConfig
+from pipeline.errors import InputError
+from pipeline.facts.variants import Precision, QuantizeFacts
+from pipeline.graphs.variants import WAYS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedStudent:
+    """One student of a sweep."""
+
+    name: str
+    layers: tuple[int, ...]
+    """Layers of the backbone that it keeps, from 0."""
+    config: RunConfig
+    """The run that makes it."""
+
+
+def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
+    """Return the students of `sweep.layers`, the one of all layers first.
+
+    That one is the run's own: it shares every stage with `adapter-distill run`.
+
+    Args:
+        config: What the students have in common.
+        depth: Layers of the backbone.
+
+    Raises:
+        InputError: where the config chooses its student already, or a layer does not exist.
+    """
+    _check(config)
+    students = [PlannedStudent(name=_name(depth), layers=tuple(range(depth)), config=config)]
+    for wanted in config.sweep.layers:
+        layers = even_layers(depth, wanted) if isinstance(wanted, int) else wanted
+        if isinstance(wanted, int) and wanted > depth:
+            continue
+        _check_layers(layers, depth)
+        if layers in (student.layers for student in students):
+            continue
+        name = _name(wanted) if isinstance(wanted, int) else f"layers {_list(layers)}"
+        changes = {"student": StudentConfig(layers=layers), "distill": config.sweep.distill}
+        own = config.model_copy(update=changes)
+        students.append(PlannedStudent(name=name, layers=layers, config=own))
+    return tuple(students)
+
+
+def even_layers(depth: int, count: int) -> tuple[int, ...]:
+    """Return layers at equal distances, the first one among them: ``0, 2, 4`` for three of six.
+
+    A kept layer takes over what the skipped ones after it do, so that each has as many to carry.
+    """
+    return tuple(dict.fromkeys(number * depth // count for number in range(count)))
+
+
+def shipped_as(config: RunConfig, precision: Precision, quantized: QuantizeFacts) -> RunConfig:
+    """Return the config of the run in which this precision ships; the same one where it does."""
+    if WAYS[quantized.chosen].precision == precision:
+        return config
+    quantize = config.quantize.model_copy(update={"ship": precision})
+    return config.model_copy(update={"quantize": quantize})
+
+
+def _check(config: RunConfig) -> None:
+    problems = [
+        f"{setting} must be left out, because a sweep chooses it"
+        for setting, value in (
+            ("student.layers", config.student.layers),
+            ("student.model", config.student.model),
+        )
+        if value is not None
+    ]
+    if not config.quantize.enabled:
+        problems.append("quantize.enabled must be on, because it makes the int8 files")
+    if problems:
+        raise InputError(f"A sweep of {config.name}: {'; '.join(problems)}.")
+
+
+def _check_layers(layers: Sequence[int], depth: int) -> None:
+    if list(layers) != sorted(set(layers)) or layers[-1] >= depth:
+        raise InputError(
+            f"sweep.layers: expected increasing numbers of the backbone's layers, 0 to "
+            f"{depth - 1}, found {_list(layers)}."
+        )
+
+
+def _name(count: int) -> str:
+    return f"{count} layer" if count == 1 else f"{count} layers"
+
+
+def _list(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers))

@@ -1,0 +1,173 @@
+"""Heads of AdapterHub checkpoints, set into stock transformers classifiers, and taken of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.checkpoints.adapterhub.files import check_tensors, read_json, read_tensors
+from pipeline.errors import InputError
+
+HEAD_CONFIG = "head_config.json"
+HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
+_HEADS = {
+    "bert": ("bert.pooler.dense", "tanh", "classifier"),
+    "roberta": ("classifier.dense", "tanh", "classifier.out_proj"),
+    "xlm-roberta": ("classifier.dense", "tanh", "classifier.out_proj"),
+    "distilbert": ("pre_classifier", "relu", "classifier"),
+    "electra": ("classifier.dense", "gelu", "classifier.out_proj"),
+    "deberta-v2": ("pooler.dense", "gelu", "classifier"),
+    "albert": ("albert.pooler", "tanh", "classifier"),
+}
+"""By ``model_type``, what a stock classifier computes of the first token: a dense layer, an
+activation, and the dense layer that gives the logits."""
+_STATIC = "ForSequenceClassification"
+_CLASSIFICATION = ("classification", "multilabel_classification")
+
+
+def has_head(folder: Path) -> bool:
+    """Tell whether an adapter was saved with a head."""
+    return (folder / HEAD_CONFIG).is_file()
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """Return the names of a saved head's labels, in class order."""
+    meta = read_json(folder / HEAD_CONFIG)
+    numbers = (meta.get("config") or meta).get("label2id") or {}
+    return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
+
+
+def single_labels(folder: Path) -> tuple[str, ...]:
+    """Return the labels of a saved single-label classification head, in class order.
+
+    Raises:
+        InputError: when the head is for another task.
+    """
+    meta = read_json(folder / HEAD_CONFIG)
+    labels = read_labels(folder)
+    static = str(meta.get("model_class") or _STATIC)
+    kind = (meta.get("config") or {}).get("head_type")
+    if kind is None:
+        kind = "classification" if static.endswith(_STATIC) else f"{static}'s"
+    if kind == "classification" and len(labels) == 1:
+        kind = "regression"
+    if kind != "classification":
+        raise InputError(
+            f"The head in {folder} is for {kind.replace('_', ' ')}, and the task that is supported "
+            "is single-label classification. Save the adapter with such a head."
+        )
+    if not labels:
+        raise InputError(
+            f"{folder / HEAD_CONFIG} names no labels, and a classifier of two or more is expected. "
+            "Add its label2id."
+        )
+    return labels
+
+
+def load_head(folder: Path, model: PreTrainedModel) -> None:
+    """Set a stock model's head to the one that an adapter was saved with, in place.
+
+    Args:
+        folder: What the library's ``save_adapter`` wrote, of a static or a flexible head.
+        model: A classifier of as many labels; for tagging, a token classifier.
+
+    Raises:
+        InputError: when the stock model's head computes something else, or tensors are missing,
+            unknown or of another shape; nothing is set then.
+    """
+    meta = read_json(folder / HEAD_CONFIG)
+    tensors = read_tensors(folder, HEAD_FILES)
+    names: dict[str, str] = {}
+    if meta.get("config"):
+        names = _flexible_head(folder, meta, model)
+        tensors = {names.get(name, name): tensor for name, tensor in tensors.items()}
+    else:
+        tensors = {
+            name if _has(model, name) else f"{model.base_model_prefix}.{name}": tensor
+            for name, tensor in tensors.items()
+        }
+    own = dict(model.named_parameters())
+    expected = {name: own[name] for name in (*tensors, *names.values()) if name in own}
+    # A head's last layer is there whatever else a checkpoint leaves out.
+    expected |= {
+        name: p for name, p in own.items() if name.split(".")[0] in ("classifier", "score")
+    }
+    check_tensors(folder, tensors, expected)
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(tensors[name])
+
+
+def hub_head(
+    model: PreTrainedModel, name: str, *, head_type: str
+) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """Return a stock model's head as the library's own: its configuration and tensors.
+
+    Labels are left to the caller. A head that is one layer named ``score`` has no configuration.
+
+    Raises:
+        InputError: when the library has no head that computes the same.
+    """
+    own = dict(model.named_parameters())
+    if "score.weight" in own and "score.bias" not in own:
+        return None, {"score.weight": own["score.weight"]}
+    config: dict[str, Any] = {"activation_function": "tanh", "dropout_prob": None}
+    config["head_type"] = head_type
+    places = {1: "classifier"}
+    if head_type != "tagging":
+        if model.config.model_type not in _HEADS:
+            raise InputError(
+                f"A {model.config.model_type} classifier has no counterpart among AdapterHub's "
+                f"heads. Supported are {', '.join(sorted(_HEADS))}."
+            )
+        dense, activation, last = _HEADS[model.config.model_type]
+        places = {1: dense, 4: last}
+        config |= {"activation_function": activation, "bias": True, "use_pooler": False}
+    tensors: dict[str, Tensor] = {
+        f"heads.{name}.{number}.{tensor}": own[f"{place}.{tensor}"]
+        for number, place in places.items()
+        for tensor in ("weight", "bias")
+    }
+    return config | {"layers": len(places)}, tensors
+
+
+def _flexible_head(folder: Path, meta: Mapping[str, Any], model: PreTrainedModel) -> dict[str, str]:
+    """Return where the tensors of a head of the library's own go in a stock model."""
+    config, prefix = meta["config"], f"heads.{meta['name']}"
+    kind, layers = config.get("head_type"), config.get("layers")
+    dense, activation, last = _HEADS.get(model.config.model_type, ("", "", "classifier"))
+    if kind == "tagging" and layers == 1:
+        places = {1: "classifier"}
+    elif kind not in _CLASSIFICATION:
+        raise InputError(
+            f"{folder}: heads of the type {kind!r} are not supported; supported are "
+            f"{', '.join((*_CLASSIFICATION, 'tagging'))}."
+        )
+    elif layers == 1 and config.get("use_pooler") and model.config.model_type == "bert":
+        places = {1: last}
+    elif layers == 2 and not config.get("use_pooler") and dense:
+        own = config.get("activation_function")
+        if own != activation:
+            raise InputError(
+                f"{folder}: this head's activation is {own!r}, and a stock "
+                f"{model.config.model_type} classifier's is {activation!r}: they do not compute "
+                f"the same. Save the adapter with a head whose activation is {activation!r}."
+            )
+        places = {1: dense, 4: last}
+    else:
+        raise InputError(
+            f"{folder}: a head of {layers} layers (use_pooler = {config.get('use_pooler')}) has no "
+            f"place in a stock {model.config.model_type} classifier."
+        )
+    return {
+        f"{prefix}.{number}.{tensor}": f"{place}.{tensor}"
+        for number, place in places.items()
+        for tensor in ("weight", "bias")
+    }
+
+
+def _has(model: PreTrainedModel, name: str) -> bool:
+    return any(name == own for own, _ in model.named_parameters())

@@ -1,0 +1,222 @@
+"""Pretrained models and their tokenizers on disk, found by reference.
+
+Weights are safetensors, and ``trust_remote_code`` is never given: nothing that is loaded runs.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from models.architectures.architecture import Architecture
+from models.architectures.table import UnknownArchitectureError, architecture_of
+from models.losses import Objective
+from pipeline.config import ModelConfig
+from pipeline.errors import InputError, UnreachableError
+from pipeline.store.digests import sha256_file, sha256_json
+from pipeline.texts.sources import locate
+
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+# Many have no safetensors; a .bin is read as weights only.
+_WANTED_OF_ADAPTERS = ["*.safetensors", "*.bin", "*.json"]
+_STAGES_OF_TEACHERS = ("finetune", "fuse", "import")
+# These number their positions from the one after the padding token's id.
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A pretrained model in a local folder."""
+
+    folder: Path
+    digest: str
+    """sha256 over its config, its tokenizer and its weights."""
+    reference: str = ""
+    """What finds it again: a hub id, a package reference or an absolute path."""
+
+
+def find_checkpoint(config: ModelConfig) -> Checkpoint:
+    """Return the local folder of a model, fetched from the hub where it is an id.
+
+    Raises:
+        InputError: when it cannot be found, has no safetensors weights, or has other weights
+            than the config's sha256 says.
+    """
+    folder = locate(config.model) or _fetch(config.model, _WANTED)
+    weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not weights or not (folder / "config.json").is_file():
+        raise InputError(
+            f"{config.model} is not a readable model: expected a folder with config.json and "
+            f"*.safetensors weights at {folder}. Save the model with save_pretrained."
+        )
+    digests = {path.name: sha256_file(path) for path in weights}
+    found = next(iter(digests.values())) if len(digests) == 1 else sha256_json(digests)
+    if config.sha256 not in (None, found):
+        raise InputError(
+            f"The weights of {config.model} have the sha256 {found}, expected {config.sha256}. "
+            "Get the file that was meant, or correct the sha256 in the config."
+        )
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        if (folder / name).is_file():
+            digests[name] = sha256_file(folder / name)
+    own_path = locate(config.model) is not None and "://" not in config.model
+    return Checkpoint(
+        folder=folder,
+        digest=sha256_json(digests),
+        reference=str(folder.resolve()) if own_path else config.model,
+    )
+
+
+def find_adapter_folder(reference: str) -> Path:
+    """Return the local folder of a teacher or an AdapterHub checkpoint, which the hub may have.
+
+    Raises:
+        InputError: when it cannot be found.
+    """
+    found = locate(reference)
+    _, ending, stage = reference.rpartition(".")
+    if found is None and ending and stage in _STAGES_OF_TEACHERS:
+        raise InputError(
+            f"{reference} does not exist (looked in {Path.cwd()}). By its name it is what "
+            f"adapter-distill run CONFIG --until {stage} leaves: run that first, or correct the "
+            "name."
+        )
+    return found or _fetch(reference, _WANTED_OF_ADAPTERS)
+
+
+def load_classifier(
+    checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...], seed: int
+) -> PreTrainedModel:
+    """Return a classifier in eval mode; the seed draws what its checkpoint does not hold.
+
+    Raises:
+        InputError: when the model cannot be read, or was trained with these labels in another
+            order.
+    """
+    _check_label_order(checkpoint.folder, labels)
+    set_seed(seed)
+    try:
+        model = objective.model_class.from_pretrained(
+            checkpoint.folder,
+            id2label=dict(enumerate(labels)),
+            label2id={name: index for index, name in enumerate(labels)},
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"Cannot read the model in {checkpoint.folder}: {error} Give a model saved with "
+            "save_pretrained whose architecture this transformers version knows."
+        ) from error
+    model.config.use_cache = False  # a classifier never goes on with a text
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = _tokenizer(checkpoint).pad_token_id
+    return cast(PreTrainedModel, model.eval())
+
+
+def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedTokenizerBase:
+    """Return the fast tokenizer of a checkpoint, whose own limit is set to ``max_length``.
+
+    Raises:
+        InputError: when there is none, or the model takes fewer than ``max_length`` tokens.
+    """
+    tokenizer = _tokenizer(checkpoint)
+    longest = min(tokenizer.model_max_length, _positions(checkpoint))
+    if max_length > longest:
+        raise InputError(
+            f"data.max_length = {max_length}, but the model in {checkpoint.folder} takes at most "
+            f"{longest} tokens. Lower data.max_length."
+        )
+    tokenizer.model_max_length = max_length  # saved with it: who loads it truncates alike
+    return tokenizer
+
+
+def longest_input(checkpoint: Checkpoint) -> int:
+    """Return how many tokens a checkpoint's model and its tokenizer take.
+
+    Raises:
+        InputError: when there is no tokenizer.
+    """
+    return int(min(_tokenizer(checkpoint).model_max_length, _positions(checkpoint)))
+
+
+def count_layers(checkpoint: Checkpoint) -> int:
+    """Return how many layers a checkpoint's model has."""
+    return int(AutoConfig.from_pretrained(checkpoint.folder).num_hidden_layers)
+
+
+def find_architecture(model: PreTrainedModel) -> Architecture:
+    """Return the table's entry for a model.
+
+    Raises:
+        InputError: when no adapter sites are known for the architecture.
+    """
+    try:
+        architecture = architecture_of(model.config.model_type)
+    except UnknownArchitectureError as error:
+        raise InputError(f"teacher.model: {error}") from error
+    if reason := architecture.unsupported(model.config):
+        raise InputError(
+            f"teacher.model: this {model.config.model_type} model is not supported, because "
+            f"{reason}. Choose one without."
+        )
+    return architecture
+
+
+def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
+    if tokenizer.pad_token is None:  # decoders have none: what ends a text pads it, by custom
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise InputError(
+            f"The tokenizer in {checkpoint.folder} has no padding token. Set its pad_token."
+        )
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def _positions(checkpoint: Checkpoint) -> int:
+    """Return how many tokens a model has positions for."""
+    config = AutoConfig.from_pretrained(checkpoint.folder)
+    reserved = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
+    return int(config.max_position_embeddings) - reserved
+
+
+def _fetch(model_id: str, wanted: list[str]) -> Path:
+    """Return the local snapshot of a hub model: weights and text files, never code."""
+    try:
+        return Path(snapshot_download(model_id, allow_patterns=wanted))
+    # The hub client raises HTTP, network, cache and validation errors of several families.
+    except Exception as error:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise UnreachableError(
+            f"Cannot fetch the model {model_id!r} from the Hugging Face hub{offline}: "
+            f"{str(error).splitlines()[0]} Check the id and the network, or give a local folder."
+        ) from error
+
+
+def _check_label_order(folder: Path, labels: tuple[str, ...]) -> None:
+    own = json.loads((folder / "config.json").read_text()).get("id2label") or {}
+    own_labels = [own[key] for key in sorted(own, key=int)]
+    if own_labels != list(labels) and sorted(own_labels) == sorted(labels):
+        raise InputError(
+            f"The model in {folder} was trained with the labels in the order {own_labels}, but "
+            f"data.labels is {list(labels)}. Put data.labels in the model's order."
+        )

@@ -1,0 +1,213 @@
+"""Teachers on disk, as what they add to a backbone: adapters, head, and how to build them again.
+
+The backbone itself is not copied: its reference and its digest are kept. Weights are safetensors.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from models.adapters.composition import Composition, FusionSettings
+from models.adapters.drop import drop_adapters
+from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active, settings_of
+from models.adapters.site import AdapterSettings
+from models.losses import Objective
+from models.teacher import count_parameters, load_trained_tensors, trained_tensors
+from pipeline.checkpoints.pretrained import (
+    Checkpoint,
+    find_architecture,
+    find_checkpoint,
+    load_classifier,
+)
+from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
+from pipeline.errors import InputError
+from pipeline.facts.training import TeacherFacts, TrainingOutcome
+
+TEACHER_TENSORS = "teacher.safetensors"
+TEACHER_FACTS = "teacher.json"
+TRAINED = "task"
+"""Name of the adapter that the chain trains."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportedAdapters:
+    """Adapters that were trained elsewhere, and how they work together."""
+
+    adapters: dict[str, AdapterSettings]
+    """By name."""
+    active: Composition
+    fusion: FusionSettings | None = None
+    """Of the AdapterFusion in it, where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherDescription:
+    """What a teacher's folder says of it, beside its tensors."""
+
+    labels: tuple[str, ...]
+    adapter: AdapterConfig | ImportedAdapters | None
+    backbone: str
+    """Reference of its backbone."""
+    backbone_digest: str
+    max_length: int
+    """Longest input, in tokens."""
+
+
+_DESCRIPTION = TypeAdapter(TeacherDescription)
+
+
+def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapters) -> None:
+    """Hang new adapters on a classifier's backbone, in place, and activate them.
+
+    Raises:
+        InputError: when no adapter sites are known for the architecture.
+    """
+    architecture = find_architecture(model)
+    if isinstance(adapter, AdapterConfig):
+        form = adapter.model_dump(exclude={"random_drop"})
+        insert_adapters(model.base_model, architecture, **form, name=TRAINED)
+        return
+    for name, settings in adapter.adapters.items():
+        add_adapter(model.base_model, architecture, name, settings)
+    add_fusion(model.base_model, adapter.active, adapter.fusion)
+    set_active(model.base_model, adapter.active)
+
+
+def drop_lower_adapters(
+    model: PreTrainedModel, imported: ImportedAdapters, layers: int
+) -> ImportedAdapters:
+    """Take adapters out of a model's first layers, in place; return what is left of them.
+
+    Raises:
+        InputError: when no layer would be left.
+    """
+    if not layers:
+        return imported
+    try:
+        drop_adapters(model.base_model, find_architecture(model), layers)
+    except ValueError as error:
+        raise InputError(f"teacher.adapter.drop_layers: {error}.") from error
+    adapters = {
+        name: replace(settings, without=tuple(sorted({*settings.without, *range(layers)})))
+        for name, settings in imported.adapters.items()
+    }
+    return replace(imported, adapters=adapters)
+
+
+def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
+    """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
+    if isinstance(adapter, ImportedAdapters):
+        return adapter
+    form = adapter.model_dump(exclude={"initialisation", "random_drop"})
+    return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
+
+
+def save_teacher(
+    model: PreTrainedModel,
+    out: Path,
+    *,
+    checkpoint: Checkpoint,
+    labels: tuple[str, ...],
+    adapter: AdapterConfig | ImportedAdapters | None,
+    max_length: int,
+) -> None:
+    """Write what the teacher adds to its backbone, and how to build it."""
+    save_file(trained_tensors(model), out / TEACHER_TENSORS)
+    description = TeacherDescription(
+        labels=labels,
+        adapter=adapter,
+        backbone=checkpoint.reference,
+        backbone_digest=checkpoint.digest,
+        max_length=max_length,
+    )
+    plain = _DESCRIPTION.dump_python(description, mode="json")
+    (out / TEACHER_FACTS).write_text(json.dumps(plain, indent=2))
+
+
+def read_teacher(folder: Path) -> TeacherDescription:
+    """Return what `save_teacher` wrote of a teacher.
+
+    Raises:
+        InputError: when the folder does not hold one.
+    """
+    missing = [name for name in (TEACHER_FACTS, TEACHER_TENSORS) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder} is not a teacher: it has no {' and no '.join(missing)}. Give the folder of "
+            "a finetune stage, such as runs/latest/finetune, or of import-adapter."
+        )
+    try:
+        return _DESCRIPTION.validate_json((folder / TEACHER_FACTS).read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{folder / TEACHER_FACTS} is not a teacher's description: {error} Fine-tune it again."
+        ) from error
+
+
+def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> PreTrainedModel:
+    """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone."""
+    description = read_teacher(folder)
+    model = load_classifier(checkpoint, objective, labels=description.labels, seed=0)
+    if description.adapter is not None:
+        add_adapters(model, description.adapter)
+    load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
+    model.eval()
+    return model
+
+
+def load_backed_teacher(
+    folder: Path, objective: Objective, *, backbone: str | None = None
+) -> tuple[TeacherDescription, Checkpoint, PreTrainedModel]:
+    """Return a teacher with what its folder says of it, on the backbone that it was trained on.
+
+    Args:
+        backbone: Where that is; None takes the one that the teacher names.
+
+    Raises:
+        InputError: when the folder holds no teacher, or the backbone is another one.
+    """
+    description = read_teacher(folder)
+    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
+    check_backbone_of(folder, description, checkpoint)
+    return description, checkpoint, load_teacher(checkpoint, folder, objective)
+
+
+def check_backbone_of(
+    folder: Path, description: TeacherDescription, checkpoint: Checkpoint
+) -> None:
+    """Refuse a backbone that a teacher was not trained on."""
+    if checkpoint.digest != description.backbone_digest:
+        raise InputError(
+            f"The teacher in {folder} was trained on another backbone than "
+            f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
+            f"found {checkpoint.digest[:12]}. Give its own: as --backbone, or as "
+            "teacher.model in a config."
+        )
+
+
+def describe_teacher(
+    model: PreTrainedModel,
+    *,
+    adapter: AdapterConfig | AdapterSource | None,
+    digest: str,
+    warnings: tuple[str, ...],
+    outcome: TrainingOutcome,
+) -> TeacherFacts:
+    """Return the record of a trained teacher: what trained, how many parameters, how it went."""
+    count = count_parameters(model)
+    return TeacherFacts(
+        adapter=adapter,
+        total_parameters=count.total,
+        trainable_parameters=count.trainable,
+        adapter_parameters=count.adapter,
+        head_parameters=count.head,
+        trainable_percent=round(count.trainable_percent, 3),
+        trainable_names=count.trainable_names,
+        backbone_sha256=digest,
+        warnings=warnings,
+        outcome=outcome,
+    )

@@ -1,0 +1,1 @@
+"""Pure decisions from facts and limits, with reasons."""

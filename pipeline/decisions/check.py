@@ -1,0 +1,151 @@
+"""One number against its limit: what the gate, promotion and retraining decide by, and all show.
+
+A check says itself what counts as evidence. A value may decide alone; or its interval does, one way
+(refused only where all of it lies beyond the limit, so that luck refuses nobody) or the other
+(passed only where all of it lies within, so that luck passes nobody). So whoever reads a check can
+hold it against its limit again, and need not believe the verdict.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pipeline.facts.quality import Interval
+
+Unit = Literal["part", "times", "MB", "ms"]
+Evidence = Literal["value", "not_refuted", "proven", "verdict"]
+_ROUNDING = 1e-9
+"""A loss is often a difference of two counts over the texts: 8/800 is not over 0.01."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One number, its limit, and whether it holds."""
+
+    name: str
+    value: float
+    interval: Interval | None
+    """Confidence interval of the value; None for what is no estimate."""
+    bound: Literal["at most", "at least"]
+    """How the value must stand to the limit."""
+    limit: float
+    unit: Unit
+    """``part``: of 1, shown in per cent; ``times``: a ratio; ``MB``: a million bytes;
+    ``ms``: milliseconds."""
+    evidence: Evidence
+    """``value``: the value itself must hold. ``not_refuted``: refused where the whole interval is
+    beyond the limit. ``proven``: passed where the whole interval is within it. ``verdict``: decided
+    by many numbers, of which value and limit are one."""
+    passed: bool
+    reason: str
+    """What was found and what is accepted, in a sentence that names the setting."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the value is beyond its limit, but too uncertain to refuse anybody."""
+        return self.passed and self.evidence == "not_refuted" and not self._reaches(self.value)
+
+    @property
+    def shown_value(self) -> str:
+        """Return the value with its interval, for people."""
+        value = shown(self.value, self.unit)
+        if self.interval is None:
+            return value
+        low, high = (shown(end, self.unit) for end in self.interval)
+        return f"{value} ({low} to {high})"
+
+    @property
+    def shown_limit(self) -> str:
+        """Return the limit and what must reach it, for people."""
+        limit = f"{self.bound} {shown(self.limit, self.unit)}"
+        return {
+            "value": limit,
+            "not_refuted": f"not surely beyond {shown(self.limit, self.unit)}",
+            "proven": f"surely {limit}",
+            "verdict": f"by verdict ({limit})",
+        }[self.evidence]
+
+    @property
+    def result(self) -> str:
+        """Return what came of it, in a word or two."""
+        if not self.passed:
+            return "refused"
+        return "passed, uncertain" if self.is_open else "passed"
+
+    def holds(self) -> bool:
+        """Hold the numbers against the limit again, whatever ``passed`` says.
+
+        What is no number never holds.
+        """
+        if self.evidence == "verdict":
+            return self.passed
+        if self.evidence == "value" or self.interval is None:
+            return self._reaches(self.value)
+        ends = [self._reaches(end) for end in self.interval]
+        return all(ends) if self.evidence == "proven" else any(ends)
+
+    def _reaches(self, value: float) -> bool:
+        if self.bound == "at most":
+            return value <= self.limit + _ROUNDING
+        return value >= self.limit - _ROUNDING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Every check; a student passes when all of them do."""
+
+    checks: tuple[Check, ...]
+    warnings: tuple[str, ...] = ()
+    """What a user should know of a student that passes all the same."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the student may ship."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why not: one sentence for every check that failed."""
+        return failures(self.checks)
+
+
+def make_check(
+    name: str,
+    value: float,
+    bound: Literal["at most", "at least"],
+    limit: float,
+    *,
+    reason: str,
+    unit: Unit = "part",
+    interval: Interval | None = None,
+    evidence: Literal["value", "not_refuted", "proven"] = "value",
+) -> Check:
+    """Return a check that its own numbers decide."""
+    check = Check(
+        name=name,
+        value=value,
+        interval=interval,
+        bound=bound,
+        limit=limit,
+        unit=unit,
+        evidence=evidence,
+        passed=False,
+        reason=reason,
+    )
+    return replace(check, passed=check.holds())
+
+
+def failures(checks: Sequence[Check]) -> tuple[str, ...]:
+    """Return the reason of every check that failed."""
+    return tuple(check.reason for check in checks if not check.passed)
+
+
+def shown(value: float, unit: Unit) -> str:
+    """Return a number in its unit, for people."""
+    if unit == "part":
+        return f"{round(value, 4) + 0.0:.2%}"  # what rounds to zero has no sign
+    return {
+        "times": f"{value:.3f}\N{MULTIPLICATION SIGN}",
+        "MB": f"{value:.1f} MB",
+        "ms": f"{value:.2f} ms",
+    }[unit]

@@ -1,0 +1,76 @@
+"""A verdict in words: its numbers, and what to do about a cell that did not pass."""
+
+from collections.abc import Iterator
+
+from pipeline.facts.latency import Estimate
+from pipeline.facts.overhead import CellVerdict, Rules
+
+
+def cell_reasons(cell: CellVerdict, rules: Rules, may_be_faster: bool) -> Iterator[str]:
+    """Yield a sentence for every test that failed: what was found, what to do."""
+    where = f"{cell.cell}:"
+    if cell.outcome == "overhead_gone":
+        return
+    if cell.outcome == "overhead_remains":
+        yield (
+            f"{where} the student's time is the plain backbone's {change_text(cell.student)}; "
+            f"accepted is +{_percent(cell.margin)}. {removed_text(cell)} of the adapters' cost, "
+            f"{change_text(cell.teacher)}, is gone; {rules.min_removed:.0%} must be. Look for what "
+            "the student's graph still has beside the backbone's."
+        )
+        return
+    more = "raise benchmark.seconds_per_cell, or measure on a quieter machine"
+    if cell.again.half_width > rules.max_half_width:
+        yield (
+            f"{where} too noisy: the same file measured twice differs by "
+            f"{change_text(cell.again)}, and accepted is an interval of "
+            f"+/-{_percent(rules.max_half_width)}: {more}."
+        )
+    elif not cell.calibrated:
+        yield (
+            f"{where} biased: the same file measured twice differs by {change_text(cell.again)}, "
+            "which is more than chance. Something changed while it was measured: measure again."
+        )
+    if not cell.sensitive:
+        yield (
+            f"{where} the adapters' cost is not visible, {change_text(cell.teacher)}, and so "
+            f"nothing can be said of its removal: {more}, or measure a shape where it is larger "
+            "(batch 1, short texts)."
+        )
+    if may_be_faster and not cell.equivalent:
+        slower = change_text(cell.student_90)
+        yield f"{where} the student may be slower than plain, {slower}: {more}."
+    elif not cell.equivalent and cell.student_90.high < 1:
+        yield (
+            f"{where} the student has the backbone's graph, and yet another time, "
+            f"{change_text(cell.student_90)}: that is the measurement's doing. Measure again."
+        )
+    elif not cell.equivalent:
+        yield (
+            f"{where} the student may differ from plain by more than {_percent(cell.margin)}, "
+            f"{change_text(cell.student_90)}: {more}."
+        )
+    if cell.sensitive and cell.equivalent and not cell.removed_enough:
+        yield (
+            f"{where} {removed_text(cell)} of the adapters' cost is gone, which may be less "
+            f"than {rules.min_removed:.0%}: {more}."
+        )
+
+
+def _percent(part: float) -> str:
+    return f"{part:.2%}"
+
+
+def change_text(ratio: Estimate) -> str:
+    """Return a ratio as its distance from 1: ``+6.1% (+5.8 to +6.4)``."""
+    value, low, high = (100 * (each - 1) for each in (ratio.value, ratio.low, ratio.high))
+    return f"{value:+.1f}% ({low:+.1f} to {high:+.1f})"
+
+
+def removed_text(cell: CellVerdict) -> str:
+    """Return the removed part: ``98% (95% to 101%)``."""
+    if cell.removed is None:
+        return "An unknown part"
+    if cell.removed_low is None or cell.removed_high is None:
+        return f"{cell.removed:.0%} (with no bounds)"
+    return f"{cell.removed:.0%} ({cell.removed_low:.0%} to {cell.removed_high:.0%})"

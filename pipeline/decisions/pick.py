@@ -1,0 +1,133 @@
+"""The front of quality and latency, and the student that is picked from it: pure decisions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.config import GateConfig, RunConfig
+from pipeline.facts.sweep import Pick, StudentFile, Sweep, SweepQuality, SweepTimes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A student in one precision, by the two numbers that choose."""
+
+    name: str
+    quality: float
+    """Main metric on the validation split."""
+    latency_ms: float
+    """Mean wall time of a text, on one thread."""
+
+
+def decide_sweep(
+    config: RunConfig,
+    files: Sequence[StudentFile],
+    quality: SweepQuality,
+    times: SweepTimes,
+    *,
+    metric: str,
+) -> Sweep:
+    """Return a sweep with its front and its pick.
+
+    Args:
+        metric: The task's main metric.
+    """
+    among = candidates(files, quality, times, metric=metric)
+    return Sweep(
+        name=config.name,
+        model=config.teacher.model,
+        metric=metric,
+        files=tuple(files),
+        quality=quality,
+        times=times,
+        front=front(among),
+        pick=pick(among, config.gate),
+        min_quality=config.gate.min_quality,
+        max_latency_ms=config.gate.max_latency_ms,
+    )
+
+
+def candidates(
+    files: Iterable[StudentFile], quality: SweepQuality, times: SweepTimes, *, metric: str
+) -> tuple[Candidate, ...]:
+    """Return every file that was measured, in the order of ``files``."""
+    rungs = {rung.arm: rung for rung in times.rungs}
+    return tuple(
+        Candidate(
+            name=file.name,
+            quality=quality.files[file.name].validation.values[metric],
+            latency_ms=rungs[file.name].mean_ms.value,
+        )
+        for file in files
+        if file.refused is None
+    )
+
+
+def front(among: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return the names of those that no other one beats, fastest first.
+
+    One beats another that is better in neither quality nor latency, and worse in one of them.
+    """
+    best: list[Candidate] = []
+    for candidate in sorted(among, key=lambda each: (each.latency_ms, -each.quality)):
+        if not best or candidate.quality > best[-1].quality:
+            best.append(candidate)
+    return tuple(candidate.name for candidate in best)
+
+
+def pick(among: Sequence[Candidate], gate: GateConfig) -> Pick:
+    """Return the student that `gate.min_quality` and `gate.max_latency_ms` ask for.
+
+    With a least quality the fastest that reaches it, also within the latency where both are
+    given; with a latency alone the best within it.
+    """
+    quality, latency = gate.min_quality, gate.max_latency_ms
+    if quality is None and latency is None:
+        return Pick(
+            name=None, reason="Nothing is picked: set gate.min_quality or gate.max_latency_ms."
+        )
+    if not among:
+        return Pick(name=None, reason="Nothing is picked: every student is refused.")
+    good = [each for each in among if quality is None or each.quality >= quality]
+    fast = [each for each in among if latency is None or each.latency_ms <= latency]
+    both = [each for each in good if each in fast]
+    if not both:
+        return Pick(name=None, reason=_nearest(among, good, fast, gate))
+    if quality is None:
+        chosen = max(both, key=lambda each: (each.quality, -each.latency_ms))
+        why = f"the best within {latency:g} ms"
+    else:
+        chosen = min(both, key=lambda each: (each.latency_ms, -each.quality))
+        why = f"the fastest that reaches {quality:g}"
+    return Pick(name=chosen.name, reason=f"{_tell(chosen)}: {why}")
+
+
+def _nearest(
+    among: Sequence[Candidate],
+    good: Sequence[Candidate],
+    fast: Sequence[Candidate],
+    gate: GateConfig,
+) -> str:
+    """Say what was asked for, what comes nearest, and what to do."""
+    asked, nearest = [], []
+    if gate.min_quality is not None:
+        asked.append(f"gate.min_quality = {gate.min_quality:g}")
+        best = max(fast or among, key=lambda each: (each.quality, -each.latency_ms))
+        which = " that is as fast" if 0 < len(fast) < len(among) else ""
+        nearest.append(f"the best{which} is {_tell(best)}")
+    if gate.max_latency_ms is not None:
+        asked.append(f"gate.max_latency_ms = {gate.max_latency_ms:g}")
+        first = min(good or among, key=lambda each: (each.latency_ms, -each.quality))
+        which = " that is as good" if 0 < len(good) < len(among) else ""
+        nearest.append(f"the fastest{which} is {_tell(first)}")
+    return (
+        f"No student meets {' and '.join(asked)}: {', and '.join(nearest)}. Ask for less, give "
+        "sweep.distill more epochs or texts, or sweep other layers."
+    )
+
+
+def _tell(candidate: Candidate) -> str:
+    quality, latency = (
+        f"validation {candidate.quality:.4f}",
+        f"{candidate.latency_ms:.2f} ms a text",
+    )
+    return f"{candidate.name} ({quality}, {latency})"

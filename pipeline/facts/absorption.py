@@ -1,0 +1,38 @@
+"""Facts of the stage absorb."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteFit:
+    """How well one dense layer of the student absorbed what its adapter does."""
+
+    layer: int
+    site: str
+    """``attention`` or ``ffn``."""
+    r2: float
+    """Part of the difference to the teacher that is gone, on held-out tokens; 0 where the
+    backbone's weights were kept."""
+    ridge: float
+    """Chosen strength, relative to the mean of the Gram matrix's diagonal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AbsorbFacts:
+    """The closed-form start of the student."""
+
+    texts: int
+    tokens: int
+    method: str
+    """``exact``: the adapters were folded, up to rounding; ``ridge``: regressions."""
+    extra_units: int
+    """Units by which each layer's FFN is wider than the backbone's."""
+    why_not_exact: tuple[str, ...]
+    """What stands against an exact fold, in sentences."""
+    embeddings_r2: float | None = None
+    """Part of the invertible adapter's change of the embeddings that the student's own took over,
+    1 for all of it; None without one. The sites' regressions correct for the rest."""
+    held_out: dict[str, float]
+    """Closeness to the teacher on the held-out texts, before any gradient step."""
+    sites: tuple[SiteFit, ...]
+    """Empty for an exact fold."""

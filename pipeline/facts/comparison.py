@@ -1,0 +1,35 @@
+"""Facts of the comparison of adapters with other methods."""
+
+from dataclasses import dataclass
+
+from pipeline.facts.latency import Estimate
+from pipeline.facts.quality import Measured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedModel:
+    """One way to adapt a backbone, or a student of one, on the test split."""
+
+    name: str
+    teacher: str | None
+    """What it stands for, where it is a student or a merged model."""
+    trainable_parameters: int
+    """0 where nothing was trained by gradients but what it stands for."""
+    total_parameters: int
+    quality: Measured
+    fidelity: Measured | None
+    """Closeness to what it stands for."""
+    is_plain_graph: bool
+    """Whether its ONNX graph is the plain backbone's, weights aside."""
+    latency: Estimate | None
+    """CPU time of a call, as a multiple of the plain backbone's; None where nothing was timed,
+    because the graph is the plain one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonFacts:
+    """All of them; the first is the plain backbone with its head."""
+
+    models: tuple[ComparedModel, ...]
+    confidence: float
+    machine: dict[str, str]

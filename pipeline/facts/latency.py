@@ -1,0 +1,101 @@
+"""What the benchmark finds: structures, costs of a file, rungs of the ladder, a verdict."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+def cell_name(batch: int, length: int | None) -> str:
+    """Return a cell's name, for people."""
+    return f"batch {batch}, " + (f"{length} tokens" if length else "own lengths")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A ratio and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval."""
+        return (self.high - self.low) / 2
+
+    def inverse(self) -> "Estimate":
+        """Return the ratio the other way round."""
+        return Estimate(value=1 / self.value, low=1 / self.high, high=1 / self.low)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graph:
+    """The structure of an ONNX graph."""
+
+    hash: str
+    """Equal for graphs that differ in names, order and weights alone."""
+    sha256: str
+    """Of the file."""
+    size_bytes: int
+    """Of the file, and of those that hold weights for it."""
+    operators: dict[str, int]
+    """Nodes by operator."""
+    parameters: int
+    """Weights, without scales and zero points of quantised ones."""
+    multiply_adds: int | None
+    """Of one call; None where they cannot be told."""
+    adapter_traces: tuple[str, ...]
+    """Names in the graph that are an adapter's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileCost:
+    """What one ONNX file costs a user with all cores, in a process of its own."""
+
+    load_ms: float
+    """Median time until a session stands, in milliseconds, with the file in the page cache."""
+    peak_rss_bytes: int
+    """Peak memory of the process, of which Python and onnxruntime have their part."""
+    threads: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    """Wall time of a call with one text, in milliseconds."""
+    batch: int
+    """Texts per call of the throughput."""
+    texts_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """One arm of the latency ladder: wall time, one thread, one text a call, as a user sees it."""
+
+    arm: str
+    runtime: Literal["PyTorch", "onnxruntime"]
+    mean_ms: Estimate
+    """Of a text, in milliseconds: geometric mean over blocks."""
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    """Over all calls."""
+    faster_than_torch: Estimate | None
+    """How many times faster than the teacher in PyTorch; None without that rung."""
+    faster_than_teacher: Estimate | None
+    """How many times faster than the teacher in onnxruntime; None without that rung."""
+    cpu_faster_than_torch: Estimate | None
+    cpu_faster_than_teacher: Estimate | None
+    """The same in thread CPU time: what remains of it where nothing else wants the core."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """How busy the machine was while it was measured."""
+
+    load_before: float
+    load_after: float
+    """Mean number of processes that wanted a core, over a minute."""
+    steal: float
+    """Part of the cores' time that the hypervisor gave to others."""
+    busy: float
+    """Part of the cores' time that was used, by us and by others."""
+    involuntary_switches: int
+    """How often a measuring process lost its core to another."""

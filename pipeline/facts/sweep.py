@@ -1,0 +1,93 @@
+"""What a sweep finds: plain facts, as those of the chain's stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.facts.latency import Conditions, Rung
+from pipeline.facts.quality import Measured
+from pipeline.facts.variants import Precision, Runtime
+
+PLAIN, TEACHER = "plain", "teacher"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentFile:
+    """A student in one precision: what a sweep chooses among."""
+
+    name: str
+    student: str
+    layers: tuple[int, ...]
+    precision: Precision
+    way: str
+    """The fastest of the ways to run it: `pipeline.graphs.variants`."""
+    bundle: Path
+    runtime: Runtime
+    size_bytes: int
+    parameters: int
+    refused: str | None
+    """Why its precision may not ship; None where it may."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileQuality:
+    """One file on both splits: chosen by the one, reported on the other."""
+
+    validation: Measured
+    """Metrics, agreement with the teacher, mean KL."""
+    test: Measured
+    """The same."""
+    change: Measured
+    """On the test split: each metric minus the teacher's, on the same resamples."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepQuality:
+    """Every file's quality, by name; ``teacher`` and ``plain`` among them."""
+
+    texts: dict[str, int]
+    """By split."""
+    confidence: float
+    files: dict[str, FileQuality]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepTimes:
+    """Wall time of a text in every file and in the teacher in PyTorch, in one measurement."""
+
+    rungs: tuple[Rung, ...]
+    """Slowest first."""
+    blocks: int
+    texts: int
+    """Texts of a round."""
+    confidence: float
+    machine: dict[str, str]
+    conditions: Conditions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pick:
+    """The student of a sweep that becomes a run, or why there is none."""
+
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """All that a sweep found."""
+
+    name: str
+    model: str
+    """The backbone."""
+    metric: str
+    """The task's main metric."""
+    files: tuple[StudentFile, ...]
+    """Refused ones too."""
+    quality: SweepQuality
+    times: SweepTimes
+    front: tuple[str, ...]
+    """Those that no other one beats on the validation split, fastest first."""
+    pick: Pick
+    min_quality: float | None
+    max_latency_ms: float | None
+    """What the gate asks for."""

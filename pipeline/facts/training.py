@@ -1,0 +1,82 @@
+"""The facts that stages find and pass on: frozen, and plain enough to be JSON.
+
+Beside its facts a stage has files; `pipeline.store.stage.Stage` holds both.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.config import AdapterConfig, AdapterSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One logged step of a training curve; a value that was not measured there is None."""
+
+    step: int
+    train_loss: float | None = None
+    learning_rate: float | None = None
+    validation: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingOutcome:
+    """How a training went. The model itself holds the weights of the best step."""
+
+    steps: int
+    best_step: int
+    best_metric: float
+    precision: str
+    curve: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherFacts:
+    """What trained, and how it went."""
+
+    adapter: AdapterConfig | AdapterSource | None
+    """What was trained, or where it came from; None for the baseline."""
+    total_parameters: int
+    trainable_parameters: int
+    adapter_parameters: int
+    head_parameters: int
+    trainable_percent: float
+    trainable_names: tuple[str, ...]
+    backbone_sha256: str
+    """Of the frozen parameters, equal before and after."""
+    warnings: tuple[str, ...]
+    outcome: TrainingOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoftTargetFacts:
+    """How many targets there are, of which width."""
+
+    texts: int
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentFacts:
+    """Where the student started, what training made of it, and which of the two was kept."""
+
+    start: str
+    """``absorbed``, or ``pretrained``: the checkpoint's own weights (or some of its layers)."""
+    kept: str
+    """``trained``, or ``start`` where training did not lower the validation KL."""
+    total_parameters: int
+    start_validation: dict[str, float]
+    validation: dict[str, float]
+    """Agreement, KL and task metrics of the kept weights on the validation split."""
+    outcome: TrainingOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineFacts:
+    """A classifier that was trained without adapters."""
+
+    method: str
+    """``full`` or ``lora``."""
+    total_parameters: int
+    """Of the stock model, LoRA merged."""
+    trainable_parameters: int
+    outcome: TrainingOutcome

@@ -1,0 +1,213 @@
+"""What an ONNX graph computes, apart from its weights: the proof that needs no clock.
+
+Two graphs with the same canonical hash run the same operators on tensors of the same shapes, and
+so cost the same up to noise. A student whose hash is the plain backbone's has no adapter left in
+it, and neither a name nor a timing can hide one. The hash follows the data flow: a value is the
+operator that makes it, with its attributes, over the values it is made of (Weisfeiler & Leman's
+refinement on a graph without cycles). Names, the order of independent nodes and weights are left
+out; weights count by type and shape, constants that steer shapes by value.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+
+from pipeline.errors import InputError
+from pipeline.facts.latency import Graph
+from pipeline.graphs.multiply_adds import count_multiply_adds
+from pipeline.store.digests import sha256_file
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a text classifier may take; the first is what makes it one."""
+
+_STEERING = (TensorProto.INT64, TensorProto.BOOL)
+"""Types of shapes, axes and indices. Biases of a quantised layer are INT32, and are weights."""
+_LARGEST_STEERING = 64
+_INTEGER_INPUTS = (TensorProto.INT64, TensorProto.INT32)
+_ADAPTER = "adapter"
+
+
+def describe_graph(path: Path, *, batch: int = 1, length: int = 16) -> Graph:
+    """Return the structure of an ONNX text classifier.
+
+    Args:
+        batch: Texts of the call whose multiply-adds are counted.
+        length: Tokens of each of them.
+
+    Raises:
+        InputError: when the file is missing, is not ONNX, or takes other inputs than token ids.
+    """
+    model = load_graph(path)
+    return Graph(
+        hash=canonical_hash(model),
+        sha256=sha256_file(path),
+        size_bytes=path.stat().st_size + sum(_external_sizes(model, path)),
+        operators=dict(sorted(Counter(_operator(node) for node in _nodes(model.graph)).items())),
+        parameters=sum(
+            prod(tensor.dims) for tensor in model.graph.initializer if _is_weight(tensor)
+        ),
+        multiply_adds=count_multiply_adds(model, batch=batch, length=length),
+        adapter_traces=tuple(sorted(_traces(model))),
+    )
+
+
+def load_graph(path: Path) -> ModelProto:
+    """Return a text classifier's graph; weights outside the file are left there.
+
+    Raises:
+        InputError: when the file is missing, is not ONNX, or takes other inputs than token ids.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist. Give an ONNX file, or a folder with onnx/model.onnx."
+        )
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise InputError(f"{path} is not an ONNX file: {error}. Export the model anew.") from error
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = {each.name: each.type.tensor_type for each in model.graph.input}
+    inputs = {name: kind for name, kind in inputs.items() if name not in weights}
+    if not model.graph.node or not model.graph.output:
+        raise InputError(f"{path} is not an ONNX file: it has no graph. Export the model anew.")
+    wrong = [
+        name
+        for name, kind in inputs.items()
+        if name not in INPUTS or kind.elem_type not in _INTEGER_INPUTS or len(kind.shape.dim) != 2
+    ]
+    if wrong or INPUTS[0] not in inputs:
+        raise InputError(
+            f"{path} is not a text classifier that can be measured: expected the inputs "
+            f"{', '.join(INPUTS)} (integers, batch x tokens; the last two may be missing), found "
+            f"{', '.join(inputs) or 'none'}. Export it with these inputs."
+        )
+    return model
+
+
+def canonical_hash(model: ModelProto) -> str:
+    """Return 16 hex digits, equal for graphs that differ in names, order and weights alone."""
+    opsets = sorted((entry.domain, entry.version) for entry in model.opset_import)
+    functions = sorted(
+        _digest(function.domain, function.name, *_hash_nodes(function.node, dict(given)))
+        for function in model.functions
+        for given in [{name: f"argument {at}" for at, name in enumerate(function.input)}]
+    )
+    return _digest(opsets, functions, _hash_graph(model.graph, {}))[:16]
+
+
+def vocabulary_size(model: ModelProto) -> int | None:
+    """Return how many token ids a graph knows: the rows of the table that they look up."""
+    rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    sizes = [
+        rows[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "Gather" and node.input[1] == INPUTS[0] and node.input[0] in rows
+    ]
+    return min(sizes, default=None)
+
+
+def _hash_graph(graph: GraphProto, outer: Mapping[str, str]) -> str:
+    """Return the digest of a graph; ``outer`` holds the values that a subgraph sees."""
+    weights = {tensor.name: _hash_tensor(tensor) for tensor in graph.initializer}
+    inputs = {}
+    for at, each in enumerate(entry for entry in graph.input if entry.name not in weights):
+        dims = [dim.dim_value for dim in each.type.tensor_type.shape.dim]
+        inputs[each.name] = _digest("input", at, each.type.tensor_type.elem_type, dims)
+    values = {**outer, **inputs, **weights}
+    nodes = _hash_nodes(graph.node, values)
+    outputs = [values.get(each.name, "") for each in graph.output]
+    # Weights count where they are used: exporters keep equal ones (biases of zero) once.
+    return _digest(list(inputs.values()), sorted(nodes), outputs)
+
+
+def _hash_nodes(nodes: Iterable[onnx.NodeProto], values: dict[str, str]) -> list[str]:
+    """Return the digest of every node but constants; ``values`` gains what each makes."""
+    digests = []
+    for node in nodes:
+        attributes = sorted(_digest(a.name, _hash_attribute(a, values)) for a in node.attribute)
+        if node.op_type == "Constant":
+            # The same as an initializer: exporters and optimizers turn one into the other.
+            values[node.output[0]] = _hash_attribute(node.attribute[0], values)
+            continue
+        inputs = [values.get(name, "") for name in node.input]
+        digest = _digest(_operator(node), attributes, inputs, len(node.output))
+        digests.append(digest)
+        values |= {name: _digest(digest, at) for at, name in enumerate(node.output)}
+    return digests
+
+
+def _hash_attribute(attribute: AttributeProto, values: Mapping[str, str]) -> str:
+    value = helper.get_attribute_value(attribute)
+    if attribute.type == AttributeProto.GRAPH:
+        return _hash_graph(value, values)
+    if attribute.type == AttributeProto.GRAPHS:
+        return _digest(*(_hash_graph(each, values) for each in value))
+    if attribute.type == AttributeProto.TENSOR:
+        return _hash_tensor(value)
+    return _digest(attribute.type, value if isinstance(value, bytes | int | float) else list(value))
+
+
+def _hash_tensor(tensor: TensorProto) -> str:
+    content = numpy_helper.to_array(tensor).tolist() if _is_steering(tensor) else None
+    return _digest("weights", tensor.data_type, list(tensor.dims), content)
+
+
+def _is_steering(tensor: TensorProto) -> bool:
+    """Tell whether a constant's values shape the computation, rather than being learned."""
+    small = prod(tensor.dims) <= _LARGEST_STEERING
+    inside = tensor.data_location != TensorProto.EXTERNAL
+    return tensor.data_type in _STEERING and small and inside
+
+
+def _is_weight(tensor: TensorProto) -> bool:
+    """Tell whether a tensor was learned: no index, no constant, nothing that quantisation adds."""
+    added = tensor.name.endswith(("_scale", "_zero_point"))  # the quantizers' naming
+    return tensor.data_type not in _STEERING and len(tensor.dims) > 0 and not added
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+
+
+def _nodes(graph: GraphProto) -> Iterable[onnx.NodeProto]:
+    """Yield the nodes of a graph and of its subgraphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _traces(model: ModelProto) -> set[str]:
+    """Return the names of weights and nodes that say that they are an adapter's."""
+    names = {tensor.name for tensor in model.graph.initializer}
+    names |= {node.name for node in _nodes(model.graph)}
+    return {name for name in names if _ADAPTER in name.lower()}
+
+
+def _external_sizes(model: ModelProto, path: Path) -> Iterable[int]:
+    """Yield the sizes of the files that hold weights beside the graph."""
+    locations = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    for location in locations:
+        file = path.parent / location
+        if not file.resolve().is_relative_to(path.parent.resolve()) or not file.is_file():
+            raise InputError(
+                f"{path} keeps weights in {location}, which is not a file beside it. Copy the "
+                "model with all its files."
+            )
+        yield file.stat().st_size
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

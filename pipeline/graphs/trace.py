@@ -1,0 +1,174 @@
+"""A classifier as one ONNX graph, by one recipe for all, proven equal to torch.
+
+Exported with ``torch.export`` (named and tied dynamic axes, one file, no metadata), and then run
+against torch over shapes and masks that were not used for tracing: full, right-padded, left-padded
+and holed. A graph that differs is refused.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx_ir
+import onnxruntime as ort
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from pipeline.config import ExportConfig
+from pipeline.errors import InputError
+from pipeline.facts.export import Parity
+
+
+def write_graph(
+    model: PreTrainedModel, path: Path, config: ExportConfig, *, max_length: int, name: str
+) -> list[Parity]:
+    """Write a classifier in eval mode as one ONNX file; return how far it is from torch.
+
+    Args:
+        max_length: Longest input, in tokens.
+        name: Of the model, in messages and in the result.
+
+    Raises:
+        InputError: when the graph differs from torch by more than the tolerance.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = _trace(model, path, config, max_length)
+    return list(_compare(model, path, names, config, max_length, name=name))
+
+
+def _trace(
+    model: PreTrainedModel, path: Path, config: ExportConfig, max_length: int
+) -> tuple[str, ...]:
+    """Write a model as one ONNX file; return the names of its inputs."""
+    # A quarter fewer nodes than with sdpa (217 against 289 for six layers), the same numbers.
+    model.set_attn_implementation("eager")
+    names = _input_names(model)
+    positional = _Positional(model, names).eval()
+    example = _inputs(model, names, batch=2, length=min(8, max_length), mask="right")
+    with _quiet():
+        program = torch.onnx.export(
+            positional,
+            tuple(example[name] for name in names),
+            input_names=list(names),
+            output_names=["logits"],
+            dynamic_shapes=(tuple({0: "batch", 1: "sequence"} for _ in names),),
+            opset_version=config.opset,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    graph = program.model
+    # The exporter writes this machine's source paths into every node.
+    ClearMetadataAndDocStringPass()(graph)
+    _check_graph(graph, path)
+    onnx_ir.save(graph, path)
+    return names
+
+
+class _Positional(nn.Module):
+    """A classifier with positional inputs and its logits as the only output."""
+
+    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(**dict(zip(self.names, inputs, strict=True))).logits
+        return logits
+
+
+def _input_names(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return what the graph takes: token type ids only where the model tells segments apart."""
+    names = ("input_ids", "attention_mask")
+    return (*names, "token_type_ids") if getattr(model.config, "type_vocab_size", 0) > 1 else names
+
+
+def _inputs(
+    model: PreTrainedModel, names: tuple[str, ...], *, batch: int, length: int, mask: str
+) -> dict[str, Tensor]:
+    """Return random token ids with padding where the mask says."""
+    generator = torch.Generator().manual_seed(batch * 1009 + length)
+    pad = model.config.pad_token_id or 0
+    attended = torch.ones(batch, length, dtype=torch.int64)  # (B, T)
+    padding = length // 3
+    if padding and mask == "right":
+        attended[::2, -padding:] = 0
+    elif padding and mask == "left":
+        attended[::2, :padding] = 0
+    elif padding and mask == "hole":
+        attended[::2, padding : 2 * padding] = 0
+    ids = torch.randint(model.config.vocab_size - 1, (batch, length), generator=generator)
+    ids += ids >= pad  # any but the padding token
+    everything = {
+        "input_ids": torch.where(attended == 1, ids, pad),
+        "attention_mask": attended,
+        "token_type_ids": torch.zeros_like(attended),
+    }
+    return {name: everything[name] for name in names}
+
+
+def _check_graph(graph: onnx_ir.Model, path: Path) -> None:
+    dropouts = sum(node.op_type == "Dropout" for node in graph.graph)
+    if dropouts:
+        raise RuntimeError(f"{path.name} holds {dropouts} Dropout nodes: exported in training mode")
+
+
+@torch.inference_mode()
+def _compare(
+    model: PreTrainedModel,
+    path: Path,
+    names: tuple[str, ...],
+    config: ExportConfig,
+    max_length: int,
+    *,
+    name: str,
+) -> Iterator[Parity]:
+    """Yield the difference at every shape and mask; refuse the file at the first too large one."""
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch, length in ((1, 1), (1, 7), (2, 16), (5, 33), (1, max_length)):
+        length = min(length, max_length)
+        for mask in ("full", "right", "left", "hole"):
+            inputs = _inputs(model, names, batch=batch, length=length, mask=mask)
+            expected = model(**inputs).logits.numpy()
+            (found,) = session.run(None, {key: tensor.numpy() for key, tensor in inputs.items()})
+            difference = float(np.abs(found - expected).max())
+            tolerance = config.parity_tolerance * max(1.0, float(np.abs(expected).max()))
+            if not difference <= tolerance:
+                raise InputError(
+                    f"The ONNX file of the {name} differs from torch by {difference:.2e} "
+                    f"at batch {batch}, {length} tokens, mask {mask!r}; accepted is "
+                    f"{tolerance:.0e}. Export at another export.opset, or raise "
+                    "export.parity_tolerance if the gap is expected."
+                )
+            yield Parity(
+                model=name,
+                batch=batch,
+                length=length,
+                mask=mask,
+                max_abs_difference=difference,
+                tolerance=tolerance,
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter, which reports its progress on the terminal and warns of itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

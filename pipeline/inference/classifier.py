@@ -1,0 +1,180 @@
+"""An exported classifier: texts to logits through tokenizers and onnxruntime, without torch.
+
+A bundle may hold several ONNX files of the same model. ``onnx/runtime.json`` says which one runs
+and with which session settings; without it, that is ``onnx/model.onnx`` as it is.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Encoding, Tokenizer
+from tqdm.auto import tqdm
+
+from pipeline.errors import InputError
+from pipeline.facts.variants import Runtime
+from pipeline.inference.session import open_session
+
+if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
+    from pipeline.texts.tables import Text
+
+MODEL = "onnx/model.onnx"
+RUNTIME = "onnx/runtime.json"
+PARTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+"""What a classifier is loaded from, beside its ONNX file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Classifier:
+    """A bundle, loaded."""
+
+    session: ort.InferenceSession
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    pad_id: int
+
+    def logits(
+        self,
+        texts: "Sequence[Text]",
+        *,
+        batch_size: int = 32,
+        batch_tokens: int | None = None,
+        title: str | None = None,
+    ) -> np.ndarray:
+        """Return the logits, (N, C) float32, in the texts' order. A title asks for a bar.
+
+        Args:
+            texts: Each one text, or two.
+            batch_size: Most texts per call.
+            batch_tokens: Most padded tokens per call, where a call has more than one text.
+            title: Of the progress bar.
+        """
+        result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        with tqdm(
+            total=len(texts), desc=title, unit="text", leave=False, disable=None if title else True
+        ) as bar:
+            for rows, inputs in self.batches(
+                texts, batch_size=batch_size, batch_tokens=batch_tokens
+            ):
+                result[rows] = self.run(inputs)
+                bar.update(len(rows))
+        return result
+
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the logits, (B, C), of int64 tensors (B, T) by the names of the graph's inputs."""
+        logits: np.ndarray = self.session.run(["logits"], inputs)[0]
+        return logits
+
+    def batches(
+        self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yield (row numbers, the session's inputs (B, T)), the shortest texts first."""
+        with _panics_as_errors():
+            encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+        lengths = np.array([len(encoding.ids) for encoding in encodings])
+        order = np.argsort(lengths, kind="stable")
+        for rows in _cut(order, lengths, batch_size, batch_tokens):
+            yield rows, self._inputs([encodings[row] for row in rows])
+
+    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+        """Return one batch, padded to its longest text."""
+        width = max(len(encoding.ids) for encoding in encodings)
+        columns = {
+            "input_ids": ([e.ids for e in encodings], self.pad_id),
+            "attention_mask": ([e.attention_mask for e in encodings], 0),
+            "token_type_ids": ([e.type_ids for e in encodings], 0),
+        }
+        inputs = {}
+        for wanted in self.session.get_inputs():
+            rows, filler = columns[wanted.name]
+            padded = [row + [filler] * (width - len(row)) for row in rows]
+            inputs[wanted.name] = np.array(padded, dtype=np.int64)  # (B, T)
+        return inputs
+
+
+@contextlib.contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """Turn a panic inside tokenizers into an error that can be handled.
+
+    Files that it reads without complaint can make it panic on the first text. What is raised then
+    is no `Exception`, would end a server's thread, and can be told by its name alone.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"the tokenizer panicked: {error}.") from error
+
+
+def _cut(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, batch_tokens: int | None
+) -> Iterator[np.ndarray]:
+    """Cut rows that are sorted by length into batches within both limits."""
+    start = 0
+    while start < len(order):
+        end = min(start + batch_size, len(order))
+        # Rows get longer to the end: the last one is the width of the batch.
+        while batch_tokens and end > start + 1:
+            if (end - start) * lengths[order[end - 1]] <= batch_tokens:
+                break
+            end -= 1
+        yield order[start:end]
+        start = end
+
+
+def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = None) -> Classifier:
+    """Return the classifier in a folder written by the export stage.
+
+    Args:
+        bundle: Folder with ``config.json``, ``tokenizer.json`` and ``onnx/model.onnx``.
+        threads: Threads per call; 0 lets onnxruntime take all cores.
+        runtime: Which of its files to run, and how; by default what the bundle says.
+
+    Raises:
+        InputError: when the folder is not a bundle, or its parts cannot be read.
+    """
+    missing = [name for name in (*PARTS, MODEL) if not (bundle / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{bundle} is not an exported classifier: it has no {', '.join(missing)}. Give the "
+            "student folder of a finished run, such as runs/latest/student."
+        )
+    try:
+        config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
+        labels = config["id2label"]
+        with _panics_as_errors():
+            tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=int(settings["model_max_length"]))
+        return Classifier(
+            session=open_session(runtime or read_runtime(bundle), bundle, threads=threads),
+            tokenizer=tokenizer,
+            labels=tuple(labels[str(index)] for index in range(len(labels))),
+            pad_id=int(config.get("pad_token_id") or 0),
+        )
+    # tokenizers and onnxruntime raise bare exceptions of their own for files they cannot parse.
+    except Exception as error:
+        raise InputError(
+            f"Cannot load the classifier in {bundle}: {error} Export it again, or copy it anew."
+        ) from error
+
+
+def read_runtime(bundle: Path) -> Runtime:
+    """Return how a bundle wants to be run."""
+    path = bundle / RUNTIME
+    if not path.is_file():
+        return Runtime()
+    return Runtime.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def runtime_of(path: Path) -> Runtime:
+    """Return how the bundle around an ONNX file wants that file to be run, if it says so."""
+    said = read_runtime(path.parent.parent)
+    return said if said.file == path.name else Runtime(file=path.name)

@@ -1,0 +1,35 @@
+"""onnxruntime sessions on the CPU, opened as a bundle's file wants to be run."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from pipeline.facts.variants import Runtime
+from pipeline.inference.processor import has_vnni
+
+EXACT_SUMS = "session.x64quantprecision"
+"""The session setting that keeps 8-bit sums from saturating on x86 without dot products (VNNI)."""
+
+
+def open_session(runtime: Runtime, bundle: Path, *, threads: int = 0) -> ort.InferenceSession:
+    """Return a session of a bundle's file; 0 threads are all cores."""
+    return open_file(runtime, bundle / "onnx" / runtime.file, threads=threads)
+
+
+def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.InferenceSession:
+    """Return a session of any file with these settings; 0 threads are all cores."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised: a log must not tell of inputs as well
+    for key, value in runtime.session_config.items():
+        # Sums are exact with VNNI; there the setting changes no bit, and costs two fifths.
+        if key != EXACT_SUMS or not has_vnni():
+            options.add_session_config_entry(key, value)
+    return ort.InferenceSession(
+        path,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(runtime.disabled_optimizers),
+        enable_fallback=0,  # it would print, and try the same provider again
+    )

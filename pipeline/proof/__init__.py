@@ -1,1 +1,0 @@
-"""The benchmark's parts: structure, paired timing in processes of their own, and the verdict."""

@@ -1,1 +1,0 @@
-"""The int8 file, and which variant of it is good enough and fastest."""

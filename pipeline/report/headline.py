@@ -1,0 +1,82 @@
+"""A run in three lines: how many times faster, how faithful, how small."""
+
+from pipeline.facts.latency import Estimate
+from pipeline.report.report import Report
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+_BLURRED = 0.1
+"""Half-width from which on a ratio of wall times is blurred, as part of it."""
+OUTCOMES = {
+    "overhead_gone": "the adapters' overhead is gone",
+    "overhead_remains": "the adapters' overhead remains",
+    "inconclusive": "whether the adapters' overhead is gone could not be told here",
+}
+
+
+def headlines(report: Report) -> tuple[str, str, str]:
+    """Return the lines of the student that ships, each under its word."""
+    return (
+        f"faster: {_faster(report)}",
+        f"faithful: {_faithful(report)}",
+        f"smaller: {_smaller(report)}",
+    )
+
+
+def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
+    """Return the ratio of wall times, or that of CPU times where a busy machine blurs the first.
+
+    With one thread the two are the same but for what else the machine does.
+    """
+    if wall is None or cpu is None:
+        return None
+    blurred = wall.half_width > _BLURRED * wall.value
+    return cpu if blurred and cpu.half_width < wall.half_width else wall
+
+
+def times_text(ratio: Estimate | None) -> str:
+    """Return how many times faster: ``2.21x (2.17 to 2.25)``; nothing for None."""
+    if ratio is None:
+        return ""
+    return f"{ratio.value:.2f}{TIMES} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _faster(report: Report) -> str:
+    rung = next((rung for rung in report.ladder if rung.arm == report.shipped_arm), None)
+    parts = []
+    if rung is not None:
+        torch = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)
+        teacher = clearest(rung.faster_than_teacher, rung.cpu_faster_than_teacher)
+        if torch:
+            clock = _clock(torch, rung.faster_than_torch)
+            parts.append(f"{times_text(torch)} than the teacher in PyTorch{clock}")
+        if teacher:
+            clock = _clock(teacher, rung.faster_than_teacher)
+            parts.append(f"{times_text(teacher)} than the teacher in onnxruntime{clock}")
+        parts.append(f"{rung.mean_ms.value:.1f} ms a text on one thread")
+    if report.overhead is not None:
+        parts.append(OUTCOMES[report.overhead.outcome])
+    return ", ".join(parts) or "not measured"
+
+
+def _faithful(report: Report) -> str:
+    fidelity, metric = report.fidelity, next(iter(report.student.metrics))
+    low, high = fidelity.intervals["agreement"]
+    change, (least, most) = fidelity.change[metric], fidelity.change_intervals[metric]
+    return (
+        f"agrees with the teacher on {fidelity.agreement:.1%} of the texts ({low:.1%} to "
+        f"{high:.1%}), {metric.replace('_', ' ')} {100 * change:+.2f} points "
+        f"({100 * least:+.2f} to {100 * most:+.2f})"
+    )
+
+
+def _smaller(report: Report) -> str:
+    student, teacher = report.student, report.teacher
+    gap = student.onnx_bytes / teacher.onnx_bytes - 1
+    return (
+        f"{student.onnx_bytes / 1e6:.1f} MB ({gap:+.1%} against the teacher's file), "
+        f"{student.total_parameters:,} parameters, none of them an adapter's"
+    )
+
+
+def _clock(shown: Estimate, wall: Estimate | None) -> str:
+    return "" if shown == wall else " in CPU time (the machine was busy)"

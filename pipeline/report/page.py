@@ -1,0 +1,79 @@
+"""The report for people: a page, a model card and a short summary, each made of one `Report`.
+
+The page is a single HTML document that fetches nothing: styles are inline, plots are data URIs,
+and there is no script. Texts from outside (labels, sources, notes) are escaped: by Jinja in HTML,
+by the filter ``md`` in Markdown, and as JSON in the card's YAML.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.decisions.check import Check
+from pipeline.facts.export import Parity
+from pipeline.report.headline import headlines
+from pipeline.report.plots import plots
+from pipeline.report.plots.drawing import data_uri
+from pipeline.report.plots.latency_plots import plot_ladder, plot_latency
+from pipeline.report.report import Report
+from pipeline.report.templates import render_template
+from pipeline.statistics.class_quality import worst_class
+
+
+def render_page(report: Report, pictures: Mapping[str, bytes]) -> str:
+    """Return the report with its plots as one self-contained HTML document."""
+    uris = {name: data_uri(png) for name, png in pictures.items()}
+    return _render("report.html", report, pictures=uris)
+
+
+def draw_plots(report: Report) -> dict[str, bytes]:
+    """Return the report's plots by name, each a PNG."""
+    drawings = {
+        "quality": plots.plot_quality,
+        "latency": plot_latency,
+        "sizes": plots.plot_sizes,
+        "training": plots.plot_training,
+    }
+    if report.ladder:
+        drawings["ladder"] = plot_ladder
+    if report.student.absorbed is not None and report.student.absorbed.sites:
+        drawings["absorption"] = plots.plot_absorption
+    return {name: draw(report) for name, draw in drawings.items()}
+
+
+def render_card(report: Report) -> str:
+    """Return the student's model card: Markdown under the YAML that the Hugging Face hub reads."""
+    return _render("card.md", report)
+
+
+def render_summary(report: Report) -> str:
+    """Return verdict, quality and latency as GitHub-flavoured Markdown."""
+    return _render("summary.md", report)
+
+
+def render_checks(checks: Sequence[Check]) -> str:
+    """Return every number against its limit as a Markdown table."""
+    return render_template("checks.md", checks=checks)
+
+
+def _render(template: str, report: Report, **extra: object) -> str:
+    cells = report.cells()
+    return render_template(
+        template,
+        report=report,
+        checks=report.checks,
+        worst=worst_class(report.classes),
+        cells=cells,
+        first=cells[0],
+        headlines=[line.partition(": ") for line in headlines(report)],
+        worst_parity=_worst_parity(report),
+        **extra,
+    )
+
+
+def _worst_parity(report: Report) -> list[Parity]:
+    """Return the comparison nearest to its tolerance for each model and mask."""
+    worst: dict[tuple[str, str], Parity] = {}
+    for check in report.parity.checks:
+        found = worst.setdefault((check.model, check.mask), check)
+        if check.max_abs_difference / check.tolerance > found.max_abs_difference / found.tolerance:
+            worst[check.model, check.mask] = check
+    return list(worst.values())

@@ -1,0 +1,1 @@
+"""Whether new texts deserve a new champion."""

@@ -1,0 +1,174 @@
+"""Champion against challenger: the same held-out texts, a paired test, a decision with its reasons.
+
+The decision looks at the whole interval of their difference, so that what is unproven does not pass
+for what is proven: the champion serves already, and a challenger must earn its place.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.config import AdapterConfig, RunConfig, Section
+from pipeline.decisions.check import Check, failures
+from pipeline.decisions.quality import against_champion
+from pipeline.errors import InputError
+from pipeline.statistics.paired import Paired
+from pipeline.store.digests import sha256_json
+from pipeline.store.files import write_atomic
+from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.texts.tables import Split, read_split
+
+LAST = "last-challenge.json"
+"""What the last retraining tried; it stands in ``runs_dir``."""
+
+
+class ChallengeConfig(Section):
+    """When a challenger takes the champion's place."""
+
+    max_accuracy_loss: float = Field(default=0.01, ge=0, le=1)
+    """The challenger must be surely no worse than this (0.01 is one point): the whole interval of
+    the difference must lie above it. It has seen newer texts, so equal is enough."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence level of that interval."""
+
+    min_texts: int = Field(default=20, ge=1)
+    """Least number of texts held out of both; with fewer, the champion stays."""
+
+    drift_level: float = Field(default=0.01, gt=0, lt=0.5)
+    """Part of the unchanged sources that are reported as drifted all the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Who is the champion from now on, and why."""
+
+    replaces: bool
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+    """The one against the champion, where there were texts for it."""
+
+
+def choose(paired: Paired | None, *, passed: bool, is_first: bool, rule: ChallengeConfig) -> Choice:
+    """Decide whether the challenger replaces the champion.
+
+    Args:
+        paired: Both on the texts that are held out of both, the champion as the baseline; None
+            where there is none.
+        passed: What the gate said of the challenger.
+        is_first: Whether there is no champion yet.
+        rule: The thresholds.
+    """
+    against = () if passed else ("The gate refused the challenger.",)
+    if is_first:
+        return Choice(replaces=passed, reasons=against or ("There was no champion before.",))
+    if paired is None:
+        return Choice(replaces=False, reasons=(*against, "No text is held out of both."))
+    check = against_champion(
+        paired,
+        metric=SINGLE_LABEL.main_metric,
+        max_loss=rule.max_accuracy_loss,
+        setting="rule.max_accuracy_loss",
+        evidence="proven",
+    )
+    if paired.texts < rule.min_texts:
+        few = (
+            f"Only {paired.texts} texts are held out of both; rule.min_texts asks for "
+            f"{rule.min_texts}."
+        )
+        against = (*against, few)
+    against = (*against, *failures([check]))
+    reasons = against or (f"It has seen the newer texts. {check.reason}",)
+    return Choice(replaces=not against, reasons=reasons, checks=(check,))
+
+
+def held_out_of_both(champion: Path, challenger: Path) -> Split:
+    """Return the challenger's test texts that the champion was not trained on.
+
+    Args:
+        champion: The folder of the champion's data stage.
+        challenger: The same of the challenger.
+    """
+    seen = {text for name in ("train", "validation") for text in read_split(champion, name).texts}
+    test = read_split(challenger, "test")
+    rows = [row for row, text in enumerate(test.texts) if text not in seen]
+    return Split(texts=tuple(test.texts[row] for row in rows), labels=test.labels[rows])
+
+
+def config_digest(config: RunConfig) -> str:
+    """Return the sha256 of what a config asks for, wherever it is written and started from."""
+    tree = config.model_dump(
+        mode="json",
+        exclude={"runs_dir": True, "teacher": {"start"}, "data": {"splits_of"}},
+    )
+    return sha256_json(tree)
+
+
+def nothing_changed(config: RunConfig, data: str, champion: Path | None) -> bool:
+    """Tell whether champion or last challenger was made of this config and these texts.
+
+    Args:
+        config: What a retraining would run.
+        data: Digest of its texts, however they are split.
+        champion: Folder of the champion's run.
+    """
+    asked = (config_digest(config), data)
+    if champion is not None and asked == _made_of(champion):
+        return True
+    last = config.runs_dir / LAST
+    return last.is_file() and last.read_text("utf-8") == _challenge(config, data, champion)
+
+
+def remember_challenge(config: RunConfig, data: str, champion: Path | None) -> None:
+    """Note what was tried against which champion, so that it is not tried again."""
+    write_atomic(config.runs_dir / LAST, _challenge(config, data, champion))
+
+
+def go_on_from(champion: Path, config: RunConfig) -> RunConfig:
+    """Return the challenger's config: the champion's splits, and its adapters where they fit.
+
+    Without its splits, texts that the champion was trained on would be among the test texts of what
+    starts from its adapters. What the config says itself is left as it is.
+    """
+    before = _read_config(champion)
+    changed = config
+    if config.data.splits_of is None:
+        data = config.data.model_copy(update={"splits_of": str((champion / "data").resolve())})
+        changed = changed.model_copy(update={"data": data})
+    is_same_shape = (before.teacher.model, before.teacher.adapter, before.data.labels) == (
+        config.teacher.model,
+        config.teacher.adapter,
+        config.data.labels,
+    )
+    is_trained_here = isinstance(config.teacher.adapter, AdapterConfig)  # imported ones are not
+    if is_same_shape and is_trained_here and config.teacher.start is None:
+        start = str((champion / "finetune").resolve())
+        teacher = config.teacher.model_copy(update={"start": start})
+        changed = changed.model_copy(update={"teacher": teacher})
+    return changed
+
+
+def _challenge(config: RunConfig, data: str, champion: Path | None) -> str:
+    return json.dumps([config_digest(config), data, champion.name if champion else None])
+
+
+def _made_of(folder: Path) -> tuple[str, str]:
+    """Return the digests of a finished run's config and texts."""
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    return config_digest(_read_config(folder)), report["data"].get("texts_digest", "")
+
+
+def _read_config(folder: Path) -> RunConfig:
+    """Return the config of a finished run.
+
+    Raises:
+        InputError: when it has none that can be read.
+    """
+    try:
+        return RunConfig.model_validate_json((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} has no readable config.json: {error}. Name another run the champion."
+        ) from error

@@ -1,0 +1,1 @@
+"""One stage per file with one public function; no stage knows another."""

@@ -1,0 +1,139 @@
+"""Stage benchmark: the proof that the adapters' overhead is gone, and how fast the student is.
+
+Structure first, by the graphs alone. Then four arms, cell by cell: the plain backbone, the same
+file again (A/A: what differs there is noise), the adapter teacher (known to be slower: a rig that
+cannot see it cannot see anything) and the student, in thread CPU time. From these a verdict. Then
+what users feel, in wall time: the ladder from the teacher in PyTorch down to the file that ships,
+and each file with all cores.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import BenchmarkConfig
+from pipeline.facts.benchmark import BenchmarkFacts, Latency
+from pipeline.facts.data import DataFacts
+from pipeline.facts.export import ExportFacts
+from pipeline.facts.variants import QuantizeFacts
+from pipeline.inference.classifier import MODEL
+from pipeline.statistics.intervals import estimate_ratio
+from pipeline.store.stage import Stage
+from pipeline.texts.tables import read_split
+from pipeline.timing.cells import MeasuredCell
+from pipeline.timing.ladder import TorchTeacher, describe_rungs
+from pipeline.timing.measure import measure
+from pipeline.timing.measurement import Measurement, write_measurement
+from pipeline.timing.plan import Plan
+from pipeline.timing.workload import fixed_shapes, own_lengths, smallest_vocabulary
+
+PLAIN, TEACHER, STUDENT = "plain", "teacher", "student"
+MEASUREMENT = "benchmark.json"
+
+
+def benchmark(
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
+    torch_teacher: TorchTeacher,
+    config: BenchmarkConfig,
+    out: Path,
+    *,
+    max_length: int,
+    seed: int,
+) -> BenchmarkFacts:
+    """Measure the exported files; write everything that was seen to ``out``.
+
+    Args:
+        torch_teacher: What the ladder begins with.
+        max_length: Lengths above it are measured at it: the model takes no more.
+
+    Raises:
+        RuntimeError: when a measuring process fails, with what it said.
+    """
+    plan = _plan(data, exported, quantized, torch_teacher, config, max_length=max_length, seed=seed)
+    measurement = measure(plan, config, seed=seed)
+    write_measurement(measurement, out / MEASUREMENT)
+    return describe(measurement, config.confidence)
+
+
+def describe(measurement: Measurement, confidence: float) -> BenchmarkFacts:
+    """Return what a measurement found: statistics of its raw times."""
+    blocks, calls = measurement.ladder, measurement.ladder_calls
+    return BenchmarkFacts(
+        blocks=min(len(cell.blocks) for cell in measurement.cells),
+        confidence=confidence,
+        verdict=measurement.verdict,
+        graphs=measurement.graphs,
+        latency=tuple(
+            row
+            for cell in measurement.cells
+            for row in _latencies(cell, measurement.baseline, confidence)
+        ),
+        ladder=describe_rungs(blocks, calls, confidence, teacher=measurement.teacher),
+        costs=measurement.costs,
+        machine=measurement.machine,
+        conditions=measurement.conditions,
+    )
+
+
+def _plan(
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    quantized: Stage[QuantizeFacts] | None,
+    torch_teacher: TorchTeacher,
+    config: BenchmarkConfig,
+    *,
+    max_length: int,
+    seed: int,
+) -> Plan:
+    files = {arm: exported.folder / arm / MODEL for arm in (PLAIN, TEACHER, STUDENT)}
+    vocabulary = smallest_vocabulary(exported.folder / arm for arm in files)
+    lengths = sorted({min(length, max_length) for length in config.lengths})
+    workloads = fixed_shapes(config.batch_sizes, lengths, vocabulary=vocabulary, seed=seed)
+    texts = own_lengths(
+        exported.folder / STUDENT,
+        read_split(data.folder, "test").texts,
+        count=config.own_lengths or 1,
+        max_length=max_length,
+        vocabulary=vocabulary,
+    )
+    return Plan(
+        files=files | _shipped(quantized),
+        candidate=STUDENT,
+        baseline=PLAIN,
+        teacher=TEACHER,
+        others=(),
+        workloads=[*workloads, texts] if config.own_lengths else workloads,
+        texts=texts,
+        torch_teacher=torch_teacher,
+    )
+
+
+def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[str, Path]:
+    """Return the file that ships, by its arm, where it is not the student's as it was exported."""
+    if quantized is None or quantized.facts.arm == STUDENT:
+        return {}
+    onnx = (quantized.folder / STUDENT / MODEL).parent
+    return {quantized.facts.arm: onnx / quantized.facts.file}
+
+
+def _latencies(cell: MeasuredCell, baseline: str, confidence: float) -> list[Latency]:
+    rows = []
+    for arm in cell.arms:
+        ratio = estimate_ratio(cell.log_ratios(arm, baseline), confidence)
+        median, p95, p99 = np.percentile(cell.wall_ms(arm), (50, 95, 99)).round(4).tolist()
+        rows.append(
+            Latency(
+                arm=arm,
+                batch=cell.batch,
+                length=cell.length,
+                median_ms=median,
+                p95_ms=p95,
+                p99_ms=p99,
+                ratio_to_plain=ratio.value,
+                ci_low=ratio.low,
+                ci_high=ratio.high,
+            )
+        )
+    return rows

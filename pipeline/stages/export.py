@@ -1,0 +1,131 @@
+"""Stage export: backbone, teacher and student as ONNX, by one recipe, proven equal to torch.
+
+How a graph is written and compared is in pipeline/graphs/trace.py.
+"""
+
+import contextlib
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from models.losses import Objective
+from pipeline.checkpoints.pretrained import (
+    Checkpoint,
+    count_layers,
+    load_classifier,
+    load_tokenizer,
+)
+from pipeline.checkpoints.teachers import load_teacher
+from pipeline.config import ExportConfig
+from pipeline.facts.data import DataFacts
+from pipeline.facts.export import ExportFacts, Parity
+from pipeline.facts.training import StudentFacts, TeacherFacts
+from pipeline.graphs.trace import write_graph
+from pipeline.inference.classifier import MODEL
+from pipeline.store.stage import RECORD, Stage
+
+_LAYERS_WORTH_A_PROCESS = 4
+"""Tracing is pure Python on one core. From so many layers on, the teacher's costs more than a
+second process takes to start, and is done there, beside the others."""
+
+
+def export(
+    data: Stage[DataFacts],
+    head_only: Stage[TeacherFacts],
+    teacher: Stage[TeacherFacts],
+    student: Stage[StudentFacts],
+    checkpoint: Checkpoint,
+    config: ExportConfig,
+    out: Path,
+    *,
+    objective: Objective,
+    max_length: int,
+) -> ExportFacts:
+    """Write a bundle each for ``plain`` backbone, ``teacher`` and ``student`` to ``out``.
+
+    A bundle is ``config.json``, the tokenizer and ``onnx/model.onnx``; the student's holds its
+    transformers weights too, so that other tools load it in torch or in ONNX.
+
+    Raises:
+        InputError: when a graph differs from torch by more than the tolerance.
+    """
+    shutil.copytree(
+        student.folder, out / "student", dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD)
+    )
+    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
+    student_checkpoint = Checkpoint(folder=student.folder, digest=student.digest)
+    loaders: dict[str, Callable[[], PreTrainedModel]] = {
+        "plain": partial(load_teacher, checkpoint, head_only.folder, objective),
+        "teacher": partial(load_teacher, checkpoint, teacher.folder, objective),
+        "student": partial(
+            load_classifier, student_checkpoint, objective, labels=data.facts.labels, seed=0
+        ),
+    }
+    jobs = {
+        name: partial(
+            _export_one,
+            name,
+            load,
+            out / name,
+            None if name == "student" else tokenizer,
+            config,
+            max_length,
+        )
+        for name, load in loaders.items()
+    }
+    parity: list[Parity] = []
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=3, desc="exporting", leave=False, disable=None))
+        waiting = None
+        if count_layers(checkpoint) >= _LAYERS_WORTH_A_PROCESS:
+            waiting = stack.enter_context(_second_process()).submit(jobs.pop("teacher"))
+        for job in jobs.values():
+            parity += job()
+            bar.update()
+        if waiting is not None:
+            parity += waiting.result()
+            bar.update()
+    return ExportFacts(opset=config.opset, parity=tuple(parity))
+
+
+@contextlib.contextmanager
+def _second_process() -> Iterator[ProcessPoolExecutor]:
+    """Lend a fresh process; what still waits for it is dropped when its lender fails."""
+    pool = ProcessPoolExecutor(
+        1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_set_up_process,
+        initargs=(transformers_logging.is_progress_bar_enabled(),),
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _set_up_process(progress_bars: bool) -> None:
+    if not progress_bars:
+        transformers_logging.disable_progress_bar()
+
+
+def _export_one(
+    name: str,
+    load: Callable[[], PreTrainedModel],
+    bundle: Path,
+    tokenizer: PreTrainedTokenizerBase | None,
+    config: ExportConfig,
+    max_length: int,
+) -> list[Parity]:
+    """Write a model's bundle and return its parity; without a tokenizer, its graph alone."""
+    model = load()
+    if tokenizer is not None:
+        model.config.save_pretrained(bundle)
+        tokenizer.save_pretrained(bundle)
+    return write_graph(model, bundle / MODEL, config, max_length=max_length, name=name)

@@ -1,0 +1,161 @@
+"""Stage finetune: a frozen backbone with new adapters and a head becomes a teacher."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from models.adapters.drop import check_droppable, drop_randomly
+from models.losses import Objective
+from models.teacher import backbone_digest, freeze_backbone, load_trained_tensors
+from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
+from pipeline.checkpoints.teachers import (
+    TEACHER_TENSORS,
+    add_adapters,
+    describe_teacher,
+    read_teacher,
+    save_teacher,
+)
+from pipeline.config import AdapterConfig, TrainingConfig
+from pipeline.errors import InputError
+from pipeline.facts.data import DataFacts
+from pipeline.facts.training import TeacherFacts
+from pipeline.store.stage import Stage
+from pipeline.tasks.task import Task
+from pipeline.training.encoding import predict_logits
+from pipeline.training.on_labels import prepare_training, train_on_labels
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(
+    data: Stage[DataFacts],
+    checkpoint: Checkpoint,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    task: Task,
+    objective: Objective,
+    adapter: AdapterConfig,
+    head_from: Stage[TeacherFacts],
+    start: Path | None = None,
+    max_length: int,
+    seed: int,
+) -> TeacherFacts:
+    """Train adapters and head on a frozen backbone; write them to ``out``.
+
+    Args:
+        data: The splits.
+        checkpoint: The backbone.
+        head_from: The baseline, whose head is the start of this one's.
+        start: Folder of a trained teacher, whose adapters and head are the start instead.
+        max_length: Longest input, in tokens.
+
+    Raises:
+        InputError: for an unreadable model, an unknown architecture, a start that does not fit,
+            or a loss that is not finite.
+        RuntimeError: when the backbone's weights changed, which would be a bug.
+    """
+    begun = prepare_training(
+        data,
+        checkpoint,
+        config,
+        objective=objective,
+        head_from=head_from,
+        max_length=max_length,
+        seed=seed,
+    )
+    model, tokenizer = begun.model, begun.tokenizer
+    notes = _insert(
+        model, adapter, partial(predict_logits, model, tokenizer, begun.validation[:32])
+    )
+    if start is not None:
+        _start_at(model, start, adapter, data.facts.labels, checkpoint)
+    freeze_backbone(model)
+    digest = backbone_digest(model)
+    with _random_drop(model, adapter):
+        outcome = train_on_labels(
+            begun, config, out, task=task, loss=objective.hard, seed=seed, title="fine-tuning"
+        )
+    if backbone_digest(model) != digest:
+        raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
+    save_teacher(
+        model,
+        out,
+        checkpoint=checkpoint,
+        labels=data.facts.labels,
+        adapter=adapter,
+        max_length=max_length,
+    )
+    return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
+
+
+def _start_at(
+    model: PreTrainedModel,
+    start: Path,
+    adapter: AdapterConfig,
+    labels: tuple[str, ...],
+    checkpoint: Checkpoint,
+) -> None:
+    """Load a trained teacher's adapters and head, where they fit."""
+    found = read_teacher(start)
+    expected = (adapter, labels, checkpoint.digest)
+    if (found.adapter, found.labels, found.backbone_digest) != expected:
+        raise InputError(
+            f"teacher.start = {start}: its adapters ({found.adapter}), labels ({found.labels}) or "
+            f"backbone ({found.backbone}) are not this run's ({adapter}, {labels}). Give a teacher "
+            "of the same kind, or leave teacher.start out."
+        )
+    load_trained_tensors(model, load_file(start / TEACHER_TENSORS))
+
+
+def _random_drop(model: PreTrainedModel, adapter: AdapterConfig) -> AbstractContextManager[object]:
+    if not adapter.random_drop:
+        return nullcontext()
+    return drop_randomly(model.base_model, find_architecture(model), adapter.random_drop)
+
+
+def _check_drop(model: PreTrainedModel, adapter: AdapterConfig) -> None:
+    """Refuse adapters that would be in no layer."""
+    for setting in ("drop_layers", "random_drop"):
+        layers = getattr(adapter, setting)
+        try:
+            check_droppable(model.base_model, find_architecture(model), layers)
+        except ValueError as error:
+            raise InputError(f"teacher.adapter.{setting}: {error}.") from error
+
+
+def _insert(
+    model: PreTrainedModel, adapter: AdapterConfig, probe: Callable[[], np.ndarray]
+) -> tuple[str, ...]:
+    """Add the adapters; return warnings of the mistakes that are common with them."""
+    _check_drop(model, adapter)
+    before = probe()
+    add_adapters(model, adapter)
+    moved = float(np.abs(probe() - before).max() / max(1e-6, np.abs(before).max()))
+    hidden_size = model.config.hidden_size
+    size = adapter.bottleneck_size
+    notes = []
+    if size * 64 < hidden_size:
+        notes.append(
+            f"bottleneck_size {size} is under 1/64 of the hidden size {hidden_size}: the adapters "
+            "may be too small to learn the task; 1/16 to 1/4 is usual"
+        )
+    if size * 2 > hidden_size:
+        notes.append(
+            f"bottleneck_size {size} is over half of the hidden size {hidden_size}: the adapters "
+            "are no bottleneck, and cost as much as training the layers; 1/16 to 1/4 is usual"
+        )
+    if moved > 0.1:
+        notes.append(
+            f"initialisation {adapter.initialisation!r} moves the backbone's logits by {moved:.0%} "
+            "before any training; zero_up starts at exactly the backbone's own"
+        )
+    for note in notes:
+        logger.warning("adapters: %s", note)
+    return tuple(notes)

@@ -1,0 +1,155 @@
+"""Stage finetune-baseline: what adapters are compared with, trained on the same data.
+
+Full fine-tuning, and LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685) by PEFT on the
+attention's projections that PEFT names for the architecture. A LoRA model is written merged, which
+is a stock model, and beside it the low-rank matrices, so that the unmerged one can be built again.
+"""
+
+from pathlib import Path
+from typing import Literal, cast
+
+import peft
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as LORA_TARGETS
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from models.losses import Objective
+from models.student import take_head
+from models.teacher import freeze_backbone, is_head_parameter
+from pipeline.checkpoints.pretrained import Checkpoint, load_classifier
+from pipeline.config import LoraConfig, TrainingConfig
+from pipeline.errors import InputError
+from pipeline.facts.data import DataFacts
+from pipeline.facts.training import BaselineFacts, TeacherFacts
+from pipeline.store.stage import Stage
+from pipeline.tasks.task import Task
+from pipeline.training.on_labels import prepare_training, train_on_labels
+
+LORA_TENSORS = "lora.safetensors"
+_LORA = "lora_"
+"""What the names of LoRA's own tensors hold."""
+
+
+def finetune_baseline(
+    data: Stage[DataFacts],
+    checkpoint: Checkpoint,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    method: Literal["full", "lora"],
+    lora: LoraConfig,
+    task: Task,
+    objective: Objective,
+    head_from: Stage[TeacherFacts],
+    max_length: int,
+    seed: int,
+) -> BaselineFacts:
+    """Train a classifier by another method, and write it to ``out`` as a stock model.
+
+    Args:
+        data: The splits.
+        checkpoint: The backbone.
+        method: ``full`` trains all parameters, ``lora`` low-rank changes and the head.
+        lora: Their rank and scale.
+        head_from: The baseline, whose head is the start of this one's.
+        max_length: Longest input, in tokens.
+
+    Raises:
+        InputError: for an unreadable model, a loss that is not finite, or an architecture that
+            PEFT names no matrices of.
+    """
+    begun = prepare_training(
+        data,
+        checkpoint,
+        config,
+        objective=objective,
+        head_from=head_from,
+        max_length=max_length,
+        seed=seed,
+    )
+    model, tokenizer = begun.model, begun.tokenizer
+    if method == "lora":
+        freeze_backbone(model)
+        insert_lora(model, lora)
+    outcome = train_on_labels(
+        begun,
+        config,
+        out,
+        task=task,
+        loss=objective.hard,
+        seed=seed,
+        title={"full": "full fine-tuning", "lora": "LoRA"}[method],
+    )
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    model.eval()
+    if method == "lora":
+        tensors = {n: p.detach().contiguous() for n, p in model.named_parameters() if _LORA in n}
+        save_file(tensors, out / LORA_TENSORS)
+        _merge_lora(model)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return BaselineFacts(
+        method=method,
+        total_parameters=sum(p.numel() for p in model.parameters()),
+        trainable_parameters=trainable,
+        outcome=outcome,
+    )
+
+
+def load_unmerged_lora(
+    backbone: Checkpoint,
+    folder: Path,
+    objective: Objective,
+    lora: LoraConfig,
+    *,
+    labels: tuple[str, ...],
+) -> PreTrainedModel:
+    """Return the LoRA model of a `finetune_baseline` folder as it was trained, in eval mode."""
+    merged = load_classifier(Checkpoint(folder=folder, digest=""), objective, labels=labels, seed=0)
+    model = load_classifier(backbone, objective, labels=labels, seed=0)
+    head = {n: p for n, p in merged.named_parameters() if is_head_parameter(merged, n)}
+    take_head(model, head)
+    insert_lora(model, lora)
+    tensors = load_file(folder / LORA_TENSORS)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            model.get_parameter(name).copy_(tensor)
+    return cast(PreTrainedModel, model.eval())
+
+
+def insert_lora(model: PreTrainedModel, lora: LoraConfig) -> None:
+    """Put low-rank changes, zero at first, beside the attention's projections, in place.
+
+    What trains besides them stays as it was.
+
+    Raises:
+        InputError: where PEFT names no matrices for the architecture.
+    """
+    model_type = model.config.model_type
+    if model_type not in LORA_TARGETS:
+        raise InputError(
+            f"compare: PEFT names no matrices for LoRA in a {model_type} model. Leave lora out of "
+            "compare.methods."
+        )
+    trains = {name for name, p in model.named_parameters() if p.requires_grad}
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(LORA_TARGETS[model_type]),
+    )
+    peft.inject_adapter_in_model(settings, cast(nn.Module, model))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trains or _LORA in name)
+
+
+def _merge_lora(model: PreTrainedModel) -> None:
+    """Replace every layer with a low-rank change by the dense layer that equals it, in place."""
+    for name, module in list(cast(nn.Module, model).named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())

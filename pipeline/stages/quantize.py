@@ -1,0 +1,210 @@
+"""Stage quantize: variants of the student's ONNX file; the fastest that is good enough ships.
+
+All lie beside ``onnx/model.onnx``, which stays as it was exported: an int8 copy, the graph with
+fused attention, and an fp16 copy for GPUs. Each that runs on a CPU is held against the fp32 student
+and the teacher on the validation split, and refused where it costs too much; the rest is timed on
+this machine, because which one is fastest depends on the processor. ``onnx/runtime.json`` names the
+winner and its session settings.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxscript.rewriter.ort_fusions import optimize_for_ort
+
+from pipeline.config import QuantizeConfig
+from pipeline.decisions.variant import Quality, hold_against
+from pipeline.errors import InputError
+from pipeline.facts.data import DataFacts
+from pipeline.facts.export import ExportFacts
+from pipeline.facts.latency import Estimate
+from pipeline.facts.variants import QuantizeFacts, Runtime, Variant
+from pipeline.graphs.int8 import INT8_SESSION, write_int8
+from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, WAYS
+from pipeline.inference.classifier import MODEL, RUNTIME, load_bundle
+from pipeline.inference.processor import has_vnni
+from pipeline.store.files import link_or_copy, write_atomic
+from pipeline.store.stage import RECORD, Stage
+from pipeline.tasks.task import Task
+from pipeline.texts.tables import Split, read_split
+from pipeline.timing.variants import ratio_to_first, time_variants
+from pipeline.timing.workload import own_lengths, smallest_vocabulary, tokenizer_limit
+
+_FP16_TEXTS = 32
+"""Texts of the fp16 copy's check: a CPU has to emulate it."""
+_JUDGED = (FP32_FILE, FUSED_FILE, INT8_FILE)
+
+
+def quantize(
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    config: QuantizeConfig,
+    out: Path,
+    *,
+    task: Task,
+    seed: int,
+) -> QuantizeFacts:
+    """Write the student's bundle with all variants to ``out/student``; its winner is the default.
+
+    Raises:
+        InputError: when the fp16 copy differs from the fp32 file by more than its tolerance, or
+            the precision that is to ship is refused.
+        RuntimeError: when onnxruntime does not quantise every product, or a measurement fails.
+    """
+    bundle = out / "student"
+    shutil.copytree(
+        exported.folder / "student",
+        bundle,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(RECORD),
+        copy_function=link_or_copy,
+    )
+    products = write_int8(
+        bundle / MODEL, bundle / "onnx" / INT8_FILE, _calibration(bundle, data, config)
+    )
+    _write_fused(bundle)
+    _write_fp16(bundle)
+    validation = read_split(data.folder, "validation").head(config.texts)
+    teacher = load_bundle(exported.folder / "teacher").logits(validation.texts)
+    logits = {file: _logits(bundle, file, validation) for file in _JUDGED}
+    single = logits[FP32_FILE]
+    difference = _check_fp16(bundle, single[:_FP16_TEXTS], validation.head(_FP16_TEXTS), config)
+    judge = partial(hold_against, student=single, teacher=teacher, labels=validation.labels)
+    judged = {file: judge(logits[file], config=config, task=task, seed=seed) for file in _JUDGED}
+    accepted = {n: w.runtime for n, w in WAYS.items() if judged[w.runtime.file].refused is None}
+    eligible = _may_ship(accepted, judged, config)
+    times = _time(bundle, accepted, validation, config, seed)
+    among = {name: times[name] for name in eligible}
+    chosen = choose({name: ratio_to_first(among, name, config.confidence) for name in eligible})
+    write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
+    facts = QuantizeFacts(
+        texts=len(validation),
+        confidence=config.confidence,
+        chosen=chosen,
+        file=accepted[chosen].file,
+        int8_products=products,
+        has_vnni=has_vnni(),
+        fp16_bytes=(bundle / "onnx" / FP16_FILE).stat().st_size,
+        fp16_difference=difference,
+        variants=tuple(_describe(name, bundle, judged, times, config) for name in WAYS),
+    )
+    _drop_useless(bundle, facts)
+    return facts
+
+
+def choose(ratios: Mapping[str, Estimate]) -> str:
+    """Return the variant with the least time of those that are surely faster than the first.
+
+    Args:
+        ratios: Time as a multiple of the first one's, whose own is exactly one.
+    """
+    first = next(iter(ratios))
+    faster = [name for name, ratio in ratios.items() if ratio.high < 1]
+    return min(faster, key=lambda name: ratios[name].value, default=first)
+
+
+def _may_ship(
+    accepted: Mapping[str, Runtime], judged: Mapping[str, Quality], config: QuantizeConfig
+) -> list[str]:
+    """Return the accepted ways of the precision that is to ship."""
+    eligible = [name for name in accepted if config.ship in ("fastest", WAYS[name].precision)]
+    if not eligible:
+        raise InputError(
+            f"quantize.ship asks for {config.ship}, which is refused. {judged[INT8_FILE].refused} "
+            "Accept more, or let another precision ship."
+        )
+    return eligible
+
+
+def _describe(
+    name: str,
+    bundle: Path,
+    judged: Mapping[str, Quality],
+    times: Mapping[str, Sequence[float]],
+    config: QuantizeConfig,
+) -> Variant:
+    file = WAYS[name].runtime.file
+    ratio = ratio_to_first(times, name, config.confidence) if name in times else None
+    return Variant(
+        name=name,
+        file=file,
+        size_bytes=(bundle / "onnx" / file).stat().st_size,
+        cost=judged[file].cost,
+        fidelity=judged[file].fidelity,
+        refused=judged[file].refused,
+        cpu_ms=float(np.median(times[name])) if name in times else None,
+        cpu_ratio=ratio.value if ratio else None,
+        cpu_ratio_interval=(ratio.low, ratio.high) if ratio else None,
+    )
+
+
+def _drop_useless(bundle: Path, facts: QuantizeFacts) -> None:
+    """Remove refused files, which other tools would find, and the fused one where it lost."""
+    for variant in facts.variants:
+        lost = variant.file == FUSED_FILE and facts.file != variant.file
+        if variant.refused is not None or lost:
+            (bundle / "onnx" / variant.file).unlink(missing_ok=True)
+
+
+def _calibration(
+    bundle: Path, data: Stage[DataFacts], config: QuantizeConfig
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield training texts one by one, so that none is padded."""
+    student = load_bundle(bundle, runtime=Runtime())
+    texts = read_split(data.folder, "train").head(config.calibration_texts).texts
+    return (inputs for _, inputs in student.batches(texts, batch_size=1))
+
+
+def _write_fused(bundle: Path) -> None:
+    """Write the graph with fused attention, in onnxruntime's own operators."""
+    fused, _ = optimize_for_ort(onnx_ir.load(bundle / MODEL), clear_metadata=True)
+    onnx_ir.save(fused, bundle / "onnx" / FUSED_FILE)
+
+
+def _write_fp16(bundle: Path) -> None:
+    """Write the fp16 copy; its logits stay fp32."""
+    half = convert_float_to_float16(onnx.load(bundle / MODEL), keep_io_types=True)
+    onnx.save(half, bundle / "onnx" / FP16_FILE)
+
+
+def _logits(bundle: Path, file: str, split: Split) -> np.ndarray:
+    """Return one file's logits, text by text as requests come."""
+    config = INT8_SESSION if file == INT8_FILE else {}
+    classifier = load_bundle(bundle, runtime=Runtime(file=file, session_config=config))
+    return classifier.logits(split.texts, batch_size=1, title=f"judging {file}")
+
+
+def _check_fp16(bundle: Path, single: np.ndarray, split: Split, config: QuantizeConfig) -> float:
+    """Return the largest logit difference to the fp32 file's; refuse one above the tolerance."""
+    half = _logits(bundle, FP16_FILE, split)
+    difference = float(abs(half - single).max())
+    tolerance = config.fp16_tolerance * max(1.0, float(abs(single).max()))
+    if not difference <= tolerance:
+        raise InputError(
+            f"The fp16 copy of the student differs from the fp32 file by {difference:.2e}; "
+            f"accepted is {tolerance:.0e}. Raise quantize.fp16_tolerance if the gap is expected, "
+            "or set quantize.enabled = false."
+        )
+    return difference
+
+
+def _time(
+    bundle: Path, ways: Mapping[str, Runtime], split: Split, config: QuantizeConfig, seed: int
+) -> dict[str, list[float]]:
+    """Return each variant's CPU time of a text by block, in ms."""
+    workload = own_lengths(
+        bundle,
+        split.texts,
+        count=config.calls,
+        max_length=tokenizer_limit(bundle),
+        vocabulary=smallest_vocabulary([bundle]),
+    )
+    return time_variants(
+        bundle, ways, workload, blocks=config.blocks, seconds=config.seconds, seed=seed
+    )

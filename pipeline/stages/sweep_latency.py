@@ -1,0 +1,88 @@
+"""Stage sweep-latency: what a text costs in every file of a sweep, all of them in one measurement.
+
+It is the benchmark's ladder with more rungs: the adapter teacher in PyTorch, the teacher and the
+plain backbone in onnxruntime, and every student. Processes take turns, block by block, in random
+order, so that what disturbs the machine disturbs all of them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from pipeline.config import BenchmarkConfig
+from pipeline.facts.data import DataFacts
+from pipeline.facts.export import ExportFacts
+from pipeline.facts.sweep import PLAIN, TEACHER, StudentFile, SweepTimes
+from pipeline.inference.classifier import MODEL
+from pipeline.store.files import write_atomic
+from pipeline.store.stage import Stage
+from pipeline.texts.tables import read_split
+from pipeline.timing.ladder import TorchTeacher, describe_rungs, measure_ladder
+from pipeline.timing.machine import ConditionsMeter, describe_machine
+from pipeline.timing.workload import own_lengths, smallest_vocabulary
+
+MEASUREMENT = "latency.json"
+
+
+def measure_latency(
+    data: Stage[DataFacts],
+    exported: Stage[ExportFacts],
+    files: Sequence[StudentFile],
+    torch_teacher: TorchTeacher,
+    config: BenchmarkConfig,
+    out: Path,
+    *,
+    max_length: int,
+    seed: int,
+) -> SweepTimes:
+    """Time all files; write every call's time to ``out``.
+
+    Args:
+        exported: Any of the students' export stages: plain backbone and teacher are the same in
+            all.
+        files: Those that may ship.
+        torch_teacher: The first rung.
+        config: Its ladder's blocks, and the time after which none is begun.
+
+    Raises:
+        RuntimeError: when a measuring process fails, with what it said.
+    """
+    bundles = {name: exported.folder / name for name in (PLAIN, TEACHER)}
+    texts = own_lengths(
+        bundles[PLAIN],
+        read_split(data.folder, "test").texts,
+        count=config.own_lengths or 1,
+        max_length=max_length,
+        vocabulary=smallest_vocabulary(bundles.values()),
+    )
+    paths = {name: bundle / MODEL for name, bundle in bundles.items()}
+    paths |= {file.name: file.bundle / "onnx" / file.runtime.file for file in files}
+    meter = ConditionsMeter()
+    with tqdm(total=config.ladder_blocks, desc="timing", unit="block", disable=None) as bar:
+
+        def count(_said: str) -> None:
+            bar.update()
+
+        blocks = measure_ladder(
+            paths,
+            torch_teacher,
+            texts,
+            config,
+            runtimes={file.name: file.runtime for file in files},
+            seed=seed,
+            tell=count,
+        )
+    calls = len(texts.calls)
+    raw = {"calls": calls, "blocks": [asdict(block) for block in blocks]}
+    write_atomic(out / MEASUREMENT, json.dumps(raw))
+    return SweepTimes(
+        rungs=describe_rungs(blocks, calls, config.confidence, teacher=TEACHER),
+        blocks=len(blocks),
+        texts=calls,
+        confidence=config.confidence,
+        machine=describe_machine(),
+        conditions=meter.read(),
+    )

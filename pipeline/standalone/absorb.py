@@ -1,0 +1,63 @@
+"""Absorb without the chain: a teacher's folder and a file of texts in, a student's folder out."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import find_checkpoint
+from pipeline.checkpoints.teachers import check_backbone_of, read_teacher
+from pipeline.config import AbsorbConfig, ModelConfig
+from pipeline.errors import InputError
+from pipeline.facts.absorption import AbsorbFacts
+from pipeline.stages.absorb import absorb
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.texts.tables import Text
+
+
+def absorb_alone(
+    teacher: Path,
+    texts: Sequence[Text],
+    out: Path,
+    config: AbsorbConfig,
+    *,
+    backbone: str | None = None,
+    layers: tuple[int, ...] | None = None,
+) -> AbsorbFacts:
+    """Write the absorbed student to the new folder ``out``, whole or not at all.
+
+    Args:
+        teacher: Folder of a finetune stage, such as ``runs/latest/finetune``.
+        texts: Unlabelled texts or pairs.
+        backbone: The teacher's backbone; None takes the one that the teacher names.
+        layers: Layers that the student keeps; None keeps all.
+
+    Raises:
+        InputError: when ``out`` exists, the backbone is not the one that the teacher was trained
+            on, or whatever `absorb` refuses.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already. Give the path of a new folder.")
+    description = read_teacher(teacher)
+    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
+    check_backbone_of(teacher, description, checkpoint)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        facts = absorb(
+            texts,
+            teacher,
+            checkpoint,
+            config,
+            partial,
+            task=TASK,
+            objective=OBJECTIVE,
+            layers=layers,
+            max_length=description.max_length,
+            seed=0,
+        )
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return facts

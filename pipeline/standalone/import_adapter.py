@@ -1,0 +1,75 @@
+"""A teacher of adapters that there are already: folders of adapters in, a teacher out."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.adapter_folders import (
+    head_labels,
+)
+from pipeline.checkpoints.adapter_setup import Together, find_setup, hang_setup
+from pipeline.checkpoints.pretrained import (
+    find_checkpoint,
+    load_tokenizer,
+    longest_input,
+)
+from pipeline.checkpoints.teachers import (
+    TeacherDescription,
+    drop_lower_adapters,
+    read_teacher,
+    save_teacher,
+)
+from pipeline.config import ModelConfig
+from pipeline.errors import InputError
+
+
+def import_adapter(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    backbone: str,
+    fusion: Path | None = None,
+    together: Together | None = None,
+    drop_layers: int = 0,
+    max_length: int | None = None,
+) -> TeacherDescription:
+    """Write a teacher to the new folder ``out``, whole or not at all.
+
+    Args:
+        folders: As `find_setup` takes them.
+        backbone: Hub id, path or package reference of the model that they were trained in.
+        fusion: Folder of the AdapterFusion over them.
+        together: How several adapters work together without one.
+        drop_layers: The adapters of the first so many layers are left out.
+        max_length: Longest input of the teacher, in tokens; None takes 128, or what the backbone
+            takes if that is less.
+
+    Raises:
+        InputError: when ``out`` exists, or whatever `find_setup` and `hang_setup` refuse.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already. Give the path of a new folder.")
+    setup = find_setup(folders, fusion=fusion, together=together)
+    labels = head_labels(setup.head)
+    checkpoint = find_checkpoint(ModelConfig(model=backbone))
+    longest = max_length or min(128, longest_input(checkpoint))
+    load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
+    model, adapters = hang_setup(setup, checkpoint, OBJECTIVE, labels=labels)
+    adapters = drop_lower_adapters(model, adapters, drop_layers)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        save_teacher(
+            model,
+            partial,
+            checkpoint=checkpoint,
+            labels=labels,
+            adapter=adapters,
+            max_length=longest,
+        )
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_teacher(out)

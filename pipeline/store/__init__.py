@@ -1,0 +1,1 @@
+"""Finished stages by what made them; digests; atomic files."""

@@ -1,0 +1,178 @@
+"""Files with digests, written atomically, and the store of finished stages.
+
+A stage's folder is named by what made it: the digest of its config, its inputs' digests and the
+versions of the libraries that compute. It is built under ``<key>.partial`` and renamed when its
+record is written, so a folder under its final name is whole; a killed build leaves its partial
+folder, from whose checkpoints the next run goes on. Before a finished folder is used again, the
+sha256 of every file in it is checked.
+
+Records hold paths relative to their folder: a store can be moved as a whole.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from filelock import FileLock
+from pydantic import BaseModel, TypeAdapter
+
+from pipeline.store.digests import sha256_json
+from pipeline.store.files import write_atomic
+from pipeline.store.stage import RECORD, Artifact, Stage, describe_files
+
+logger = logging.getLogger(__name__)
+
+Facts = TypeVar("Facts")
+
+# What a stage may leave in its partial folder for itself; never part of the result.
+SCRATCH = "scratch"
+# A new minor version of these may compute other numbers.
+_COMPUTING = ("adapter-distill", "torch", "transformers", "onnx", "onnxruntime")
+
+
+def stage_key(name: str, *, settings: Mapping[str, object], inputs: Sequence[Stage[object]]) -> str:
+    """Return the key of a stage: equal exactly when nothing that shapes its result changed."""
+    plain = {
+        key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        for key, value in settings.items()
+    }
+    versions = {package: version(package) for package in _COMPUTING}
+    made_of = [name, plain, [stage.digest for stage in inputs], versions]
+    return sha256_json(made_of)[:24]
+
+
+def build_here(_name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
+    """Return ``build(folder)``, computed in this process."""
+    return build(folder)
+
+
+class Builder(Protocol):
+    """What runs a build: ``builder(name, build, folder)`` returns ``build(folder)``."""
+
+    def __call__(self, name: str, build: Callable[[Path], Facts], folder: Path, /) -> Facts:
+        """Return ``build(folder)``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """The folder of finished stages, shared by all runs below one root."""
+
+    root: Path
+    builder: Builder = build_here
+    """Where builds are run: in this process, or in a child."""
+
+    def ensure(
+        self,
+        name: str,
+        build: Callable[[Path], Facts],
+        facts_type: type[Facts],
+        *,
+        settings: Mapping[str, object],
+        inputs: Sequence[Stage[object]] = (),
+        again: bool = False,
+    ) -> Stage[Facts]:
+        """Return the finished stage, building it only where no sound one exists.
+
+        Args:
+            name: Name of the stage, the first part of its folder's name.
+            build: Fills the folder that it is given and returns the stage's facts.
+            facts_type: The frozen record that ``build`` returns.
+            settings: Whatever shapes the result beside the inputs: config sections, seeds.
+            inputs: The stages whose results are read.
+            again: Build it even where it is finished: a measurement that was disturbed.
+        """
+        folder = self.root / f"{name}-{stage_key(name, settings=settings, inputs=inputs)}"
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if again:
+                shutil.rmtree(folder, ignore_errors=True)
+            finished = _load(name, folder, facts_type)
+            if finished is not None:
+                logger.info("%s: nothing changed, using %s", name, folder.name)
+                return finished
+            return _build(name, folder, partial(self.builder, name, build), facts_type)
+
+
+def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | None:
+    """Return the finished stage, or None when it is missing or its files were changed."""
+    if not (folder / RECORD).is_file():
+        return None
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        artifacts = tuple(Artifact(**entry) for entry in record["artifacts"])
+        facts = TypeAdapter(facts_type).validate_python(record["facts"])
+        is_sound = describe_files(folder) == artifacts and record["digest"] == _digest(
+            record["facts"], artifacts
+        )
+    except (ValueError, KeyError, TypeError):
+        is_sound = False
+    if not is_sound:
+        logger.warning("%s: the files of %s do not match its record; building again", name, folder)
+        shutil.rmtree(folder)
+        return None
+    return Stage(
+        name=name,
+        folder=folder,
+        digest=record["digest"],
+        facts=facts,
+        artifacts=artifacts,
+        seconds=record["seconds"],
+        reused=True,
+    )
+
+
+def _build(
+    name: str, folder: Path, build: Callable[[Path], Facts], facts_type: type[Facts]
+) -> Stage[Facts]:
+    """Build in the partial folder, write the record, rename."""
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    unfinished.mkdir(exist_ok=True)
+    keep_scratch(unfinished)
+    logger.info("%s ...", name)
+    started = time.monotonic()
+    facts = build(unfinished)
+    seconds = time.monotonic() - started
+    shutil.rmtree(unfinished / SCRATCH, ignore_errors=True)
+    artifacts = describe_files(unfinished)
+    plain_facts = TypeAdapter(facts_type).dump_python(facts, mode="json")
+    digest = _digest(plain_facts, artifacts)
+    record = {
+        "stage": name,
+        "digest": digest,
+        "seconds": round(seconds, 3),
+        "facts": plain_facts,
+        "artifacts": TypeAdapter(tuple[Artifact, ...]).dump_python(artifacts, mode="json"),
+    }
+    write_atomic(unfinished / RECORD, json.dumps(record, indent=2, ensure_ascii=False))
+    unfinished.rename(folder)
+    logger.info("%s: done in %.1f s", name, seconds)
+    return Stage(
+        name=name,
+        folder=folder,
+        digest=digest,
+        facts=facts,
+        artifacts=artifacts,
+        seconds=seconds,
+        reused=False,
+    )
+
+
+def keep_scratch(unfinished: Path) -> None:
+    """Remove what a killed build wrote beside its scratch: it would become a part of the result."""
+    for left in unfinished.iterdir():
+        if left.is_dir() and left.name != SCRATCH:
+            shutil.rmtree(left)
+        elif not left.is_dir():
+            left.unlink()
+
+
+def _digest(plain_facts: object, artifacts: tuple[Artifact, ...]) -> str:
+    return sha256_json([plain_facts, [(entry.path, entry.sha256) for entry in artifacts]])

@@ -1,0 +1,1 @@
+"""Texts on disk: sources, splits and soft targets."""

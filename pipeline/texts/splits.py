@@ -1,0 +1,109 @@
+"""Which text stands in which split.
+
+Splits depend on the seed and on the texts alone, not on the order of the rows. A text that an
+earlier run had can keep the split that it had there: whoever goes on from that run's weights has
+then never seen a text that is held out now.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from pipeline.config import DataConfig
+from pipeline.errors import InputError
+from pipeline.texts.tables import Text, read_split
+
+Row = tuple[Text, int]
+
+NAMES = ("train", "validation", "test")
+LEFT_OUT = "left-out"
+"""Training texts beyond ``train_size``: kept apart, so that a later run does not test on them."""
+
+
+def hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[str, list[Row]]:
+    """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``, by class.
+
+    Args:
+        rows: The sources' distinct rows, ``train`` among them, each sorted.
+        config: Sizes, and the earlier run whose splits are kept.
+        seed: Of all that is drawn.
+
+    Raises:
+        InputError: for an empty split, a training split of one class only, or an earlier run's
+            folder that holds no splits.
+    """
+    earlier = {} if config.splits_of is None else _read_earlier(Path(config.splits_of))
+    splits = dict(rows)
+    for name, size in (("test", config.test_size), ("validation", config.validation_size)):
+        if name not in splits:
+            splits["train"], splits[name] = _take(splits["train"], name, size, seed, earlier)
+    order = np.random.default_rng(seed).permutation(len(splits["train"]))
+    shuffled = [splits["train"][i] for i in order]
+    size = len(shuffled) if config.train_size is None else config.train_size
+    splits["train"], splits[LEFT_OUT] = shuffled[:size], shuffled[size:]
+    for name in NAMES:
+        if not splits[name]:
+            raise InputError(
+                f"The {name} split is empty: every text of it stands in another split. Give a "
+                "source with other texts, or let it be held out of data.train."
+            )
+    if len({label for _, label in splits["train"]}) < 2:
+        raise InputError(
+            f"The training split holds one class only ({config.labels[splits['train'][0][1]]!r}). "
+            "At least two are needed: check data.label, data.filter and the source."
+        )
+    return splits
+
+
+def _read_earlier(folder: Path) -> dict[Text, str]:
+    """Return the split that each text of an earlier run belongs to."""
+    try:
+        earlier = {text: name for name in NAMES for text in read_split(folder, name).texts}
+        if (folder / f"{LEFT_OUT}.parquet").is_file():
+            earlier |= dict.fromkeys(read_split(folder, LEFT_OUT).texts, "train")
+        return earlier
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"data.splits_of = {folder} does not hold the splits of an earlier run ({error}). Give "
+            "the folder data of a finished run, such as runs/latest/data, or runs/NAME.data after "
+            "run --until data."
+        ) from error
+
+
+def _take(
+    rows: list[Row], name: str, size: int | float, seed: int, earlier: dict[Text, str]
+) -> tuple[list[Row], list[Row]]:
+    """Split rows in two: what is kept, and the split of this name.
+
+    Texts of an earlier run go where they were; of the others the same part is taken as would be of
+    all.
+    """
+    count = size if isinstance(size, int) else round(size * len(rows))
+    if not 0 < count < len(rows):
+        raise InputError(
+            f"data.{name}_size = {size} takes {count} of {len(rows)} texts, which leaves an empty "
+            f"split. Give a size between 1 and {len(rows) - 1}, or more texts."
+        )
+    if not earlier:
+        return _draw(rows, count, seed)
+    fresh = [row for row in rows if row[0] not in earlier]
+    new_kept, new_taken = _draw(fresh, round(len(fresh) * count / len(rows)), seed)
+    known = [row for row in rows if row[0] in earlier]
+    kept = [row for row in known if earlier[row[0]] != name]
+    taken = [row for row in known if earlier[row[0]] == name]
+    return kept + new_kept, taken + new_taken
+
+
+def _draw(rows: list[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """Draw so many rows, each class in proportion where its size allows; return the rest first."""
+    if not 0 < count < len(rows):
+        return (rows, []) if count == 0 else ([], rows)
+    labels = [label for _, label in rows]
+    classes = Counter(labels)
+    can_stratify = min(classes.values()) >= 2 and len(classes) <= min(count, len(rows) - count)
+    kept, taken = train_test_split(
+        rows, test_size=count, random_state=seed, stratify=labels if can_stratify else None
+    )
+    return kept, taken

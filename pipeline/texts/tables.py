@@ -1,0 +1,73 @@
+"""The tables that stages exchange, as Parquet files: splits of labelled texts, and soft targets.
+
+Soft targets are kept under the digest of their text, never under their position: shuffling,
+resuming or another order of the data cannot give a text another text's targets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.store.digests import sha256_json
+
+_SOFT_TARGETS = "soft_targets.parquet"
+
+Text = tuple[str, ...]
+"""One text, or the two of a sentence pair."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Texts and their class indices, in a fixed order."""
+
+    texts: tuple[Text, ...]
+    labels: np.ndarray
+    """(N,) int64."""
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.texts)
+
+    def head(self, size: int | None) -> "Split":
+        """Return the first ``size`` examples; all of them for None."""
+        return Split(texts=self.texts[:size], labels=self.labels[:size])
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write a split as Parquet with the columns ``text``, ``text_b`` (pairs) and ``label``."""
+    names = ["text", "text_b"][: len(split.texts[0])]
+    columns = dict(zip(names, map(list, zip(*split.texts, strict=True)), strict=True))
+    pq.write_table(pa.table({**columns, "label": split.labels}), path)
+
+
+def read_split(folder: Path, name: str) -> Split:
+    """Read ``train``, ``validation`` or ``test`` from the data stage's folder."""
+    table = pq.read_table(folder / f"{name}.parquet")
+    columns = [table.column(column).to_pylist() for column in table.column_names[:-1]]
+    labels = np.asarray(table.column("label").to_numpy(), dtype=np.int64)
+    return Split(texts=tuple(zip(*columns, strict=True)), labels=labels)
+
+
+def write_soft_targets(texts: Sequence[Text], logits: np.ndarray, folder: Path) -> None:
+    """Write the logits of texts, (N, C), each under its text's digest."""
+    keys = [_content_key(text) for text in texts]
+    pq.write_table(pa.table({"key": keys, "logits": list(logits)}), folder / _SOFT_TARGETS)
+
+
+def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
+    """Return the logits of these texts, (N, C) float32.
+
+    Raises:
+        KeyError: for a text whose targets were not written.
+    """
+    table = pq.read_table(folder / _SOFT_TARGETS)
+    by_key = dict(zip(table["key"].to_pylist(), table["logits"].to_pylist(), strict=True))
+    return np.array([by_key[_content_key(text)] for text in texts], dtype=np.float32)
+
+
+def _content_key(text: Text) -> str:
+    return sha256_json(text)

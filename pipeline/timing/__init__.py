@@ -1,0 +1,1 @@
+"""Processes that measure, and the blocks they return."""

@@ -1,0 +1,116 @@
+"""Two measurements, held against one another: did a candidate become faster?
+
+Sessions of another day are other samples, so blocks are not paired. Where both measurements have
+the same baseline file, candidates are compared through it: what the machine did differently on
+the other day goes out of the ratio. Otherwise their times are compared as they are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.facts.latency import Estimate
+from pipeline.statistics.intervals import estimate_change
+from pipeline.timing.blocks import mean_call
+from pipeline.timing.cells import MeasuredCell
+from pipeline.timing.measurement import Measurement
+
+_MUST_AGREE = ("cpu", "cores", "instructions", "governor", "huge pages", "onnxruntime", "kernel")
+"""Of the machine. Other versions of Python or NumPy do not change what a session takes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One cell that both measurements have."""
+
+    cell: str
+    ratio: Estimate
+    """Thread CPU time, B / A."""
+    how: str
+    """``through the same baseline``, or ``times as they are``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What changed from A to B."""
+
+    old: str
+    """A's candidate."""
+    new: str
+    """B's candidate."""
+    rows: tuple[Row, ...]
+    finding: str
+    """In one sentence."""
+
+
+def compare(old: Measurement, new: Measurement, *, confidence: float = 0.95) -> Comparison:
+    """Return how the candidate's CPU time changed, cell by cell.
+
+    Raises:
+        InputError: when they are of different machines, or have no cell in common.
+    """
+    _check_machines(old, new)
+    rows = tuple(_rows(old, new, confidence))
+    if not rows:
+        raise InputError(
+            f"The measurements have no cell in common: A has {_cells(old)}, B has {_cells(new)}. "
+            "Measure both with the same --batch, --length and --texts."
+        )
+    slower = [row.cell for row in rows if row.ratio.low > 1]
+    faster = [row.cell for row in rows if row.ratio.high < 1]
+    parts = [f"slower at {'; '.join(slower)}"] if slower else []
+    parts += [f"faster at {'; '.join(faster)}"] if faster else []
+    said = ", ".join(parts) or f"no difference beyond the noise in {len(rows)} cells"
+    return Comparison(old=old.candidate, new=new.candidate, rows=rows, finding=f"B is: {said}")
+
+
+def _check_machines(old: Measurement, new: Measurement) -> None:
+    differing = [
+        f"{name}: {old.machine.get(name)!r} and {new.machine.get(name)!r}"
+        for name in _MUST_AGREE
+        if old.machine.get(name) != new.machine.get(name)
+    ]
+    if differing:
+        raise InputError(
+            "The measurements are of different machines, and their times say nothing of one "
+            f"another: {'; '.join(differing)}. Measure both files on one machine."
+        )
+
+
+def _rows(old: Measurement, new: Measurement, confidence: float) -> Iterator[Row]:
+    same_baseline = (
+        old.graphs[old.baseline].sha256 == new.graphs[new.baseline].sha256
+        and old.candidate != old.baseline
+        and new.candidate != new.baseline
+    )
+    mine, theirs = _by_name(old), _by_name(new)
+    for name in mine:
+        if name not in theirs:
+            continue
+        if same_baseline:
+            logs = [
+                cell.log_ratios(measured.candidate, measured.baseline)
+                for cell, measured in ((theirs[name], new), (mine[name], old))
+            ]
+        else:
+            logs = [_log_times(theirs[name], new.candidate), _log_times(mine[name], old.candidate)]
+        yield Row(
+            cell=name,
+            ratio=estimate_change(logs[0], logs[1], confidence),
+            how="through the same baseline" if same_baseline else "times as they are",
+        )
+
+
+def _by_name(measurement: Measurement) -> dict[str, MeasuredCell]:
+    candidate = measurement.candidate
+    return {cell.name: cell for cell in measurement.cells if candidate in cell.arms}
+
+
+def _log_times(cell: MeasuredCell, arm: str) -> np.ndarray:
+    return np.log([mean_call(block.cpu_ns[arm], cell.calls) for block in cell.blocks])
+
+
+def _cells(measurement: Measurement) -> str:
+    return "; ".join(_by_name(measurement))

@@ -1,0 +1,82 @@
+"""Measuring ONNX files against one another: structure, paired cells, ladder, costs, verdict.
+
+One plan in, one measurement out, for the stage of the chain and for the command line alike.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from pipeline.config import BenchmarkConfig
+from pipeline.facts.latency import FileCost
+from pipeline.graphs.structure import describe_graph
+from pipeline.timing.cells import measure_cell
+from pipeline.timing.ladder import measure_ladder
+from pipeline.timing.machine import ConditionsMeter, describe_machine
+from pipeline.timing.measurement import Measurement
+from pipeline.timing.plan import Plan
+from pipeline.timing.processes import run_file_cost
+from pipeline.timing.time_file import FileSpec
+from pipeline.timing.verdict import decide_measured
+from pipeline.timing.workload import Workload
+
+
+def measure(plan: Plan, config: BenchmarkConfig, *, seed: int) -> Measurement:
+    """Return everything that was seen of the plan's files.
+
+    Raises:
+        InputError: when a file is no ONNX text classifier.
+        RuntimeError: when a measuring process fails, with what it said.
+    """
+    meter = ConditionsMeter()
+    graphs = {arm: describe_graph(path) for arm, path in plan.files.items()}
+    groups = list(plan.groups())
+    steps = len(plan.workloads) * len(groups) + 1 + len(plan.files)
+    cells = []
+    with tqdm(total=steps, desc="benchmark", unit="step", leave=False, disable=None) as bar:
+        tell: Callable[[str], None] = bar.set_postfix_str
+        for workload in plan.workloads:
+            for group in groups:
+                files = {arm: plan.files[arm] for arm in group}
+                cell = measure_cell(files, plan.baseline, workload, config, seed=seed, tell=tell)
+                cells.append(cell)
+                bar.update()
+        ladder = (
+            measure_ladder(plan.files, plan.torch_teacher, plan.texts, config, seed=seed, tell=tell)
+            if config.has_ladder
+            else ()
+        )
+        bar.update()
+        costs = {}
+        for arm, path in plan.files.items():
+            tell(f"{arm}: all cores")
+            costs[arm] = _cost(path, plan.texts, config)
+            bar.update()
+    return Measurement(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=describe_machine(),
+        conditions=meter.read(),
+        candidate=plan.candidate,
+        baseline=plan.baseline,
+        teacher=plan.teacher,
+        graphs=graphs,
+        costs=costs,
+        cells=tuple(cells),
+        ladder=ladder,
+        ladder_calls=len(plan.texts.calls),
+        verdict=decide_measured(plan, graphs, cells, config),
+    )
+
+
+def _cost(path: Path, texts: Workload, config: BenchmarkConfig) -> FileCost:
+    longest = max((call[0] for call in texts.calls), key=len)
+    return run_file_cost(
+        FileSpec(
+            file=str(path),
+            single=texts.calls,
+            batch=[longest] * config.throughput_batch,
+            seconds=config.seconds_per_file,
+        )
+    )

@@ -1,0 +1,35 @@
+"""The plan of a measurement: which files, in which cells, against which baseline."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.timing.cells import in_groups
+from pipeline.timing.ladder import TorchTeacher
+from pipeline.timing.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is to be measured."""
+
+    files: Mapping[str, Path]
+    """ONNX file by arm."""
+    candidate: str
+    baseline: str
+    teacher: str | None
+    """The adapter teacher's arm; without it there is no verdict."""
+    others: tuple[str, ...]
+    """Further arms of the cells."""
+    workloads: Sequence[Workload]
+    """The cells."""
+    texts: Workload
+    """Single texts, for the ladder and the costs."""
+    torch_teacher: TorchTeacher | None
+
+    def groups(self) -> Iterator[tuple[str, ...]]:
+        """Yield the arms that are measured together, the baseline first."""
+        wanted = [self.candidate, *([self.teacher] if self.teacher else []), *self.others]
+        rest = [arm for arm in dict.fromkeys(wanted) if arm != self.baseline]
+        for group in list(in_groups(rest)) or [()]:
+            yield (self.baseline, *(arm for arm in self.files if arm in group))

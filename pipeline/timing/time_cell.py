@@ -1,0 +1,100 @@
+"""A process that times onnxruntime sessions, block by block (protocol: `pipeline.timing.blocks`).
+
+Two sessions of the same file differ by several per cent, because each lies elsewhere in memory
+(Curtsinger & Berger, 2013, Stabilizer, ASPLOS): the session, not the call, is the sample. So every
+block makes a fresh session per arm, in random order and after a random heap allocation, and
+interleaves the calls. Thread CPU time is measured beside wall time: with one thread it is the same
+work without the neighbours' noise.
+
+Shapes: B = batch, T = tokens.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from pipeline.facts.variants import Runtime
+from pipeline.inference.classifier import runtime_of
+from pipeline.inference.session import open_file
+from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks, time_block
+
+TokenIds = list[list[int]]
+_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellSpec:
+    """What one process measures."""
+
+    files: dict[str, str]
+    """ONNX file by arm: at most four, more of them disturb one another."""
+    calls: list[TokenIds]
+    """Token ids of each call of a round, (B, T)."""
+    rounds: int
+    warmup_runs: int
+    pinned: bool
+    """Whether to stay on one core."""
+    seed: int
+    # Any: a `Runtime` as plain JSON.
+    runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How to open an arm's file; by default as its bundle says."""
+
+
+def open_arm_session(path: str, threads: int = 1) -> ort.InferenceSession:
+    """Return a CPU session, as the file's bundle wants it; 0 threads are all cores."""
+    return open_file(runtime_of(Path(path)), Path(path), threads=threads)
+
+
+def _open_arm(spec: CellSpec, arm: str) -> ort.InferenceSession:
+    if arm not in spec.runtimes:
+        return open_arm_session(spec.files[arm])
+    runtime = Runtime.model_validate(spec.runtimes[arm])
+    return open_file(runtime, Path(spec.files[arm]), threads=1)
+
+
+def make_calls(session: ort.InferenceSession, calls: list[TokenIds]) -> list[Call]:
+    """Return one function per call, that runs the session on these token ids, all attended."""
+    runs: list[Call] = []
+    for rows in calls:
+        ids = np.array(rows)  # (B, T)
+        everything = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        feeds = {
+            each.name: everything[each.name].astype(_TYPES[each.type])
+            for each in session.get_inputs()
+        }
+        runs.append(partial(session.run, None, feeds))
+    return runs
+
+
+def measure_block(spec: CellSpec, chance: random.Random) -> Block:
+    """Return one block: fresh sessions, warmed up, then timed in turns."""
+    names = list(spec.files)
+    chance.shuffle(names)
+    padding = []
+    arms: dict[str, list[Callable[[], object]]] = {}
+    for arm in names:
+        padding.append(bytearray(chance.randrange(1, 4_000_000)))
+        arms[arm] = make_calls(_open_arm(spec, arm), spec.calls)
+        for _ in range(-(-spec.warmup_runs // len(spec.calls))):
+            for run in arms[arm]:
+                run()
+    in_order = {arm: arms[arm] for arm in spec.files}
+    return time_block(in_order, rounds=spec.rounds, chance=chance)
+
+
+if __name__ == "__main__":
+    specification = CellSpec(**read_specification())
+    if specification.pinned:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    serve_blocks(partial(measure_block, specification, random.Random(specification.seed)))

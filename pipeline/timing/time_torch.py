@@ -1,0 +1,64 @@
+"""A process that times an adapter teacher in PyTorch, as its users run it today.
+
+Eager mode with transformers' own choice of attention, one thread, token ids in and logits out: the
+first rung of the latency ladder. Every block loads the model anew, as `pipeline.timing.time_cell`
+does with its sessions. This is the benchmark's only module with torch in it; it runs as a process
+of its own, because torch and onnxruntime in one process wait for one another's threads.
+
+Shapes: B = batch, T = tokens.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from models.losses import SINGLE_LABEL
+from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
+from pipeline.checkpoints.teachers import load_teacher, read_teacher
+from pipeline.config import ModelConfig
+from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks, time_block
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchSpec:
+    """What the process measures."""
+
+    arm: str
+    teacher: str
+    """Folder of the teacher."""
+    backbone: str | None
+    """Folder of its backbone; None takes the one that the teacher names."""
+    calls: list[list[list[int]]]
+    """Token ids of each call of a round, (B, T)."""
+    rounds: int
+    warmup_runs: int
+    seed: int
+
+
+def measure_block(spec: TorchSpec, chance: random.Random) -> Block:
+    """Return one block: a fresh model, warmed up, then timed."""
+    model = load_teacher(_find_backbone(spec), Path(spec.teacher), SINGLE_LABEL)
+    runs: list[Call] = []
+    for rows in spec.calls:
+        ids = torch.tensor(rows)  # (B, T)
+        runs.append(partial(model, input_ids=ids, attention_mask=torch.ones_like(ids)))
+    with torch.inference_mode():
+        for _ in range(-(-spec.warmup_runs // len(runs))):
+            for run in runs:
+                run()
+        return time_block({spec.arm: runs}, rounds=spec.rounds, chance=chance)
+
+
+def _find_backbone(spec: TorchSpec) -> Checkpoint:
+    if spec.backbone is not None:
+        return Checkpoint(folder=Path(spec.backbone), digest="")
+    return find_checkpoint(ModelConfig(model=read_teacher(Path(spec.teacher)).backbone))
+
+
+if __name__ == "__main__":
+    specification = TorchSpec(**read_specification())
+    torch.set_num_threads(1)
+    serve_blocks(partial(measure_block, specification, random.Random(specification.seed)))

@@ -1,0 +1,47 @@
+"""From measured cells to the verdict on the adapters' overhead."""
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.config import BenchmarkConfig
+from pipeline.decisions.overhead import CellLogs, decide_overhead
+from pipeline.facts.latency import Graph
+from pipeline.facts.overhead import Rules, Structure, Verdict
+from pipeline.timing.cells import MeasuredCell, again
+from pipeline.timing.plan import Plan
+
+
+def decide_measured(
+    plan: Plan,
+    graphs: Mapping[str, Graph],
+    cells: Sequence[MeasuredCell],
+    config: BenchmarkConfig,
+) -> Verdict | None:
+    """Return the verdict on the candidate; None where no adapter teacher stands beside it."""
+    if plan.teacher is None or plan.candidate == plan.baseline:
+        return None
+    plain, teacher, student = plan.baseline, plan.teacher, plan.candidate
+    traces = set(graphs[student].adapter_traces) - set(graphs[plain].adapter_traces)
+    structure = Structure(
+        student_is_plain=graphs[student].hash == graphs[plain].hash,
+        student_is_teacher=graphs[student].hash == graphs[teacher].hash,
+        teacher_is_plain=graphs[teacher].hash == graphs[plain].hash,
+        adapter_traces=tuple(sorted(traces)),
+    )
+    logs = [
+        CellLogs(
+            name=cell.name,
+            again=cell.log_ratios(again(plain), plain),
+            teacher=cell.log_ratios(teacher, plain),
+            student=cell.log_ratios(student, plain),
+        )
+        for cell in cells
+        if student in cell.arms
+    ]
+    rules = Rules(
+        confidence=config.confidence,
+        max_half_width=config.max_half_width,
+        min_margin=config.min_margin,
+        max_margin=config.max_margin,
+        min_removed=config.min_removed,
+    )
+    return decide_overhead(structure, logs, rules)

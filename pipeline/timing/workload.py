@@ -1,0 +1,86 @@
+"""What a call of the benchmark works on: token ids of a fixed shape, or of the data's own lengths.
+
+Shapes: B = batch, T = tokens.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from pipeline.facts.latency import cell_name
+from pipeline.texts.tables import Text
+from pipeline.timing.time_cell import TokenIds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """The calls of one cell."""
+
+    batch: int
+    """Texts per call."""
+    length: int | None
+    """Tokens per text; None: texts of several lengths."""
+    calls: list[TokenIds]
+    """Token ids of each, (B, T)."""
+
+    @property
+    def name(self) -> str:
+        """Return the cell's name, for people."""
+        return cell_name(self.batch, self.length)
+
+
+def fixed_shape(batch: int, length: int, *, vocabulary: int, seed: int) -> Workload:
+    """Return one call of random token ids."""
+    ids = np.random.default_rng(seed).integers(min(1, vocabulary - 1), vocabulary, (batch, length))
+    return Workload(batch=batch, length=length, calls=[ids.tolist()])
+
+
+def fixed_shapes(
+    batch_sizes: Sequence[int], lengths: Sequence[int], *, vocabulary: int, seed: int
+) -> list[Workload]:
+    """Return one such call for every batch size and length."""
+    return [
+        fixed_shape(batch, length, vocabulary=vocabulary, seed=seed)
+        for batch in batch_sizes
+        for length in lengths
+    ]
+
+
+def own_lengths(
+    bundle: Path, texts: Sequence[Text], *, count: int, max_length: int, vocabulary: int
+) -> Workload:
+    """Return a call per text, of ``count`` texts that stand for the lengths of all.
+
+    They are those in the middle of equal parts of the texts, sorted by length: the sample's mean
+    length is that of the data, whatever the chance. Token ids above the smallest vocabulary are
+    folded into it; a call takes the same time for any ids.
+
+    Args:
+        bundle: Folder with ``tokenizer.json``.
+        max_length: Tokens from which on a text is cut.
+    """
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=max_length)
+    encodings = tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+    ids = sorted((each.ids for each in encodings), key=len)
+    count = min(count, len(ids))
+    middles = [int((part + 0.5) * len(ids) / count) for part in range(count)]
+    calls = [[[token % vocabulary for token in ids[row]]] for row in middles]
+    return Workload(batch=1, length=None, calls=calls)
+
+
+def smallest_vocabulary(bundles: Iterable[Path]) -> int:
+    """Return how many token ids there are that all of these bundles' models know."""
+    configs = [bundle / "config.json" for bundle in bundles]
+    return min(int(json.loads(path.read_text("utf-8"))["vocab_size"]) for path in configs)
+
+
+def tokenizer_limit(bundle: Path) -> int:
+    """Return the longest input that a bundle's tokenizer makes, in tokens."""
+    settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return int(min(settings.get("model_max_length", 512), 100_000))

@@ -1,0 +1,1 @@
+"""Where a build runs: in a child process."""

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck
+
+from models.losses import SINGLE_LABEL, cross_entropy, distillation_loss, kl_divergence
+
+STUDENT = torch.tensor([[0.2, -1.0, 0.5], [2.0, 0.1, -0.3]])
+TEACHER = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
+LABELS = torch.tensor([2, 0])
+
+
+def loss_of(student, teacher=TEACHER, *, temperature=2.0, alpha=0.5):
+    return distillation_loss(
+        student, teacher, LABELS, objective=SINGLE_LABEL, temperature=temperature, alpha=alpha
+    )
+
+
+def test_kl_by_hand():
+    # Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2).
+    teacher = torch.tensor([[math.log(3.0), 0.0]])
+    student = torch.zeros(1, 2)
+
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert kl_divergence(student, teacher, 1.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_kl_is_weighted_by_the_square_of_the_temperature():
+    # At T = 2 the teacher's logits ln 9 and 0 become ln 3 and 0: the case above, times 4.
+    teacher = torch.tensor([[math.log(9.0), 0.0]])
+    student = torch.zeros(1, 2)
+
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert kl_divergence(student, teacher, 2.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_kl_goes_from_teacher_to_student():
+    p, q = F.softmax(TEACHER, dim=-1), F.softmax(STUDENT, dim=-1)
+
+    torch.testing.assert_close(kl_divergence(STUDENT, TEACHER, 1.0), (p * (p / q).log()).sum(-1))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_kl_is_zero_when_student_equals_teacher(temperature):
+    shifted = TEACHER + 3.0  # the same probabilities
+
+    torch.testing.assert_close(kl_divergence(shifted, TEACHER, temperature), torch.zeros(2))
+
+
+def test_alpha_zero_is_plain_cross_entropy():
+    expected = F.cross_entropy(STUDENT, LABELS, reduction="none")
+
+    torch.testing.assert_close(loss_of(STUDENT, temperature=3.0, alpha=0.0), expected)
+
+
+def test_alpha_one_is_plain_kl():
+    expected = kl_divergence(STUDENT, TEACHER, 3.0)
+
+    torch.testing.assert_close(loss_of(STUDENT, temperature=3.0, alpha=1.0), expected)
+
+
+def test_alpha_weighs_both_terms():
+    expected = 0.3 * kl_divergence(STUDENT, TEACHER, 2.0) + 0.7 * cross_entropy(STUDENT, LABELS)
+
+    torch.testing.assert_close(loss_of(STUDENT, alpha=0.3), expected)
+
+
+def test_cross_entropy_by_hand():
+    logits = torch.tensor([[math.log(3.0), 0.0], [math.log(3.0), 0.0]])
+
+    found = cross_entropy(logits, torch.tensor([0, 1]))
+
+    torch.testing.assert_close(found, torch.tensor([math.log(4 / 3), math.log(4.0)]))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_gradient_passes_gradcheck(alpha):
+    student = STUDENT.double().requires_grad_()
+
+    assert gradcheck(lambda logits: loss_of(logits, TEACHER.double(), alpha=alpha), (student,))
+
+
+def test_gradient_of_small_logits_does_not_depend_on_the_temperature():
+    gradients = []
+    for temperature in (1.0, 5.0):
+        student = (1e-3 * STUDENT).requires_grad_()
+        kl_divergence(student, 1e-3 * TEACHER, temperature).sum().backward()
+        gradients.append(student.grad)
+
+    # First order: T * (softmax(s / T) - softmax(t / T)) is (s - t) centred, over C, for every T.
+    difference = 1e-3 * (STUDENT - TEACHER)
+    expected = (difference - difference.mean(dim=-1, keepdim=True)) / 3
+    torch.testing.assert_close(gradients[0], expected, rtol=5e-3, atol=1e-7)
+    torch.testing.assert_close(gradients[1], expected, rtol=5e-3, atol=1e-7)
+
+
+def test_half_precision_logits_are_compared_in_single_precision():
+    student, teacher = STUDENT.bfloat16(), TEACHER.bfloat16()
+
+    expected = kl_divergence(student.float(), teacher.float(), 2.0)
+    assert torch.equal(kl_divergence(student, teacher, 2.0), expected)

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+from support.gate_facts import class_quality, decision, evaluation, latency
+
+from pipeline.config import GateConfig
+
+
+def test_student_within_every_limit_passes():
+    found = decision()
+
+    assert found.passed
+    assert found.reasons == ()
+    assert [check.passed for check in found.checks] == [True] * 7
+    assert found.warnings == ()
+
+
+def test_every_reason_is_given_with_number_and_limit():
+    lost = class_quality(0.3, (0.2, 0.4))
+    evaluated = evaluation(change=-0.04, agreement=0.9, calibration=0.05, classes=(lost,))
+    found = decision(evaluated, latency(1.2), size_bytes=120_000_000)
+
+    drop, agreement, *others = found.reasons
+    assert not found.passed
+    assert "accuracy is -4.00 points from" in drop
+    assert "gate.max_accuracy_drop accepts a loss of 1.00" in drop
+    assert "agrees with the teacher on 90.00%" in agreement
+    assert "gate.min_agreement asks for 95.00%" in agreement
+    class_lost, calibration, size, slow = others
+    assert "Of the class negative (400 test texts) the teacher finds 90.0%" in class_lost
+    assert "30.00 points lost (20.00 to 40.00" in class_lost
+    assert "calibration error is +0.0500 from the teacher's (+0.0400 to +0.0600)" in calibration
+    assert "has 120.0 MB, 1.200 times the teacher's 100.0 MB" in size
+    assert "at least 1.200 times" in slow
+
+
+@pytest.mark.parametrize(
+    ("failing", "name"),
+    [
+        (decision(evaluation(change=-0.5)), "accuracy lost"),
+        (decision(evaluation(agreement=0.5)), "agreement"),
+        (decision(None, latency(1.5)), "latency"),
+        (decision(size_bytes=105_000_001), "size"),
+        (decision(evaluation(calibration=0.0301)), "calibration"),
+        (decision(evaluation(classes=(class_quality(0.2, (0.1001, 0.3)),))), "worst class"),
+    ],
+)
+def test_one_failed_check_is_enough(failing, name):
+    (check,) = [check for check in failing.checks if not check.passed]
+
+    assert not failing.passed
+    assert name in check.name
+    assert failing.reasons == (check.reason,)
+
+
+def test_limits_are_the_configs():
+    strict = GateConfig(
+        max_accuracy_drop=0.0,
+        min_agreement=1.0,
+        max_class_drop=0.02,
+        max_calibration_growth=0.0,
+        max_size_ratio=0.5,
+        max_size_mb=10,
+        max_latency_ratio=0.5,
+    )
+
+    found = decision(evaluation(change=-0.001, agreement=0.999), config=strict)
+
+    assert [(check.bound, check.limit) for check in found.checks] == [
+        ("at most", 0.0),
+        ("at least", 1.0),
+        ("at most", 0.02),
+        ("at most", 0.0),
+        ("at most", 0.5),
+        ("at most", 10),
+        ("at most", 0.5),
+        ("at least", 0.75),
+    ]
+    assert len(found.reasons) == 5  # class and calibration are not sure
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        decision(evaluation(change=math.nan)),
+        decision(evaluation(agreement=math.nan)),
+        decision(evaluation(calibration=math.nan)),
+        decision(evaluation(classes=(class_quality(math.nan, (math.nan, math.nan)),))),
+        decision(None, latency(math.nan)),
+    ],
+)
+def test_number_that_is_not_one_is_refused(found):
+    assert not found.passed
+
+
+def test_limits_that_compare_with_no_other_model_are_held_only_where_they_are_asked_for():
+    names = [check.name for check in decision().checks]
+
+    assert not any("of the student" in name or "time of a text" in name for name in names)

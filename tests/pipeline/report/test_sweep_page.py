@@ -1,0 +1,148 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.facts.latency import Conditions, Estimate, Rung
+from pipeline.facts.quality import Measured
+from pipeline.facts.sweep import FileQuality, Pick, StudentFile, Sweep, SweepQuality, SweepTimes
+from pipeline.facts.variants import Runtime
+from pipeline.report.sweep_page import PICKED, fastest_by_loss, publish_sweep, table_rows
+
+# By arm: ms a text, test accuracy. The teacher in PyTorch has its ONNX file's.
+ARMS = {
+    "teacher in PyTorch": (20.0, None),
+    "teacher": (10.0, 0.806),
+    "plain": (9.0, 0.675),
+    "6 layers, int8": (4.0, 0.803),
+    "3 layers, int8": (2.0, 0.786),
+}
+
+
+def measured(accuracy):
+    values = {"accuracy": accuracy, "agreement": 0.9}
+    return Measured(
+        values=values, intervals={name: (v - 0.02, v + 0.02) for name, v in values.items()}
+    )
+
+
+def ratio(value):
+    return Estimate(value=value, low=0.98 * value, high=1.02 * value)
+
+
+def rung(arm, ms):
+    faster = {"torch": ratio(20 / ms), "teacher": ratio(10 / ms)}
+    return Rung(
+        arm=arm,
+        runtime="PyTorch" if "PyTorch" in arm else "onnxruntime",
+        mean_ms=ratio(ms),
+        p50_ms=ms,
+        p95_ms=1.5 * ms,
+        p99_ms=2 * ms,
+        faster_than_torch=faster["torch"],
+        faster_than_teacher=faster["teacher"],
+        cpu_faster_than_torch=faster["torch"],
+        cpu_faster_than_teacher=faster["teacher"],
+    )
+
+
+def student(layers, *, precision="int8", refused=None):
+    return StudentFile(
+        name=f"{layers} layers, {precision}",
+        student=f"{layers} layers",
+        layers=tuple(range(layers)),
+        precision=precision,
+        way=precision,
+        bundle=Path("/nowhere"),
+        runtime=Runtime(),
+        size_bytes=24_000_000,
+        parameters=22_000_000,
+        refused=refused,
+    )
+
+
+@pytest.fixture
+def sweep():
+    return Sweep(
+        name="small",
+        model="some/<b>model</b>",
+        metric="accuracy",
+        files=(student(6), student(3), student(2, refused="It loses 3.00 points.")),
+        quality=SweepQuality(
+            texts={"validation": 1000, "test": 1000},
+            confidence=0.95,
+            files={
+                arm: FileQuality(
+                    validation=measured(accuracy + 0.01),
+                    test=measured(accuracy),
+                    change=measured(accuracy - 0.806),
+                )
+                for arm, (_, accuracy) in ARMS.items()
+                if accuracy is not None
+            },
+        ),
+        times=SweepTimes(
+            rungs=tuple(rung(arm, ms) for arm, (ms, _) in ARMS.items()),
+            blocks=10,
+            texts=8,
+            confidence=0.95,
+            machine={"cpu": "some processor"},
+            conditions=Conditions(
+                load_before=0, load_after=0, steal=0, busy=0, involuntary_switches=0
+            ),
+        ),
+        front=("3 layers, int8", "6 layers, int8"),
+        pick=Pick(name="3 layers, int8", reason="3 layers, int8: the fastest that reaches 0.79"),
+        min_quality=0.79,
+        max_latency_ms=None,
+    )
+
+
+def test_every_arm_has_a_row_and_refused_files_say_why(sweep):
+    rows = {row["model"]: row for row in table_rows(sweep)}
+
+    assert list(rows) == [*ARMS, "2 layers, int8"]
+    assert rows["teacher in PyTorch"]["test accuracy"] == rows["teacher"]["test accuracy"]
+    assert rows["teacher"]["points to the teacher"] == ""
+    assert rows["3 layers, int8"]["points to the teacher"].startswith("\N{MINUS SIGN}2.00 (")
+    assert rows["3 layers, int8"][""] == "picked"
+    assert rows["6 layers, int8"][""] == "on the front"
+    assert rows["2 layers, int8"][""] == "refused: It loses 3.00 points."
+
+
+def test_fastest_student_for_each_loss(sweep):
+    found = {row["loses at most"]: row["fastest student"] for row in fastest_by_loss(sweep)}
+
+    # 0.3 and 2 points are lost: the former by six layers, the latter, just met, by three.
+    assert found == {
+        "0.5 points": "6 layers, int8",
+        "1 points": "6 layers, int8",
+        "2 points": "3 layers, int8",
+        "3 points": "3 layers, int8",
+    }
+
+
+def test_folder_holds_page_plot_table_and_numbers(sweep, tmp_path):
+    folder = publish_sweep(tmp_path, sweep)
+
+    page = (folder / "sweep.html").read_text(encoding="utf-8")
+    numbers = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    assert folder == tmp_path / "small-sweep"
+    assert "&lt;b&gt;model" in page
+    assert "the fastest that reaches 0.79" in page
+    assert 'src="data:image/png' in page
+    assert numbers["pick"]["name"] == "3 layers, int8"
+    assert numbers["quality"]["texts"] == {"validation": 1000, "test": 1000}
+    assert "/nowhere" not in json.dumps(numbers)
+    assert json.loads((folder / "table.json").read_text(encoding="utf-8")) == table_rows(sweep)
+
+
+def test_earlier_pick_is_not_taken_for_this_sweeps(sweep, tmp_path):
+    folder = publish_sweep(tmp_path, sweep)
+    (folder / PICKED).symlink_to(tmp_path)
+
+    publish_sweep(tmp_path, replace(sweep, pick=Pick(name=None, reason="No student meets it.")))
+
+    assert not (folder / PICKED).is_symlink()
+    assert "nothing picked" in (folder / "sweep.html").read_text(encoding="utf-8")

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from pipeline.config import RunConfig
+from pipeline.retraining.challenge import (
+    ChallengeConfig,
+    choose,
+    config_digest,
+    go_on_from,
+    held_out_of_both,
+    nothing_changed,
+    remember_challenge,
+)
+from pipeline.statistics.paired import compare_paired
+from pipeline.store.files import write_atomic
+from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.texts.tables import Split, write_split
+
+LABELS = np.array([0, 1] * 50)
+
+
+def logits(right):
+    """Return logits that are right on the first so many texts, and wrong on the others."""
+    answers = np.where(np.arange(len(LABELS)) < right, LABELS, 1 - LABELS)
+    return np.eye(2)[answers]
+
+
+def make_config(tmp_path, **teacher):
+    data = {"train": "reviews.csv", "labels": ["no", "yes"]}
+    return RunConfig(runs_dir=tmp_path, data=data, teacher={"model": "bert", **teacher})
+
+
+@pytest.fixture
+def champion(tmp_path):
+    """The folder of a finished run, as far as a challenge reads it."""
+    folder = tmp_path / "champion-run"
+    folder.mkdir()
+    write_atomic(folder / "config.json", make_config(tmp_path).model_dump_json())
+    write_atomic(folder / "report.json", '{"data": {"texts_digest": "texts"}}')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("right", "passed", "rule", "replaces", "reason"),
+    [
+        (90, True, {}, True, "seen the newer texts"),
+        (90, False, {}, False, "gate refused"),
+        (80, True, {}, False, "must be ruled out"),
+        (80, True, {"max_accuracy_loss": 0.5}, True, "seen the newer texts"),
+        (90, True, {"min_texts": 101}, False, "Only 100 texts"),
+    ],
+)
+def test_challenger_replaces_what_it_is_surely_no_worse_than(right, passed, rule, replaces, reason):
+    found = compare_paired(logits(90), logits(right), LABELS, task=SINGLE_LABEL, confidence=0.95)
+    choice = choose(found, passed=passed, is_first=False, rule=ChallengeConfig(**rule))
+
+    assert choice.replaces == replaces
+    assert reason in " ".join(choice.reasons)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_first_student_only_needs_the_gate(passed):
+    assert choose(None, passed=passed, is_first=True, rule=ChallengeConfig()).replaces == passed
+
+
+def test_without_common_held_out_texts_the_champion_stays():
+    assert not choose(None, passed=True, is_first=False, rule=ChallengeConfig()).replaces
+
+
+def test_texts_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):
+    def write(folder, **splits):
+        (tmp_path / folder).mkdir()
+        for name, words in splits.items():
+            split = Split(texts=tuple((w,) for w in words), labels=np.arange(len(words)))
+            write_split(split, tmp_path / folder / f"{name}.parquet")
+
+    write("old", train=["a", "b"], validation=["c"], test=["d"])
+    write("new", train=["x"], validation=["y"], test=["a", "c", "d", "e"])
+    found = held_out_of_both(tmp_path / "old", tmp_path / "new")
+
+    assert found.texts == (("d",), ("e",))
+    assert found.labels.tolist() == [2, 3]
+
+
+def test_same_texts_and_config_are_nothing_new(tmp_path, champion):
+    config = make_config(tmp_path)
+
+    assert nothing_changed(config, "texts", champion)
+    assert not nothing_changed(config, "other texts", champion)
+    assert not nothing_changed(config.model_copy(update={"seed": 1}), "texts", champion)
+    assert not nothing_changed(config, "texts", None)
+
+
+def test_refused_challenger_is_not_trained_again(tmp_path, champion):
+    config = make_config(tmp_path)
+    remember_challenge(config, "other texts", champion)
+
+    assert nothing_changed(config, "other texts", champion)
+    assert not nothing_changed(config, "yet other texts", champion)
+
+
+def test_challenger_takes_adapters_of_the_same_shape_only(tmp_path, champion):
+    same = make_config(tmp_path)
+    other = make_config(tmp_path, adapter={"bottleneck_size": 3})
+
+    assert go_on_from(champion, same).teacher.start == str(champion / "finetune")
+    assert go_on_from(champion, other).teacher == other.teacher
+
+
+def test_challenger_keeps_the_champions_splits_and_what_its_config_says(tmp_path, champion):
+    config = make_config(tmp_path)
+    data = config.data.model_copy(update={"splits_of": "elsewhere"})
+
+    assert go_on_from(champion, config).data.splits_of == str(champion / "data")
+    assert go_on_from(champion, config.model_copy(update={"data": data})).data == data
+
+
+def test_where_a_config_starts_and_writes_is_no_part_of_its_digest(tmp_path):
+    config = make_config(tmp_path)
+    elsewhere = make_config(tmp_path / "elsewhere", start="somewhere")
+    data = elsewhere.data.model_copy(update={"splits_of": "somewhere"})
+    elsewhere = elsewhere.model_copy(update={"data": data})
+
+    assert config_digest(config) == config_digest(elsewhere)

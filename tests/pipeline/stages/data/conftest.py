@@ -1,0 +1,35 @@
+import pytest
+
+from pipeline.config import DataConfig
+from pipeline.stages.data import prepare_data
+from pipeline.texts.tables import read_split
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """``write(rows, name="train.csv", header="text,label")``: a file with these rows."""
+
+    def write(rows, name="train.csv", header="text,label"):
+        separator = "\t" if name.endswith(".tsv") else ","
+        lines = [header.replace(",", separator), *(separator.join(row) for row in rows)]
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def prepare(tmp_path_factory):
+    """``prepare(path, seed=0, **config)``: the facts and the three splits."""
+
+    def prepare(train, *, seed=0, **settings):
+        out = tmp_path_factory.mktemp("data")
+        labels = settings.pop("labels", ("negative", "positive"))
+        config = DataConfig(train=str(train), labels=labels, **settings)
+        facts = prepare_data(config, out, seed=seed)
+        return facts, {name: read_split(out, name) for name in SPLITS}
+
+    return prepare

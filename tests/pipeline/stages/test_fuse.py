@@ -1,0 +1,166 @@
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.adapters.composition import Fuse, Weighted
+from models.adapters.parameter_names import (
+    is_adapter_parameter,
+    is_composition_parameter,
+    renamed_parameter,
+)
+from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.pretrained import load_tokenizer
+from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
+from pipeline.config import AdapterConfig, AdapterSource, FuseConfig
+from pipeline.errors import InputError
+from pipeline.facts.training import TeacherFacts
+from pipeline.stages.fuse import fuse
+from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.texts.tables import read_split
+from pipeline.training.encoding import encode, predict_logits
+
+TRAINING = {"batch_size": 16, "learning_rate": 1e-2, "evaluations_per_epoch": 1}
+
+
+@pytest.fixture(scope="module")
+def other_teacher(tiny_finetune):
+    """A second teacher, with adapters after the FFN alone."""
+    return tiny_finetune(adapter=AdapterConfig(kind="pfeiffer", bottleneck_size=4), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def fuse_tiny(finish, tiny_data, tiny_head_only, tiny_backbone):
+    """``fuse_tiny(references, together="fuse", checkpoint=..., **settings)``: the stage."""
+
+    def fuse_tiny(references, together="fuse", drop_layers=0, checkpoint=tiny_backbone, **settings):
+        source = {"from": references, "together": together, "drop_layers": drop_layers}
+        build = partial(
+            fuse,
+            tiny_data,
+            checkpoint,
+            AdapterSource.model_validate(source),
+            FuseConfig(**TRAINING | {"epochs": 2, "precision": "fp32"} | settings),
+            task=TASK,
+            objective=OBJECTIVE,
+            head_from=tiny_head_only,
+            max_length=16,
+            seed=0,
+        )
+        return finish("fuse", build, TeacherFacts)
+
+    return fuse_tiny
+
+
+@pytest.fixture(scope="module")
+def references(tiny_teacher, other_teacher):
+    return {"reviews": str(tiny_teacher.folder), "other": str(other_teacher.folder)}
+
+
+@pytest.fixture(scope="module")
+def fused(fuse_tiny, references):
+    return fuse_tiny(references)
+
+
+def test_exactly_composition_and_head_train(fused):
+    heads = ("bert.pooler.", "classifier.")
+    names = fused.facts.trainable_names
+
+    assert all(is_composition_parameter(n) or n.startswith(heads) for n in names)
+    # Four sites of 32 x 32 queries, keys (with biases) and values.
+    fusions = 4 * (3 * 32 * 32 + 2 * 32)
+    assert fused.facts.trainable_parameters == fusions + fused.facts.head_parameters
+
+
+def test_adapters_are_those_of_their_teachers(fused, references):
+    found = load_file(fused.folder / TEACHER_TENSORS)
+
+    for name, folder in references.items():
+        own = load_file(f"{folder}/{TEACHER_TENSORS}")
+        theirs = {renamed_parameter(key, "task", name): key for key in own}
+        theirs.pop(None)
+        assert theirs
+        assert all(torch.equal(found[key], own[before]) for key, before in theirs.items())
+
+
+def test_fused_teacher_comes_back_as_it_was_trained(fused, tiny_backbone, tiny_data):
+    model = load_teacher(tiny_backbone, fused.folder, OBJECTIVE)
+    split = read_split(tiny_data.folder, "validation")
+    tokenizer = load_tokenizer(tiny_backbone, max_length=16)
+    logits = predict_logits(model, tokenizer, encode(tokenizer, split.texts, max_length=16))
+
+    assert read_teacher(fused.folder).adapter.active == Fuse(("reviews", "other"))
+    accuracy = TASK.metrics(logits, split.labels)["accuracy"]
+    assert accuracy == fused.facts.outcome.best_metric
+
+
+def test_fused_teacher_learned(fused, tiny_head_only):
+    tensors = load_file(fused.folder / TEACHER_TENSORS)
+    values = [tensor for name, tensor in tensors.items() if name.endswith("value.weight")]
+
+    assert fused.facts.outcome.best_metric > tiny_head_only.facts.outcome.best_metric
+    assert len(values) == 4
+    assert not any(torch.equal(value, torch.eye(32)) for value in values)
+
+
+def test_penalty_keeps_values_near_the_identity(fuse_tiny, references, fused):
+    held = fuse_tiny(references, value_penalty=1e3)
+
+    def distance(stage):
+        tensors = load_file(stage.folder / TEACHER_TENSORS)
+        return sum(
+            float((tensor - torch.eye(32)).square().sum())
+            for name, tensor in tensors.items()
+            if name.endswith("value.weight")
+        )
+
+    assert distance(held) < distance(fused) / 2
+
+
+def test_weighing_learns_one_weight_a_site_and_adapter(fuse_tiny, references):
+    weighed = fuse_tiny(list(references.values()), together="weigh")
+
+    tensors = load_file(weighed.folder / TEACHER_TENSORS)
+    logits = {name: t for name, t in tensors.items() if is_composition_parameter(name)}
+    assert read_teacher(weighed.folder).adapter.active == Weighted(("task1", "task2"))
+    assert [tuple(tensor.shape) for tensor in logits.values()] == [(2,)] * 4
+    # At sites after attention the second has no adapter; it still counts there, as no change.
+    assert all(tensor.abs().max() > 0 for tensor in logits.values())
+
+
+@pytest.mark.parametrize("together", ["fuse", "weigh"])
+def test_nothing_is_composed_in_layers_that_are_left_out(
+    fuse_tiny, references, tiny_backbone, together
+):
+    fused = fuse_tiny(references, together=together, drop_layers=1, epochs=0.2)
+
+    tensors = load_file(fused.folder / TEACHER_TENSORS)
+    assert not any(is_adapter_parameter(name) and ".layer.0." in name for name in tensors)
+    load_teacher(tiny_backbone, fused.folder, OBJECTIVE)  # it is built again alike
+
+
+def test_adapterhub_and_teacher_fuse(fuse_tiny, references, hub_adapter, tmp_path):
+    folder = hub_adapter(tmp_path / "language", "language", head=False)
+
+    fused = fuse_tiny([str(folder), references["reviews"]], epochs=0.2)
+
+    assert read_teacher(fused.folder).adapter.active == Fuse(("language", "task2"))
+
+
+def test_head_starts_where_an_adapter_was_trained_with_it(fuse_tiny, references, tiny_teacher):
+    barely = fuse_tiny(references, epochs=0.01, learning_rate=1e-12)
+
+    found = load_file(barely.folder / TEACHER_TENSORS)
+    own = load_file(tiny_teacher.folder / TEACHER_TENSORS)
+    head = [name for name in own if not is_adapter_parameter(name)]
+    assert head
+    assert all(torch.allclose(found[name], own[name]) for name in head)
+
+
+def test_adapter_of_another_backbone_is_refused(fuse_tiny, references, tiny_backbone):
+    other = dataclasses.replace(tiny_backbone, digest="0" * 64)
+
+    with pytest.raises(InputError, match="was trained on another backbone"):
+        fuse_tiny(references, checkpoint=other)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from pipeline.errors import InputError
+from pipeline.standalone.predict import predict
+from pipeline.texts.tables import read_split
+
+# One worker builds `tiny_export`, which takes longer than these tests.
+
+
+def torch_scores(bundle, *columns):
+    model = AutoModelForSequenceClassification.from_pretrained(bundle)
+    batch = AutoTokenizer.from_pretrained(bundle)(*columns, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        return model(**batch).logits.softmax(dim=-1).numpy()
+
+
+def test_labels_are_those_of_torch(tiny_export, tiny_data):
+    bundle = tiny_export.folder / "student"
+    texts = [text for (text,) in read_split(tiny_data.folder, "test").texts]
+    names = np.array(["negative", "positive"])
+
+    found = [prediction["label"] for prediction in predict(bundle, texts)]
+
+    assert found == names[torch_scores(bundle, texts).argmax(axis=1)].tolist()
+    assert len(set(found)) == 2
+
+
+def test_scores_are_the_probabilities_of_all_labels(tiny_export):
+    bundle = tiny_export.folder / "student"
+    expected = torch_scores(bundle, ["good film"])[0]
+
+    (prediction,) = predict(bundle, ["good film"])
+
+    assert list(prediction["scores"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
+    assert prediction["score"] == prediction["scores"][prediction["label"]]
+
+
+def test_tab_parts_a_sentence_pair(tiny_export):
+    bundle = tiny_export.folder / "student"
+    expected = torch_scores(bundle, ["good film"], ["awful plot"])[0]
+
+    (prediction,) = predict(bundle, ["good film\tawful plot"])
+
+    assert list(prediction["scores"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_folder_without_a_bundle_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not an exported classifier"):
+        predict(tmp_path, ["good film"])

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import DataConfig
+from pipeline.errors import InputError
+from pipeline.texts.splits import LEFT_OUT, NAMES, hold_out
+from pipeline.texts.tables import Split, write_split
+
+SIZES = {"validation_size": 10, "test_size": 20}
+
+
+def make_rows(numbers):
+    return [((f"text {number:03}",), number % 2) for number in numbers]
+
+
+@pytest.fixture
+def split(tmp_path):
+    """``split(numbers, earlier=None, seed=0, **sizes)``: each split's texts, and their folder."""
+
+    def split(numbers, earlier=None, seed=0, **sizes):
+        sources = {"train": "reviews.csv", "splits_of": earlier and str(earlier)}
+        config = DataConfig(labels=("no", "yes"), **sources, **SIZES, **sizes)
+        splits = hold_out({"train": make_rows(numbers)}, config, seed)
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, rows in splits.items():
+            if not rows:
+                continue
+            texts, labels = zip(*rows, strict=True)
+            write_split(Split(texts=texts, labels=np.array(labels)), folder / f"{name}.parquet")
+        return {name: {text for text, _ in rows} for name, rows in splits.items()}, folder
+
+    return split
+
+
+def test_earlier_texts_keep_their_splits_over_generations(split):
+    """Another seed, and three times the data grows: else half of the texts would move."""
+    ever_trained_on = set()
+    folder = None
+    before = {name: set() for name in NAMES}
+    for generation in range(4):
+        found, folder = split(range(100 + 50 * generation), folder, seed=generation)
+        assert all(found[name] >= before[name] for name in NAMES)
+        ever_trained_on |= found["train"]
+        before = found
+
+    assert not ever_trained_on & (before["test"] | before["validation"])
+
+
+def test_of_new_texts_the_same_part_is_held_out_by_class(split):
+    before, folder = split(range(100))
+    after, _ = split(range(200), folder)
+    new = {name: after[name] - before[name] for name in NAMES}
+
+    # 20 of 200 are a tenth; of the 90 that are left, 10 of 170.
+    assert {name: len(texts) for name, texts in new.items()} == {
+        "train": 85,
+        "validation": 5,
+        "test": 10,
+    }
+    assert sum(int(text.split()[1]) % 2 for (text,) in new["test"]) == 5
+
+
+def test_same_texts_are_split_as_before_whatever_the_seed(split):
+    before, folder = split(range(100))
+    after, _ = split(range(100), folder, seed=1)
+
+    assert after == before
+
+
+def test_training_texts_beyond_the_size_are_never_held_out_later(split):
+    before, folder = split(range(100), train_size=30)
+    after, _ = split(range(300), folder, seed=1)
+
+    assert len(before["train"]) == 30
+    assert len(before[LEFT_OUT]) == 40
+    assert before["train"] | before[LEFT_OUT] <= after["train"]
+
+
+def test_texts_that_are_gone_leave_their_splits(split):
+    _, folder = split(range(100))
+    found, _ = split(range(50, 150), folder)
+
+    assert set().union(*found.values()) == {text for text, _ in make_rows(range(50, 150))}
+
+
+def test_folder_without_splits_is_refused(split, tmp_path):
+    with pytest.raises(InputError, match="does not hold the splits of an earlier run"):
+        split(range(100), Path(tmp_path / "nothing"))

@@ -1,0 +1,201 @@
+"""Also run as a script, ``test_training.py CHECKPOINT SCRATCH``, by the test that kills it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from models.student import set_dropout
+from pipeline.config import TrainingConfig
+from pipeline.errors import InputError
+from pipeline.training.encoding import predict_logits
+from pipeline.training.trainer import train
+
+SETTINGS = {
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 1e-2,
+    "evaluations_per_epoch": 1,
+    "precision": "fp32",
+}
+
+
+def make_examples(count):
+    """Return examples of 3 to 10 random tokens, whose first token tells the label."""
+    chance = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        ids = [5 + number % 2, *chance.integers(7, 50, size=chance.integers(2, 10)).tolist()]
+        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": number % 2})
+    return rows
+
+
+def accuracy(logits, labels):
+    return {"accuracy": float((logits.argmax(axis=1) == labels).mean())}
+
+
+class Loss:
+    """Cross-entropy that counts the training batches and can do something at one of them."""
+
+    def __init__(self, at=None, action=lambda values: values):
+        self.at, self.action, self.batches = at, action, 0
+
+    def __call__(self, logits, labels):
+        values = F.cross_entropy(logits, labels, reduction="none")
+        self.batches += torch.is_grad_enabled()
+        return self.action(values) if self.batches == self.at else values
+
+
+def load(checkpoint):
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    set_dropout(model, 0.0)
+    return model, AutoTokenizer.from_pretrained(checkpoint)
+
+
+def run(checkpoint, scratch, loss, *, count=32, metrics=accuracy, **settings):
+    """Train on ``count`` examples; return the model and the outcome."""
+    model, tokenizer = load(checkpoint)
+    outcome = train(
+        model,
+        tokenizer,
+        training=make_examples(count),
+        validation=make_examples(16),
+        loss=loss,
+        metrics=metrics,
+        best="accuracy",
+        greater_is_better=True,
+        config=TrainingConfig(**SETTINGS | settings),
+        scratch=scratch,
+        seed=0,
+        title="test",
+    )
+    return model, outcome
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def kill_this_process(_values):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_checkpoint, tmp_path_factory):
+    """Model and outcome of three epochs of four steps."""
+    return run(tiny_checkpoint, tmp_path_factory.mktemp("undisturbed"), Loss())
+
+
+def test_killed_training_goes_on_from_its_last_whole_checkpoint(
+    undisturbed, tiny_checkpoint, tmp_path
+):
+    killed = subprocess.run([sys.executable, __file__, tiny_checkpoint, tmp_path], check=False)
+    left = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    loss = Loss()
+    model, outcome = run(tiny_checkpoint, tmp_path, loss)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert left == ["checkpoint-4", "checkpoint-8"]
+    assert loss.batches == 4
+    assert torch.equal(weights(model), weights(undisturbed[0]))
+    assert outcome == undisturbed[1]
+
+
+def test_checkpoint_without_its_marker_is_not_resumed_from(undisturbed, tiny_checkpoint, tmp_path):
+    (tmp_path / "checkpoint-8").mkdir()
+    (tmp_path / "checkpoint-8" / "model.safetensors").write_bytes(b"half a fi")
+    loss = Loss()
+
+    model, _ = run(tiny_checkpoint, tmp_path, loss)
+
+    assert loss.batches == 12
+    assert torch.equal(weights(model), weights(undisturbed[0]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_naming_its_batch(tiny_checkpoint, tmp_path, value):
+    with pytest.raises(InputError, match=r"not finite at batch 3 .* finite logits"):
+        run(tiny_checkpoint, tmp_path, Loss(at=3, action=lambda values: values * value))
+
+
+def test_weights_that_are_not_finite_are_named_as_the_cause(tiny_checkpoint, tmp_path):
+    model, tokenizer = load(tiny_checkpoint)
+    torch.nn.init.constant_(model.classifier.bias, torch.nan)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+
+    with pytest.raises(InputError, match=r"at batch 1 .* weights diverged"):
+        run(tmp_path / "model", tmp_path / "scratch", Loss())
+
+
+def test_accumulated_batches_update_like_one_large_batch(tiny_checkpoint, tmp_path):
+    # AdamW divides a gradient by its own size: the smallest ones turn rounding into a difference.
+    settings = {"count": 8, "epochs": 1, "warmup": 0}
+
+    large, _ = run(tiny_checkpoint, tmp_path / "one", Loss(), batch_size=8, **settings)
+    small, outcome = run(
+        tiny_checkpoint, tmp_path / "two", Loss(), batch_size=2, gradient_accumulation=4, **settings
+    )
+
+    start = weights(load(tiny_checkpoint)[0])
+    difference = (weights(small) - weights(large)).norm() / (weights(large) - start).norm()
+    assert outcome.steps == 1
+    assert difference < 1e-2
+
+
+def test_best_validated_weights_are_kept(tiny_checkpoint, tmp_path):
+    seen = []
+
+    def best_second(logits, _labels):
+        seen.append(np.sort(logits, axis=0))  # validation may be in any order
+        return {"accuracy": 1.0 if len(seen) == 2 else 0.5}
+
+    model, outcome = run(tiny_checkpoint, tmp_path, Loss(), metrics=best_second)
+
+    logits = np.sort(predict_logits(model, load(tiny_checkpoint)[1], make_examples(16)), axis=0)
+    assert (outcome.best_step, outcome.best_metric, outcome.steps) == (8, 1.0, 12)
+    np.testing.assert_allclose(logits, seen[1], atol=1e-5)
+    assert not np.allclose(logits, seen[2], atol=1e-3)
+
+
+def test_training_stops_after_validations_without_improvement(tiny_checkpoint, tmp_path):
+    def never_better(_logits, _labels):
+        return {"accuracy": 0.5}
+
+    _, outcome = run(tiny_checkpoint, tmp_path, Loss(), metrics=never_better, epochs=10, patience=2)
+
+    # The first of three validations is the best; two more do not improve on it.
+    assert outcome.steps == 12
+    assert outcome.best_step == 4
+
+
+def test_curve_holds_losses_and_validations_by_step(undisturbed):
+    _, outcome = undisturbed
+
+    assert [point.step for point in outcome.curve if point.validation] == [4, 8, 12]
+    assert all(point.train_loss > 0 for point in outcome.curve if point.train_loss is not None)
+    assert outcome.curve[-1].validation["accuracy"] > 0.9
+
+
+def test_automatic_precision_is_one_of_the_two(tiny_checkpoint, tmp_path):
+    _, outcome = run(tiny_checkpoint, tmp_path, Loss(), epochs=1, precision="auto")
+
+    assert outcome.precision in ("fp32", "bf16")
+
+
+def test_half_precision_trains(tiny_checkpoint, tmp_path):
+    _, outcome = run(tiny_checkpoint, tmp_path, Loss(), epochs=1, precision="bf16")
+
+    assert (outcome.precision, outcome.steps) == ("bf16", 4)
+
+
+if __name__ == "__main__":
+    # Batch 11 of 12: checkpoints 4 and 8 are whole.
+    run(Path(sys.argv[1]), Path(sys.argv[2]), Loss(at=11, action=kill_this_process))

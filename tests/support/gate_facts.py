@@ -1,0 +1,131 @@
+"""Facts that a gate decides on, with defaults that pass, and its decision on them."""
+
+import math
+
+import numpy as np
+
+from pipeline.config import GateConfig
+from pipeline.decisions.gate import decide
+from pipeline.decisions.overhead import CellLogs, decide_overhead
+from pipeline.facts.benchmark import BenchmarkFacts, Latency
+from pipeline.facts.latency import Conditions, Estimate, Graph, Rung
+from pipeline.facts.overhead import Structure
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured
+
+CONFIG = GateConfig(max_accuracy_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
+
+
+def measured(half=0.01, **values):
+    intervals = {name: (value - half, value + half) for name, value in values.items()}
+    return Measured(values=values, intervals=intervals)
+
+
+def class_quality(lost=0.0, interval=(-0.05, 0.05), *, label="negative", texts=400):
+    return ClassQuality(
+        label=label,
+        texts=texts,
+        teacher_recall=0.9,
+        student_recall=0.9 - lost,
+        teacher_f1=0.9,
+        student_f1=0.9 - lost,
+        recall_lost=lost,
+        interval=interval,
+    )
+
+
+def graph(size_bytes):
+    return Graph(
+        hash="h",
+        sha256="s",
+        size_bytes=size_bytes,
+        operators={},
+        parameters=0,
+        multiply_adds=None,
+        adapter_traces=(),
+    )
+
+
+def evaluation(*, change=0.0, agreement=1.0, calibration=0.0, classes=None):
+    return EvaluateFacts(
+        texts=800,
+        confidence=0.95,
+        plain=measured(accuracy=0.7),
+        teacher=measured(accuracy=0.9),
+        student=measured(accuracy=0.9 + change),
+        fidelity=measured(agreement=agreement),
+        change=measured(accuracy=change, macro_f1=-0.5, calibration_error=calibration),
+        classes=classes or (class_quality(),),
+    )
+
+
+def latency(ci_low=0.9, *, arm="student", batch=1, length=16):
+    return Latency(
+        arm=arm,
+        batch=batch,
+        length=length,
+        median_ms=1.0,
+        p95_ms=1.0,
+        p99_ms=1.0,
+        ratio_to_plain=ci_low + 0.1,
+        ci_low=ci_low,
+        ci_high=ci_low + 0.2,
+    )
+
+
+def rung(arm, low, high):
+    mean = Estimate(value=(low + high) / 2, low=low, high=high)
+    return Rung(
+        arm=arm,
+        runtime="onnxruntime",
+        mean_ms=mean,
+        p50_ms=mean.value,
+        p95_ms=mean.value,
+        p99_ms=mean.value,
+        faster_than_torch=None,
+        faster_than_teacher=None,
+        cpu_faster_than_torch=None,
+        cpu_faster_than_teacher=None,
+    )
+
+
+def benchmark(
+    *entries,
+    student=1.0,
+    noise=1e-4,
+    spread=(-1, 0, 1, 0),
+    size_bytes=90_000_000,
+    ladder=(),
+):
+    """Return facts in which the student takes this multiple of the plain backbone's time."""
+    structure = Structure(
+        student_is_plain=True, student_is_teacher=False, teacher_is_plain=False, adapter_traces=()
+    )
+    steps = noise * np.array(spread)
+    logs = {"again": 0.0, "teacher": math.log(1.07), "student": math.log(student)}
+    cell = CellLogs(name="batch 1, 16 tokens", **{arm: log + steps for arm, log in logs.items()})
+    return BenchmarkFacts(
+        blocks=8,
+        confidence=0.95,
+        verdict=decide_overhead(structure, [cell]),
+        graphs={"teacher": graph(100_000_000), "student int8": graph(size_bytes)},
+        latency=entries or (latency(),),
+        ladder=ladder,
+        costs={},
+        machine={},
+        conditions=Conditions(load_before=0, load_after=0, steal=0, busy=0, involuntary_switches=0),
+    )
+
+
+def decision(evaluated=None, *entries, config=CONFIG, main_metric="accuracy", **measured):
+    return decide(
+        evaluated or evaluation(),
+        benchmark(*entries or (latency(),), **measured),
+        config,
+        main_metric=main_metric,
+        shipped_arm="student int8",
+    )
+
+
+def find(found, name):
+    (check,) = [check for check in found.checks if name in check.name]
+    return check

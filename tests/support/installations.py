@@ -1,0 +1,83 @@
+"""`adapter-distill up` under test: its processes by their command lines, and its API."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from support.prefect_api import Api, wait_for
+
+from flows.up import services
+from flows.up.installation import Ports, list_services
+from pipeline.release.registry import Registry, open_registry
+
+COMMANDS = {
+    "server": "prefect server start",
+    "mlflow": "mlflow server",
+    "worker": "prefect worker start",
+    "student": "flows.cli.main serve",
+}
+"""What a service's command line holds."""
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, whether or not somebody has noticed."""
+    try:
+        return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return a process's command line; empty for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@dataclass(kw_only=True)
+class Installation(Api):
+    """`adapter-distill up`, and the requests that the UI makes of its server."""
+
+    up: psutil.Process
+    ports: Ports
+    state: Path
+    is_gone = staticmethod(is_gone)
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that all services share."""
+        return open_registry(f"sqlite:///{self.state / 'runs' / 'mlflow.db'}", self.state)
+
+    def service(self, name: str) -> psutil.Process | None:
+        """Return the process of a service; None while there is none."""
+        children = self.up.children()
+        return next((p for p in children if COMMANDS[name] in command_of(p)), None)
+
+    def is_ready(self, name: str) -> bool:
+        """Tell whether a service answers its health check."""
+        listed = [*itertools.chain(*list_services(self.state, self.ports, ()))]
+        return services.is_healthy(next(each for each in listed if each.name == name))
+
+    def wait_for_return(self, name: str, gone: psutil.Process) -> None:
+        """Wait until a service that ended was started again and answers."""
+        wait_for(lambda: (new := self.service(name)) is not None and new.pid != gone.pid)
+        wait_for(lambda: self.is_ready(name))
+
+    def kill(self, process: psutil.Process) -> None:
+        """Kill -9, and wait until the process is gone."""
+        process.kill()
+        wait_for(lambda: is_gone(process), seconds=30)
+
+    def run_process(self) -> psutil.Process | None:
+        """Return the process of the flow run that the worker runs now."""
+        worker = self.service("worker")
+        children = worker.children() if worker else []
+        return next((p for p in children if "prefect" in command_of(p)), None)
+
+    def trainer(self) -> psutil.Process | None:
+        """Return the child in which that flow run builds its stages."""
+        run = self.run_process()
+        children = run.children() if run else []
+        return next((p for p in children if "spawn_main" in command_of(p)), None)

@@ -1,0 +1,145 @@
+"""Fixtures: bundles and finished runs without a model behind them, and a registry."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from support.tiny_models import BAD, GOOD, NEUTRAL, SPECIAL
+
+
+@pytest.fixture(scope="session")
+def write_words_bundle() -> Callable[..., Path]:
+    """``write_words_bundle(folder, seed=0)``: an unsealed bundle of a bag-of-words classifier."""
+
+    def write_words_bundle(folder: Path, *, seed: int = 0) -> Path:
+        import numpy as np
+        from onnx import TensorProto, checker, helper, numpy_helper, save
+        from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+        words = [*SPECIAL, *GOOD.split(), *BAD.split(), *NEUTRAL.split()]
+        tokenizer = Tokenizer(
+            models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        table = np.random.default_rng(seed).normal(size=(len(words), 2)).astype(np.float32)
+        ids = ("batch", "seq")
+        graph = helper.make_graph(
+            [
+                helper.make_node("Gather", ["table", "input_ids"], ["rows"]),  # (B, T, C)
+                helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+                helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+                helper.make_node("Mul", ["rows", "wide"], ["kept"]),
+                helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0),
+            ],
+            "bag-of-words",
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT64, ids)
+                for name in ("input_ids", "attention_mask")
+            ],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("batch", 2))],
+            [
+                numpy_helper.from_array(table, "table"),
+                numpy_helper.from_array(np.array([2]), "last"),
+                numpy_helper.from_array(np.array([1]), "middle"),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        checker.check_model(model)
+        (folder / "onnx").mkdir(parents=True)
+        save(model, folder / "onnx" / "model.onnx")
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16}))
+        labels = {"0": "negative", "1": "positive"}
+        (folder / "config.json").write_text(json.dumps({"id2label": labels, "pad_token_id": 0}))
+        return folder
+
+    return write_words_bundle
+
+
+@pytest.fixture(scope="session")
+def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
+    """``write_run(folder, ...)``: a finished run with a sealed bundle and a report.
+
+    ``accuracy`` is that of its 400 test texts; ``checks`` are (value, limit) of upper bounds,
+    passed ``by_verdict`` whatever their numbers are where that is set.
+    """
+
+    def write_run(
+        folder: Path,
+        *,
+        name: str = "tiny",
+        seed: int = 0,
+        accuracy: float = 0.8,
+        data: str = "d" * 64,
+        checks: Sequence[tuple[float, float]] = ((0.0, 0.01),),
+        by_verdict: bool = False,
+    ) -> Path:
+        import numpy as np
+
+        from pipeline.release.bundle import seal_bundle
+
+        seal_bundle_of = write_words_bundle(folder / "student", seed=seed)
+        seal_bundle(seal_bundle_of)
+        labels = np.arange(400) % 2
+        right = np.arange(400) < round(accuracy * 400)
+        predicted = np.where(right, labels, 1 - labels)
+        (folder / "evaluate").mkdir()
+        logits = np.eye(2, dtype=np.float32)[predicted]
+        np.savez(folder / "evaluate" / "logits.npz", labels=labels, student=logits)
+        held = [
+            {
+                "name": f"check {number}",
+                "value": value,
+                "interval": None,
+                "bound": "at most",
+                "limit": limit,
+                "unit": "part",
+                "evidence": "verdict" if by_verdict else "value",
+                "passed": True,
+                "reason": f"Check {number}: {value} is over {limit}.",
+            }
+            for number, (value, limit) in enumerate(checks)
+        ]
+        report = {
+            "run_id": folder.name,
+            "name": name,
+            "verdict": "passed"
+            if by_verdict or all(v <= limit for v, limit in checks)
+            else "refused",
+            "reasons": [],
+            "checks": held,
+            "data": {"digest": data},
+            "student": {
+                "metrics": {"accuracy": accuracy},
+                "intervals": {"accuracy": [accuracy - 0.04, accuracy + 0.04]},
+                "curve": [{"step": 3, "train_loss": 0.5, "validation": {"accuracy": 0.7}}],
+            },
+            "fidelity": {"agreement": 0.98, "mean_kl": 0.002},
+        }
+        (folder / "report.json").write_text(json.dumps(report))
+        (folder / "config.json").write_text(json.dumps({"name": name, "distill": {"epochs": 3}}))
+        return folder
+
+    return write_run
+
+
+@pytest.fixture(scope="session")
+def empty_registry_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry's database as it is created; that takes seconds, so tests copy it."""
+    from pipeline.release.registry import open_registry
+
+    folder = tmp_path_factory.mktemp("registry")
+    open_registry(None, folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def registry(empty_registry_file: Path, tmp_path: Path) -> object:
+    """An empty registry in ``tmp_path / "runs"``."""
+    from pipeline.release.registry import open_registry
+
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").write_bytes(empty_registry_file.read_bytes())
+    return open_registry(None, tmp_path / "runs")
