@@ -13,7 +13,13 @@ import pytest
 # By fixture: the group of tests that one process runs, because the fixture takes a minute.
 _GROUPS = {"installation": "operations", "prefect_server": "prefect", "tiny_export": "export"}
 
-pytest_plugins = ("tiny_models", "tiny_stages", "hub_files", "onnx_graphs", "sealed_runs")
+pytest_plugins = (
+    "support.tiny_models",
+    "support.tiny_stages",
+    "support.hub_files",
+    "support.onnx_graphs",
+    "support.sealed_runs",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
