@@ -20,11 +20,11 @@ from typing import Annotated, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
-
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
+
 from models.losses import SINGLE_LABEL as OBJECTIVE
-from pipeline.checkpoints.pretrained import Checkpoint, load_classifier, load_tokenizer
+from pipeline.checkpoints.pretrained import Checkpoint, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import RunConfig
 from pipeline.config.load import load_config
@@ -77,7 +77,7 @@ class Study:
     def measure(self, folder: Path) -> dict[str, float]:
         """Return a student's closeness to the teacher and its accuracy, on the test split."""
         checkpoint = Checkpoint(folder=folder, digest="")
-        student = load_classifier(checkpoint, OBJECTIVE, labels=self.data.facts.labels, seed=0)
+        student = load_model(checkpoint, OBJECTIVE, labels=self.data.facts.labels, seed=0)
         length = self.config.data.max_length
         tokenizer = load_tokenizer(self.backbone, max_length=length)
         examples = encode(tokenizer, self.test.texts, max_length=length)

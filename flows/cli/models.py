@@ -127,9 +127,9 @@ def compare(
     if found.paired is not None:
         paired = found.paired
         typer.echo(
-            f"{paired.texts} texts; only version {old.number} is right on "
-            f"{paired.only_baseline_right}, only version {new.number} on "
-            f"{paired.only_candidate_right} (McNemar p = {paired.p_value:.3g})"
+            f"{paired.texts} texts; only version {old.number} is better on "
+            f"{paired.baseline_better}, only version {new.number} on "
+            f"{paired.candidate_better} (sign test, p = {paired.p_value:.3g})"
         )
     else:
         typer.echo("They were measured on different test texts: nothing can be paired.")

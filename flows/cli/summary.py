@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.benchmark_tables import ladder_table, verdict_table
+from pipeline.decisions.quality import worst_class
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.facts.benchmark import Latency
 from pipeline.report.headline import headlines
 from pipeline.report.report import ModelPart, Report
-from pipeline.statistics.class_quality import worst_class
 
 MIB = 1024**2
 

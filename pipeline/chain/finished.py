@@ -12,12 +12,14 @@ from pipeline.facts.quality import EvaluateFacts
 from pipeline.facts.training import StudentFacts, TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.store.stage import Stage
+from pipeline.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
+class FinishedStages:
     """Every finished stage of a run."""
 
+    task: Task
     data: Stage[DataFacts]
     head_only: Stage[TeacherFacts]
     teacher: Stage[TeacherFacts]

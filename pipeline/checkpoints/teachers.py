@@ -15,17 +15,19 @@ from models.adapters.composition import Composition, FusionSettings
 from models.adapters.drop import drop_adapters
 from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active, settings_of
 from models.adapters.site import AdapterSettings
-from models.losses import Objective
 from models.teacher import count_parameters, load_trained_tensors, trained_tensors
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import (
     Checkpoint,
     find_architecture,
     find_checkpoint,
-    load_classifier,
+    load_model,
 )
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
+from pipeline.config.task import TaskName
 from pipeline.errors import InputError
 from pipeline.facts.training import TeacherFacts, TrainingOutcome
+from pipeline.tasks.table import find_task
 
 TEACHER_TENSORS = "teacher.safetensors"
 TEACHER_FACTS = "teacher.json"
@@ -55,6 +57,7 @@ class TeacherDescription:
     backbone_digest: str
     max_length: int
     """Longest input, in tokens."""
+    task: TaskName = "classification"
 
 
 _DESCRIPTION = TypeAdapter(TeacherDescription)
@@ -110,19 +113,19 @@ def save_teacher(
     model: PreTrainedModel,
     out: Path,
     *,
-    checkpoint: Checkpoint,
+    context: ModelContext,
     labels: tuple[str, ...],
     adapter: AdapterConfig | ImportedAdapters | None,
-    max_length: int,
 ) -> None:
     """Write what the teacher adds to its backbone, and how to build it."""
     save_file(trained_tensors(model), out / TEACHER_TENSORS)
     description = TeacherDescription(
         labels=labels,
         adapter=adapter,
-        backbone=checkpoint.reference,
-        backbone_digest=checkpoint.digest,
-        max_length=max_length,
+        backbone=context.backbone.reference,
+        backbone_digest=context.backbone.digest,
+        max_length=context.max_length,
+        task=context.task.name,
     )
     plain = _DESCRIPTION.dump_python(description, mode="json")
     (out / TEACHER_FACTS).write_text(json.dumps(plain, indent=2))
@@ -148,10 +151,11 @@ def read_teacher(folder: Path) -> TeacherDescription:
         ) from error
 
 
-def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> PreTrainedModel:
+def load_teacher(checkpoint: Checkpoint, folder: Path) -> PreTrainedModel:
     """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone."""
     description = read_teacher(folder)
-    model = load_classifier(checkpoint, objective, labels=description.labels, seed=0)
+    objective = find_task(description.task).objective()
+    model = load_model(checkpoint, objective, labels=description.labels)
     if description.adapter is not None:
         add_adapters(model, description.adapter)
     load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
@@ -160,7 +164,7 @@ def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> 
 
 
 def load_backed_teacher(
-    folder: Path, objective: Objective, *, backbone: str | None = None
+    folder: Path, *, backbone: str | None = None
 ) -> tuple[TeacherDescription, Checkpoint, PreTrainedModel]:
     """Return a teacher with what its folder says of it, on the backbone that it was trained on.
 
@@ -173,7 +177,7 @@ def load_backed_teacher(
     description = read_teacher(folder)
     checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
     check_backbone_of(folder, description, checkpoint)
-    return description, checkpoint, load_teacher(checkpoint, folder, objective)
+    return description, checkpoint, load_teacher(checkpoint, folder)
 
 
 def check_backbone_of(

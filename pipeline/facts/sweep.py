@@ -27,6 +27,10 @@ class StudentFile:
     refused: str | None
     """Why its precision may not ship; None where it may."""
 
+    def key(self) -> list[str]:
+        """Return what a stage's key holds of it: the file itself is in the stage that made it."""
+        return [self.name, self.way]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileQuality:

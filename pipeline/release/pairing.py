@@ -1,4 +1,4 @@
-"""Two registered students on the same test texts, by the logits that each run's evaluation wrote.
+"""Two registered students on the same test texts, by the outputs that each run's evaluation wrote.
 
 Students that were measured on other texts can't be paired.
 """
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.release.registry import LOGITS, Registry, Version
+from pipeline.release.registry import OUTPUTS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.tasks.table import find_task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,19 +35,19 @@ def compare_versions(
     )
 
 
-def read_logits(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the student's logits, (N, C), and the labels, (N,), that an evaluation wrote."""
+def read_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the student's outputs, (N, C), and the labels, (N,), that an evaluation wrote."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            logits, labels = arrays["student"], arrays["labels"]
+            outputs, labels = arrays["student"], arrays["labels"]
     # numpy and zipfile raise half a dozen kinds of errors for damaged archives.
     except Exception as error:
         raise InputError(
-            f"Cannot read the logits in {path}: {error} Register the run again."
+            f"Cannot read the outputs in {path}: {error} Register the run again."
         ) from error
-    if logits.ndim != 2 or labels.shape != (len(logits),) or not len(labels):
-        raise InputError(f"{path} does not hold one row of logits and one label a text.")
-    return logits, labels
+    if outputs.ndim != 2 or labels.shape != (len(outputs),) or not len(labels):
+        raise InputError(f"{path} does not hold one row of outputs and one label per text.")
+    return outputs, labels
 
 
 def _pair(
@@ -55,14 +55,17 @@ def _pair(
 ) -> Paired | None:
     if baseline.tags.get("data_digest") != candidate.tags.get("data_digest"):
         return None
-    old, labels = _student_logits(registry, baseline)
-    new, same_labels = _student_logits(registry, candidate)
+    old, labels = _student_outputs(registry, baseline)
+    new, same_labels = _student_outputs(registry, candidate)
     if not np.array_equal(labels, same_labels):
         return None
-    return compare_paired(old, new, labels, task=SINGLE_LABEL, confidence=confidence)
+    task = find_task(registry.report(candidate).task)
+    return compare_paired(
+        old, new, labels, metrics=task.metrics, errors=task.errors, confidence=confidence
+    )
 
 
-def _student_logits(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, C) logits and (N,) labels of a version's test split."""
-    with registry.download(version, LOGITS) as path:
-        return read_logits(path)
+def _student_outputs(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, C) outputs and (N,) labels of a version's test split."""
+    with registry.download(version, OUTPUTS) as path:
+        return read_outputs(path)

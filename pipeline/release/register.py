@@ -7,6 +7,8 @@ flavour), so that MLflow's own loaders take it. A run that is registered already
 """
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
     CHALLENGER,
-    LOGITS,
+    OUTPUTS,
     REPORT,
     Registry,
     Version,
@@ -72,9 +74,7 @@ def _log_run(registry: Registry, run: Path, report: ReportView, model: str) -> t
         for name in _ARTIFACTS:
             if (run / name).is_file():
                 client.log_artifact(run_id, str(run / name))
-        logits = run / "evaluate" / Path(LOGITS).name
-        if logits.is_file():
-            client.log_artifact(run_id, str(logits), str(Path(LOGITS).parent))
+        _log_outputs(registry, run, run_id)
         client.log_artifacts(run_id, str(run / BUNDLE), BUNDLE)
         client.log_text(run_id, _mlmodel(run / BUNDLE, run_id, model), f"{BUNDLE}/MLmodel")
     except BaseException:
@@ -82,6 +82,18 @@ def _log_run(registry: Registry, run: Path, report: ReportView, model: str) -> t
         raise
     client.set_terminated(run_id)
     return run_id, f"{started.info.artifact_uri}/{BUNDLE}"
+
+
+def _log_outputs(registry: Registry, run: Path, run_id: str) -> None:
+    """Log the outputs on the test split, whatever the version that ran called their file."""
+    target = Path(OUTPUTS)
+    for name in ("outputs.npz", target.name):
+        found = run / "evaluate" / name
+        if found.is_file():
+            with tempfile.TemporaryDirectory() as folder:
+                copy = shutil.copyfile(found, Path(folder) / target.name)
+                registry.client.log_artifact(run_id, str(copy), str(target.parent))
+            return
 
 
 def _create_version(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
 from pipeline.errors import InputError
 
@@ -39,6 +40,7 @@ class ReportView(_View):
 
     run_id: str
     name: str
+    task: TaskName = "classification"
     verdict: str
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]

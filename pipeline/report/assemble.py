@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from pipeline.chain.finished import Finished
+from pipeline.chain.finished import FinishedStages
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.facts.data import DataFacts
@@ -29,7 +29,7 @@ Part = TypeVar("Part", bound=TrainedPart)
 
 
 def build_report(
-    config: RunConfig, finished: Finished, decision: Decision, *, run_id: str
+    config: RunConfig, finished: FinishedStages, decision: Decision, *, run_id: str
 ) -> Report:
     """Return the report of a run."""
     evaluation, exported = finished.evaluation.facts, finished.exported.facts
@@ -106,7 +106,7 @@ def _data(config: RunConfig, facts: DataFacts) -> DataPart:
 
 
 def _trained(
-    part: type[Part], finished: Finished, stage: Stage[TeacherFacts], arm: str, **more: Any
+    part: type[Part], finished: FinishedStages, stage: Stage[TeacherFacts], arm: str, **more: Any
 ) -> Part:
     """Return a part with the facts of a training on a frozen backbone, and its ONNX file's."""
     facts = stage.facts
@@ -122,7 +122,7 @@ def _trained(
     )
 
 
-def _student(finished: Finished) -> StudentPart:
+def _student(finished: FinishedStages) -> StudentPart:
     facts = finished.student.facts
     return StudentPart(
         **_measured(finished, "student"),
@@ -136,7 +136,7 @@ def _student(finished: Finished) -> StudentPart:
     )
 
 
-def _measured(finished: Finished, arm: str) -> Mapping[str, Any]:
+def _measured(finished: FinishedStages, arm: str) -> Mapping[str, Any]:
     measured: Measured = getattr(finished.evaluation.facts, arm)
     stage = finished.shipped if arm == "student" else finished.exported
     bundle = stage.folder / arm
@@ -156,7 +156,7 @@ def _fidelity(evaluation: EvaluateFacts) -> FidelityPart:
     )
 
 
-def _quantized(finished: Finished) -> QuantizedPart | None:
+def _quantized(finished: FinishedStages) -> QuantizedPart | None:
     evaluation = finished.evaluation.facts
     if finished.quantized is None or not evaluation.student_fp32 or not evaluation.fidelity_fp32:
         return None
@@ -167,7 +167,7 @@ def _quantized(finished: Finished) -> QuantizedPart | None:
     )
 
 
-def _artifacts(finished: Finished) -> list[Artifact]:
+def _artifacts(finished: FinishedStages) -> list[Artifact]:
     """Return every file of the run: the bundle's, and those of the stages under their links."""
     files = [
         Artifact(path=f"{stage.name}/{file.path}", sha256=file.sha256, size_bytes=file.size_bytes)

@@ -8,6 +8,7 @@ by the filter ``md`` in Markdown, and as JSON in the card's YAML.
 from collections.abc import Mapping, Sequence
 
 from pipeline.decisions.check import Check
+from pipeline.decisions.quality import worst_class
 from pipeline.facts.export import Parity
 from pipeline.report.headline import headlines
 from pipeline.report.plots import plots
@@ -15,7 +16,6 @@ from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.latency_plots import plot_ladder, plot_latency
 from pipeline.report.report import Report
 from pipeline.report.templates import render_template
-from pipeline.statistics.class_quality import worst_class
 
 
 def render_page(report: Report, pictures: Mapping[str, bytes]) -> str:

@@ -4,7 +4,8 @@ The ONNX files are measured and not the torch models, because the files ship. Al
 see the same resamples of the test texts, so that the interval of a difference is paired.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,73 +13,100 @@ import numpy as np
 from pipeline.config import EvaluateConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import EvaluateFacts
+from pipeline.facts.quality import EvaluateFacts, Measured, Metrics
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
 from pipeline.statistics.bootstrap import measure_statistic, resamples
-from pipeline.statistics.class_quality import measure_classes
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Metrics, Task
+from pipeline.tasks.task import Task, quality_change
 from pipeline.texts.tables import read_split
 
 ARMS = ("plain", "teacher", "student")
 """The fourth, ``student_fp32``, is measured where the student ships as something else."""
+OUTPUTS = "outputs.npz"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateSettings:
+    """What shapes the measured quality, beside texts and files."""
+
+    task: Task
+    evaluate: EvaluateConfig
+    seed: int
 
 
 def evaluate(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
     quantized: Stage[QuantizeFacts] | None,
-    config: EvaluateConfig,
+    settings: EvaluateSettings,
     out: Path,
-    *,
-    task: Task,
-    seed: int,
 ) -> EvaluateFacts:
-    """Measure the bundles on the test split; write their logits to ``out``.
+    """Measure the bundles on the test split; write their outputs to ``out``.
 
     The student is the file that ships: the winner of ``quantized``, where that stage ran.
     """
+    config, task = settings.evaluate, settings.task
     test = read_split(data.folder, "test")
     bundles = {arm: exported.folder / arm for arm in ARMS}
     if quantized is not None:
         bundles |= {"student": quantized.folder / "student", "student_fp32": bundles["student"]}
-    logits = {
-        arm: load_bundle(bundle).logits(
+    outputs = {
+        arm: load_bundle(bundle).outputs(
             test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
         )
         for arm, bundle in bundles.items()
     }
-    np.savez_compressed(out / "logits.npz", allow_pickle=False, labels=test.labels, **logits)
-    samples = resamples(len(test), config.bootstrap_samples, seed)
-
-    def quality(arm: str) -> Callable[[np.ndarray], Metrics]:
-        return lambda rows: task.metrics(logits[arm][rows], test.labels[rows])
-
-    def fidelity(arm: str) -> Callable[[np.ndarray], Metrics]:
-        return lambda rows: task.fidelity(logits[arm][rows], logits["teacher"][rows])
-
-    def change(rows: np.ndarray) -> Metrics:
-        student, teacher = quality("student")(rows), quality("teacher")(rows)
-        return {name: student[name] - teacher[name] for name in student}
-
+    np.savez_compressed(out / OUTPUTS, allow_pickle=False, labels=test.labels, **outputs)
+    measured = _Test(
+        task=task,
+        outputs=outputs,
+        labels=test.labels,
+        samples=resamples(len(test), config.bootstrap_samples, settings.seed),
+        confidence=config.confidence,
+    )
     return EvaluateFacts(
         texts=len(test),
         confidence=config.confidence,
-        **{arm: measure_statistic(quality(arm), samples, config.confidence) for arm in logits},
-        fidelity=measure_statistic(fidelity("student"), samples, config.confidence),
-        fidelity_fp32=(
-            measure_statistic(fidelity("student_fp32"), samples, config.confidence)
-            if quantized
-            else None
-        ),
-        change=measure_statistic(change, samples, config.confidence),
-        classes=measure_classes(
-            logits["teacher"],
-            logits["student"],
+        **{arm: measured.quality(arm) for arm in outputs},
+        fidelity=measured.fidelity("student"),
+        fidelity_fp32=measured.fidelity("student_fp32") if quantized else None,
+        change=measured.change(),
+        classes=task.breakdown(
+            outputs["teacher"],
+            outputs["student"],
             test.labels,
             data.facts.labels,
-            task=task,
             confidence=config.confidence,
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Test:
+    """All models on the test split, and the resamples that they share."""
+
+    task: Task
+    outputs: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    samples: np.ndarray
+    confidence: float
+
+    def quality(self, arm: str) -> Measured:
+        def statistic(rows: np.ndarray) -> Metrics:
+            return self.task.metrics(self.outputs[arm][rows], self.labels[rows])
+
+        return measure_statistic(statistic, self.samples, self.confidence)
+
+    def fidelity(self, arm: str) -> Measured:
+        def statistic(rows: np.ndarray) -> Metrics:
+            return self.task.fidelity(self.outputs[arm][rows], self.outputs["teacher"][rows])
+
+        return measure_statistic(statistic, self.samples, self.confidence)
+
+    def change(self) -> Measured:
+        def statistic(rows: np.ndarray) -> Metrics:
+            student, teacher = self.outputs["student"][rows], self.outputs["teacher"][rows]
+            return quality_change(self.task, student, teacher, self.labels[rows])
+
+        return measure_statistic(statistic, self.samples, self.confidence)

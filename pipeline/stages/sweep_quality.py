@@ -4,7 +4,8 @@ Students are chosen by the one and reported on the other. All files see the same
 a difference to the teacher is paired.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,86 +13,107 @@ import numpy as np
 from pipeline.config import EvaluateConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import Measured
+from pipeline.facts.quality import Measured, Metrics
 from pipeline.facts.sweep import PLAIN, TEACHER, FileQuality, StudentFile, SweepQuality
+from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
 from pipeline.statistics.bootstrap import measure_statistic, resamples
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Metrics, Task
+from pipeline.tasks.task import Task, quality_change
 from pipeline.texts.tables import Split, read_split
 
 SPLITS = ("validation", "test")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepQualitySettings:
+    """What shapes a sweep's measured quality, beside texts and students."""
+
+    task: Task
+    files: tuple[StudentFile, ...]
+    """Those that may ship."""
+    evaluate: EvaluateConfig
+    seed: int
+
+
 def measure_quality(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
-    files: Sequence[StudentFile],
-    config: EvaluateConfig,
+    _quantized: tuple[Stage[QuantizeFacts], ...],
+    settings: SweepQualitySettings,
     out: Path,
-    *,
-    task: Task,
-    seed: int,
 ) -> SweepQuality:
-    """Measure all files; write their logits to ``out``.
+    """Measure all files; write their outputs to ``out``.
 
     Args:
         exported: Any of the students' export stages: plain backbone and teacher are the same in
             all.
-        files: Those that may ship.
+        _quantized: The stages that hold the files.
     """
-    splits = {name: read_split(data.folder, name) for name in SPLITS}
-    logits = {name: _all_logits(exported, files, split, config) for name, split in splits.items()}
+    confidence = settings.evaluate.confidence
+    splits = {
+        name: _measured_split(read_split(data.folder, name), exported, settings) for name in SPLITS
+    }
     for name, split in splits.items():
         np.savez_compressed(
-            out / f"{name}.npz", allow_pickle=False, labels=split.labels, **logits[name]
+            out / f"{name}.npz", allow_pickle=False, labels=split.labels, **split.outputs
         )
-    samples = {
-        name: resamples(len(split), config.bootstrap_samples, seed)
-        for name, split in splits.items()
-    }
-
-    def measure(split: str, file: str, *, against_teacher: bool = False) -> Measured:
-        labels, all_logits = splits[split].labels, logits[split]
-
-        def quality(rows: np.ndarray) -> Metrics:
-            own, teacher = all_logits[file][rows], all_logits[TEACHER][rows]
-            return task.metrics(own, labels[rows]) | task.fidelity(own, teacher)
-
-        def change(rows: np.ndarray) -> Metrics:
-            own, teacher = (
-                task.metrics(all_logits[name][rows], labels[rows]) for name in (file, TEACHER)
-            )
-            return {name: own[name] - teacher[name] for name in own}
-
-        statistic = change if against_teacher else quality
-        return measure_statistic(statistic, samples[split], config.confidence)
-
     return SweepQuality(
-        texts={name: len(split) for name, split in splits.items()},
-        confidence=config.confidence,
+        texts={name: len(split.labels) for name, split in splits.items()},
+        confidence=confidence,
         files={
             file: FileQuality(
-                validation=measure("validation", file),
-                test=measure("test", file),
-                change=measure("test", file, against_teacher=True),
+                validation=splits["validation"].quality(file, confidence),
+                test=splits["test"].quality(file, confidence),
+                change=splits["test"].change(file, confidence),
             )
-            for file in logits["test"]
+            for file in splits["test"].outputs
         },
     )
 
 
-def _all_logits(
-    exported: Stage[ExportFacts],
-    files: Sequence[StudentFile],
-    split: Split,
-    config: EvaluateConfig,
-) -> Mapping[str, np.ndarray]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """All files on one split, and the resamples that they share."""
+
+    task: Task
+    outputs: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    samples: np.ndarray
+
+    def quality(self, file: str, confidence: float) -> Measured:
+        """Return a file's metrics, and its closeness to the teacher."""
+
+        def statistic(rows: np.ndarray) -> Metrics:
+            own, teacher = self.outputs[file][rows], self.outputs[TEACHER][rows]
+            return self.task.metrics(own, self.labels[rows]) | self.task.fidelity(own, teacher)
+
+        return measure_statistic(statistic, self.samples, confidence)
+
+    def change(self, file: str, confidence: float) -> Measured:
+        """Return a file's metrics minus the teacher's."""
+
+        def statistic(rows: np.ndarray) -> Metrics:
+            own, teacher = self.outputs[file][rows], self.outputs[TEACHER][rows]
+            return quality_change(self.task, own, teacher, self.labels[rows])
+
+        return measure_statistic(statistic, self.samples, confidence)
+
+
+def _measured_split(
+    split: Split, exported: Stage[ExportFacts], settings: SweepQualitySettings
+) -> _Measured:
     bundles = {name: (exported.folder / name, None) for name in (PLAIN, TEACHER)}
-    students = {file.name: (file.bundle, file.runtime) for file in files}
-    return {
-        name: load_bundle(bundle, runtime=runtime).logits(
-            split.texts, batch_size=config.batch_size, title=f"evaluating {name}"
-        )
-        for name, (bundle, runtime) in {**bundles, **students}.items()
-    }
+    students = {file.name: (file.bundle, file.runtime) for file in settings.files}
+    config = settings.evaluate
+    return _Measured(
+        task=settings.task,
+        outputs={
+            name: load_bundle(bundle, runtime=runtime).outputs(
+                split.texts, batch_size=config.batch_size, title=f"evaluating {name}"
+            )
+            for name, (bundle, runtime) in {**bundles, **students}.items()
+        },
+        labels=split.labels,
+        samples=resamples(len(split), config.bootstrap_samples, settings.seed),
+    )

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import check_backbone_of, read_teacher
 from pipeline.config import AbsorbConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts
-from pipeline.stages.absorb import absorb
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.stages.absorb import AbsorbSettings, absorb_teacher
+from pipeline.tasks.table import find_task
 from pipeline.texts.tables import Text
 
 
@@ -42,20 +42,18 @@ def absorb_alone(
     description = read_teacher(teacher)
     checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
     check_backbone_of(teacher, description, checkpoint)
+    context = ModelContext(
+        backbone=checkpoint,
+        task=find_task(description.task),
+        max_length=description.max_length,
+        seed=0,
+        device=find_device(),
+    )
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        facts = absorb(
-            texts,
-            teacher,
-            checkpoint,
-            config,
-            partial,
-            task=TASK,
-            objective=OBJECTIVE,
-            layers=layers,
-            max_length=description.max_length,
-            seed=0,
+        facts = absorb_teacher(
+            texts, teacher, AbsorbSettings(context=context, absorb=config, layers=layers), partial
         )
         partial.rename(out)
     finally:

@@ -12,7 +12,6 @@ from models.adapters.composition import (
     names_in,
     parts_of,
 )
-from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import check_adapter_name
 from pipeline.checkpoints.adapterhub.setup import SETUP, setup_tree
 from pipeline.checkpoints.adapterhub.writing import (
@@ -49,7 +48,7 @@ def export_adapter(
     """
     if out.exists():
         raise InputError(f"{out} exists already. Give the path of a new folder.")
-    description, checkpoint, model = load_backed_teacher(teacher, OBJECTIVE, backbone=backbone)
+    description, checkpoint, model = load_backed_teacher(teacher, backbone=backbone)
     if description.adapter is None:
         raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to write.")
     imported = adapters_of(description.adapter)

@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import (
     head_labels,
 )
 from pipeline.checkpoints.adapter_setup import Together, find_setup, hang_setup
+from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import (
     find_checkpoint,
     load_tokenizer,
@@ -23,6 +23,7 @@ from pipeline.checkpoints.teachers import (
 )
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
+from pipeline.tasks.classification import CLASSIFICATION
 
 
 def import_adapter(
@@ -56,18 +57,24 @@ def import_adapter(
     checkpoint = find_checkpoint(ModelConfig(model=backbone))
     longest = max_length or min(128, longest_input(checkpoint))
     load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-    model, adapters = hang_setup(setup, checkpoint, OBJECTIVE, labels=labels)
+    model, adapters = hang_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
     adapters = drop_lower_adapters(model, adapters, drop_layers)
+    context = ModelContext(
+        backbone=checkpoint,
+        task=CLASSIFICATION,
+        max_length=longest,
+        seed=0,
+        device=find_device(),
+    )
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
         save_teacher(
             model,
             partial,
-            checkpoint=checkpoint,
+            context=context,
             labels=labels,
             adapter=adapters,
-            max_length=longest,
         )
         partial.rename(out)
     finally:

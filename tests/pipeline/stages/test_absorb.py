@@ -13,7 +13,7 @@ from models.student import adapter_traces, take_head
 from pipeline.checkpoints.pretrained import (
     Checkpoint,
     find_checkpoint,
-    load_classifier,
+    load_model,
     load_tokenizer,
 )
 from pipeline.checkpoints.teachers import load_teacher
@@ -99,7 +99,7 @@ def test_absorbed_student_is_closer_to_the_teacher_than_the_backbone(
     teacher = read_soft_targets(tiny_targets.folder, texts)
 
     def distance(checkpoint):
-        model = load_classifier(checkpoint, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+        model = load_model(checkpoint, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
         take_head(model, load_file(tiny_teacher.folder / "teacher.safetensors"))
         return np.abs(predict_logits(model, tokenizer, examples) - teacher).mean()
 

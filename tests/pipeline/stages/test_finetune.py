@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from models.adapters.parameter_names import is_adapter_parameter
 from models.losses import SINGLE_LABEL as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints.pretrained import find_checkpoint, load_classifier
+from pipeline.checkpoints.pretrained import find_checkpoint, load_model
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
@@ -38,7 +38,7 @@ def test_exactly_adapters_and_head_train(tiny_teacher):
 
 def test_backbone_is_bit_identical_after_training(tiny_teacher, tiny_backbone, tiny_data):
     labels = tiny_data.facts.labels
-    before = load_classifier(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
+    before = load_model(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
     after = load_teacher(tiny_backbone, tiny_teacher.folder, OBJECTIVE)
 
     assert backbone_digest(after) == backbone_digest(before)

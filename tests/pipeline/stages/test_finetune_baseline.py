@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification
 
 from models.losses import SINGLE_LABEL as OBJECTIVE
 from models.teacher import is_head_parameter
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.config import LoraConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import BaselineFacts
@@ -48,7 +48,7 @@ def trained(finish, tiny_data, tiny_head_only, tiny_backbone):
 
 def test_full_fine_tuning_trains_every_parameter(trained, tiny_backbone, tiny_data):
     facts = trained("full").facts
-    before = load_classifier(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+    before = load_model(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
     after = AutoModelForSequenceClassification.from_pretrained(trained("full").folder)
 
     assert facts.trainable_parameters == facts.total_parameters
@@ -58,7 +58,7 @@ def test_full_fine_tuning_trains_every_parameter(trained, tiny_backbone, tiny_da
 
 def test_lora_trains_low_rank_changes_and_the_head(trained, tiny_backbone, tiny_data):
     facts = trained("lora").facts
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
     head = sum(p.numel() for n, p in model.named_parameters() if is_head_parameter(model, n))
 
     # Query and value of two layers, each with two matrices of rank 4 beside 32 x 32.
@@ -73,7 +73,7 @@ def test_merged_lora_is_a_stock_model_with_the_unmerged_ones_logits(
     labels = tiny_data.facts.labels
     merged = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     unmerged = load_unmerged_lora(tiny_backbone, folder, OBJECTIVE, LORA, labels=labels)
-    plain = load_classifier(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
+    plain = load_model(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
     batch = token_batch(plain, (5, 9))
 
     with torch.no_grad():

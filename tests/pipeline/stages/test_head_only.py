@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from models.losses import SINGLE_LABEL as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints.pretrained import find_checkpoint, load_classifier, load_tokenizer
+from pipeline.checkpoints.pretrained import find_checkpoint, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import HeadOnlyConfig, ModelConfig
 from pipeline.errors import InputError
@@ -39,7 +39,7 @@ def run_head_only(finish, tiny_data, tiny_backbone):
 
 def test_the_head_alone_trains(tiny_head_only, tiny_backbone, tiny_data):
     facts = tiny_head_only.facts
-    before = load_classifier(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+    before = load_model(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
     tensors = load_file(tiny_head_only.folder / "teacher.safetensors")
 
     assert facts.adapter is None

@@ -14,7 +14,7 @@ from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head, single_labels
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
 from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import (
     TEACHER_TENSORS,
     ImportedAdapters,
@@ -163,7 +163,7 @@ def test_setup_and_how_adapters_work_together_exclude_each_other(tmp_path):
 def test_learned_weights_and_a_teacher_without_adapters_are_refused(
     tiny_backbone, tiny_head_only, tmp_path
 ):
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
     adapters = ImportedAdapters(
         adapters={"a": PLAIN, "b": PLAIN}, active=Weighted(("a", "b")), fusion=None
     )

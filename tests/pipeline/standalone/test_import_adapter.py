@@ -9,7 +9,7 @@ from models.architectures.table import architecture_of
 from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.errors import InputError
 from pipeline.standalone.import_adapter import import_adapter
@@ -41,7 +41,7 @@ def test_imported_teacher_has_the_logits_of_adapter_and_head(
     hub_adapter, tiny_backbone, tmp_path, token_batch
 ):
     folder = hub_adapter(tmp_path / "adapter", "task")
-    expected = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+    expected = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
     load_adapter(read_adapter(folder, expected), expected, architecture_of("bert"), name="task")
     load_head(folder, expected)
     set_active(expected, "task")
