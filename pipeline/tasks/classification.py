@@ -169,6 +169,14 @@ def _read_labels(
     return [known[cell] if cell else None for cell in cells]
 
 
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return config.labels
+
+
+def _strata(labels: Sequence[Label]) -> list[int]:
+    return [int(label) for label in labels]
+
+
 def _check_labels(labels: Sequence[Label], names: Sequence[str]) -> str | None:
     if len(set(labels)) >= 2:
         return None
@@ -231,10 +239,10 @@ CLASSIFICATION = Task(
     name="classification",
     labels=Labels(
         dtype=np.int64,
-        names=lambda config: config.labels,
+        names=_names,
         read=_read_labels,
         check=_check_labels,
-        strata=lambda labels: [int(label) for label in labels],
+        strata=_strata,
         counts=_count_labels,
     ),
     words=Words(
@@ -256,6 +264,6 @@ CLASSIFICATION = Task(
     warnings=uncertain_classes,
     shifts=_shifts,
     answers=class_answers,
-    answer_type=lambda: ClassAnswer,
+    answer_type=ClassAnswer,
 )
 """One of C classes for a text or a pair of texts."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost
-from pipeline.facts.quality import EvaluateFacts, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
 from pipeline.tasks.task import Label, Labels, Shift, Task, Words
 
 if TYPE_CHECKING:
@@ -148,6 +148,10 @@ def _number(cell: str) -> float:
         return math.nan
 
 
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return (config.label,)
+
+
 def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
     if len(set(labels)) >= 2:
         return None
@@ -189,11 +193,30 @@ def _objective() -> "Objective":
     return REGRESSION_OBJECTIVE
 
 
+def _agrees(correlation: float) -> str:
+    return f"correlates with the teacher at {correlation:.1%}"
+
+
+def _no_classes(
+    _teacher: np.ndarray,
+    _student: np.ndarray,
+    _labels: np.ndarray,
+    _names: Sequence[str],
+    *,
+    confidence: float,
+) -> tuple[ClassQuality, ...]:
+    return ()
+
+
+def _no_warnings(_evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
+    return ()
+
+
 REGRESSION = Task(
     name="regression",
     labels=Labels(
         dtype=np.float64,
-        names=lambda config: (config.label,),
+        names=_names,
         read=_read_labels,
         check=_check_labels,
         strata=_strata,
@@ -203,7 +226,7 @@ REGRESSION = Task(
         loss="squared error, standardised",
         distance="RMSE to the teacher",
         agreement="correlation with the teacher",
-        agrees=lambda value: f"correlates with the teacher at {value:.1%}",
+        agrees=_agrees,
         hub_task="text-classification",
     ),
     objective=_objective,
@@ -213,11 +236,11 @@ REGRESSION = Task(
     metrics=regression_metrics,
     fidelity=regression_fidelity,
     errors=absolute_errors,
-    breakdown=lambda *_, **__: (),
+    breakdown=_no_classes,
     checks=_checks,
-    warnings=lambda *_: (),
+    warnings=_no_warnings,
     shifts=_shifts,
     answers=number_answers,
-    answer_type=lambda: NumberAnswer,
+    answer_type=NumberAnswer,
 )
 """One number for a text or a pair of texts."""

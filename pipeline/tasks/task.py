@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
@@ -22,8 +23,6 @@ from pipeline.decisions.check import Check
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from models.losses import Objective
 
 Label = int | float
@@ -80,7 +79,10 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,)."""
+    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,).
+
+    They are functions of a module, not lambdas: a task travels to the process that builds.
+    """
 
     name: TaskName
     """Value of the config's ``task``."""
@@ -111,18 +113,12 @@ class Task:
     """(old labels, new labels, outputs on old texts, outputs on new texts) -> drift of both."""
     answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
     """(outputs, names) -> what a user reads of each text, as plain JSON."""
-    answer_type: "Callable[[], type[BaseModel]]"
+    answer_type: type[BaseModel]
     """Schema of an answer."""
 
     def key(self) -> str:
         """Return what a stage's key holds of a task: its name."""
         return self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how another process finds this task again: by its name."""
-        from pipeline.tasks.table import find_task
-
-        return find_task, (self.name,)
 
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> list[list[float]]:
         """Return rows that hold a label and the teacher's outputs: the targets of distillation."""
