@@ -4,7 +4,7 @@ The ONNX files are measured and not the torch models, because the files ship. Al
 see the same resamples of the test texts, so that the interval of a difference is paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config import EvaluateConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import EvaluateFacts, Measured, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured, Metrics
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
 from pipeline.statistics.bootstrap import measure_statistic, resamples
@@ -72,13 +72,16 @@ def evaluate(
         fidelity=measured.fidelity("student"),
         fidelity_fp32=measured.fidelity("student_fp32") if quantized else None,
         change=measured.change(),
-        classes=task.breakdown(
-            outputs["teacher"],
-            outputs["student"],
-            test.labels,
-            data.facts.labels,
-            confidence=config.confidence,
-        ),
+        classes=_breakdown(measured, data.facts.labels),
+    )
+
+
+def _breakdown(measured: "_Test", names: Sequence[str]) -> tuple[ClassQuality, ...]:
+    if measured.task.breakdown is None:
+        return ()
+    teacher, student = measured.outputs["teacher"], measured.outputs["student"]
+    return measured.task.breakdown(
+        teacher, student, measured.labels, names, confidence=measured.confidence
     )
 
 

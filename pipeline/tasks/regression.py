@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost
-from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
+from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.tasks.task import Label, Labels, Shift, Task, Words
 
 if TYPE_CHECKING:
@@ -197,17 +197,6 @@ def _agrees(correlation: float) -> str:
     return f"correlates with the teacher at {correlation:.1%}"
 
 
-def _no_classes(
-    _teacher: np.ndarray,
-    _student: np.ndarray,
-    _labels: np.ndarray,
-    _names: Sequence[str],
-    *,
-    confidence: float,
-) -> tuple[ClassQuality, ...]:
-    return ()
-
-
 def _no_warnings(_evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
     return ()
 
@@ -236,7 +225,7 @@ REGRESSION = Task(
     metrics=regression_metrics,
     fidelity=regression_fidelity,
     errors=absolute_errors,
-    breakdown=_no_classes,
+    breakdown=None,
     checks=_checks,
     warnings=_no_warnings,
     shifts=_shifts,

@@ -102,8 +102,8 @@ class Task:
     """(student outputs, teacher outputs) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, labels) -> (N,), the error of each text; less is better."""
-    breakdown: Callable[..., tuple[ClassQuality, ...]]
-    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; empty
+    breakdown: Callable[..., tuple[ClassQuality, ...]] | None
+    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; None
     for a task without classes."""
     checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
     """The gate's checks of quality."""
