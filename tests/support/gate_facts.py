@@ -11,8 +11,9 @@ from pipeline.facts.benchmark import BenchmarkFacts, Latency
 from pipeline.facts.latency import Conditions, Estimate, Graph, Rung
 from pipeline.facts.overhead import Structure
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured
+from pipeline.tasks.classification import CLASSIFICATION
 
-CONFIG = GateConfig(max_accuracy_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
+CONFIG = GateConfig(max_metric_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
 
 
 def measured(half=0.01, **values):
@@ -116,12 +117,13 @@ def benchmark(
     )
 
 
-def decision(evaluated=None, *entries, config=CONFIG, main_metric="accuracy", **measured):
+def decision(evaluated=None, *entries, config=CONFIG, task=CLASSIFICATION, **measured):
+    evaluated = evaluated or evaluation()
     return decide(
-        evaluated or evaluation(),
+        task.checks(evaluated, config),
         benchmark(*entries or (latency(),), **measured),
         config,
-        main_metric=main_metric,
+        warnings=task.warnings(evaluated, config),
         shipped_arm="student int8",
     )
 
