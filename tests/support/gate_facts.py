@@ -59,6 +59,20 @@ def evaluation(*, change=0.0, agreement=1.0, calibration=0.0, classes=None):
     )
 
 
+def evaluation_of_numbers(*, change=0.0, correlation=1.0, growth=0.0, teacher_rmse=0.5):
+    """Return facts of a regression; growth is the student's RMSE minus the teacher's."""
+    return EvaluateFacts(
+        texts=800,
+        confidence=0.95,
+        plain=measured(pearson=0.3, rmse=2.0),
+        teacher=measured(pearson=0.8, rmse=teacher_rmse),
+        student=measured(pearson=0.8 + change, rmse=teacher_rmse + growth),
+        fidelity=measured(teacher_correlation=correlation),
+        change=measured(pearson=change, spearman=-0.5, rmse=growth),
+        classes=(),
+    )
+
+
 def latency(ci_low=0.9, *, arm="student", batch=1, length=16):
     return Latency(
         arm=arm,

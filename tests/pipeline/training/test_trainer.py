@@ -269,7 +269,7 @@ def test_model_that_trains_in_standard_units_answers_in_the_labels(
     assert np.sqrt(np.square(outputs[:, 0] - labels).mean()) == pytest.approx(
         outcome.best_metric, rel=1e-4
     )
-    assert outcome.best_metric < 10
+    assert outcome.best_metric < 25  # the error of always answering the mean
 
 
 def test_unit_of_the_labels_does_not_change_a_training(trained_on_numbers):
