@@ -23,7 +23,7 @@ import typer
 from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
 from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.pretrained import Checkpoint, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import RunConfig
@@ -33,9 +33,9 @@ from pipeline.facts.training import TeacherFacts
 from pipeline.store.files import write_atomic
 from pipeline.store.stage import Stage
 from pipeline.store.store import Store
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import Split, read_split
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
 
 Row = dict[str, Any]
 
@@ -63,7 +63,7 @@ class Study:
         test = read_split(data.folder, "test")
         tokenizer = load_tokenizer(backbone, max_length=config.data.max_length)
         examples = encode(tokenizer, test.texts, max_length=config.data.max_length)
-        model = load_teacher(backbone, teacher.folder, OBJECTIVE)
+        model = load_teacher(backbone, teacher.folder)
         return cls(
             config=config,
             store=store,
@@ -71,7 +71,7 @@ class Study:
             data=data,
             teacher=teacher,
             test=test,
-            teacher_logits=predict_logits(model, tokenizer, examples, title="teacher"),
+            teacher_logits=compute_outputs(model, OBJECTIVE, tokenizer, examples, title="teacher"),
         )
 
     def measure(self, folder: Path) -> dict[str, float]:
@@ -81,7 +81,7 @@ class Study:
         length = self.config.data.max_length
         tokenizer = load_tokenizer(self.backbone, max_length=length)
         examples = encode(tokenizer, self.test.texts, max_length=length)
-        logits = predict_logits(student, tokenizer, examples, title="student")
+        logits = compute_outputs(student, OBJECTIVE, tokenizer, examples, title="student")
         quality = TASK.metrics(logits, self.test.labels)
         return {**TASK.fidelity(logits, self.teacher_logits), "accuracy": quality["accuracy"]}
 

@@ -15,10 +15,10 @@ from typing import Annotated
 
 import matplotlib.pyplot as plt
 import typer
+from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 from transformers import PreTrainedModel
 
-from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import (
     adapters_of,
@@ -33,7 +33,7 @@ from pipeline.facts.training import TeacherFacts
 from pipeline.stages.compare_methods import Candidate, compare_methods
 from pipeline.store.stage import Stage
 from pipeline.store.store import Store
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 
 USUAL, ROBUST = "trained with all", "trained with random drop"
 
@@ -97,7 +97,7 @@ def measure(config: RunConfig) -> ComparisonFacts:
 
 def load_dropped(backbone: Checkpoint, folder: Path, count: int) -> PreTrainedModel:
     """Return a teacher without the adapters of its first layers."""
-    model = load_teacher(backbone, folder, OBJECTIVE)
+    model = load_teacher(backbone, folder)
     adapter = read_teacher(folder).adapter
     if adapter is None:
         raise TypeError(f"{folder} has no adapters")
@@ -161,7 +161,7 @@ def _curve(facts: ComparisonFacts, name: str) -> list[ComparedModel]:
 
 
 def _layers(backbone: Checkpoint, head: Stage[TeacherFacts]) -> int:
-    model = load_teacher(backbone, head.folder, OBJECTIVE)
+    model = load_teacher(backbone, head.folder)
     return len(find_architecture(model).layers(model.base_model))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import EvaluateConfig
+from pipeline.facts.arms import EXPORTED, STUDENT, STUDENT_FP32, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured, Metrics
@@ -21,8 +22,6 @@ from pipeline.store.stage import Stage
 from pipeline.tasks.task import Task, quality_change
 from pipeline.texts.tables import read_split
 
-ARMS = ("plain", "teacher", "student")
-"""The fourth, ``student_fp32``, is measured where the student ships as something else."""
 OUTPUTS = "outputs.npz"
 
 
@@ -48,9 +47,9 @@ def evaluate(
     """
     config, task = settings.evaluate, settings.task
     test = read_split(data.folder, "test")
-    bundles = {arm: exported.folder / arm for arm in ARMS}
+    bundles = {arm: exported.folder / arm for arm in EXPORTED}
     if quantized is not None:
-        bundles |= {"student": quantized.folder / "student", "student_fp32": bundles["student"]}
+        bundles |= {STUDENT: quantized.folder / STUDENT, STUDENT_FP32: bundles[STUDENT]}
     outputs = {
         arm: load_bundle(bundle).outputs(
             test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
@@ -69,8 +68,8 @@ def evaluate(
         texts=len(test),
         confidence=config.confidence,
         **{arm: measured.quality(arm) for arm in outputs},
-        fidelity=measured.fidelity("student"),
-        fidelity_fp32=measured.fidelity("student_fp32") if quantized else None,
+        fidelity=measured.fidelity(STUDENT),
+        fidelity_fp32=measured.fidelity(STUDENT_FP32) if quantized else None,
         change=measured.change(),
         classes=_breakdown(measured, data.facts.labels),
     )
@@ -79,7 +78,7 @@ def evaluate(
 def _breakdown(measured: "_Test", names: Sequence[str]) -> tuple[ClassQuality, ...]:
     if measured.task.breakdown is None:
         return ()
-    teacher, student = measured.outputs["teacher"], measured.outputs["student"]
+    teacher, student = measured.outputs[TEACHER], measured.outputs[STUDENT]
     return measured.task.breakdown(
         teacher, student, measured.labels, names, confidence=measured.confidence
     )
@@ -90,26 +89,26 @@ class _Test:
     """All models on the test split, and the resamples that they share."""
 
     task: Task
-    outputs: Mapping[str, np.ndarray]
+    outputs: Mapping[Arm, np.ndarray]
     labels: np.ndarray
     samples: np.ndarray
     confidence: float
 
-    def quality(self, arm: str) -> Measured:
+    def quality(self, arm: Arm) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
             return self.task.metrics(self.outputs[arm][rows], self.labels[rows])
 
         return measure_statistic(statistic, self.samples, self.confidence)
 
-    def fidelity(self, arm: str) -> Measured:
+    def fidelity(self, arm: Arm) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
-            return self.task.fidelity(self.outputs[arm][rows], self.outputs["teacher"][rows])
+            return self.task.fidelity(self.outputs[arm][rows], self.outputs[TEACHER][rows])
 
         return measure_statistic(statistic, self.samples, self.confidence)
 
     def change(self) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
-            student, teacher = self.outputs["student"][rows], self.outputs["teacher"][rows]
+            student, teacher = self.outputs[STUDENT][rows], self.outputs[TEACHER][rows]
             return quality_change(self.task, student, teacher, self.labels[rows])
 
         return measure_statistic(statistic, self.samples, self.confidence)

@@ -169,11 +169,20 @@ def _count_labels(
 ) -> dict[str, dict[str, int]]:
     everything = np.concatenate(list(splits.values()))
     edges = np.linspace(everything.min(), everything.max(), _RANGES + 1)
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    names = [f"{low} to {high}" for low, high in pairwise(_spelled(edges))]
     return {
         split: dict(zip(names, map(int, np.histogram(labels, bins=edges)[0]), strict=True))
         for split, labels in splits.items()
     }
+
+
+def _spelled(edges: np.ndarray) -> list[str]:
+    """Return numbers with as many digits as tell them apart, six at least."""
+    for digits in range(6, 17):
+        spelled = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(spelled)) == len(edges):
+            return spelled
+    return [repr(float(edge)) for edge in edges]
 
 
 def _shifts(
@@ -216,7 +225,14 @@ REGRESSION = Task(
         distance="RMSE to the teacher",
         agreement="correlation with the teacher",
         agrees=_agrees,
+        model="text regression model for the number",
+        intended_use="to rate texts like those of its test split (source below) by this number.",
+        limits=(
+            "It always answers with a number, also to texts that cannot be rated.",
+            "Its numbers may lie outside the range of the training labels.",
+        ),
         hub_task="text-classification",
+        hub_metrics={"pearson": "pearsonr", "spearman": "spearmanr"},
     ),
     objective=_objective,
     main_metric="pearson",

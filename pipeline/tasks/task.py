@@ -73,8 +73,16 @@ class Words:
     """Agreement of student and teacher, as the noun of a sentence."""
     agrees: Callable[[float], str]
     """(agreement) -> a clause whose subject is the student."""
+    model: str
+    """A noun for the model, which the names of its outputs follow."""
+    intended_use: str
+    """What the student is for, after "Intended use:"."""
+    limits: tuple[str, ...]
+    """What such a student cannot do, in sentences."""
     hub_task: str
     """Name of the task on a model hub."""
+    hub_metrics: Mapping[str, str]
+    """Name on a model hub of each metric that is shown there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@ import json
 import pytest
 from safetensors.torch import load_file, save_file
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import (
     adapters_digest,
     check_source,

@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.pretrained import (
     find_adapter_folder,
     find_checkpoint,

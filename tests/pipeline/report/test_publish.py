@@ -16,9 +16,6 @@ from pipeline.store.digests import sha256_file
 from pipeline.tasks.classification import SINGLE_LABEL
 from pipeline.timing.ladder import TorchTeacher
 
-# One worker builds `tiny_export`, which takes longer than these tests.
-
-
 ANYTHING = GateConfig(
     max_accuracy_drop=1,
     min_agreement=0,

@@ -10,7 +10,7 @@ from models.adapters.composition import Weighted
 from models.adapters.hooks import add_adapter, set_active
 from models.adapters.site import AdapterSettings
 from models.architectures.table import architecture_of
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head, single_labels
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
 from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
@@ -144,9 +144,7 @@ def test_composition_goes_out_as_a_setup_and_comes_back_equal(
     export_adapter(tmp_path / "first", tmp_path / "setup")
     import_adapter([tmp_path / "setup"], tmp_path / "second", backbone=backbone)
 
-    first, second = (
-        load_teacher(tiny_backbone, tmp_path / name, OBJECTIVE) for name in ("first", "second")
-    )
+    first, second = (load_teacher(tiny_backbone, tmp_path / name) for name in ("first", "second"))
     batch = token_batch(first, (9, 5))
     setup = json.loads((tmp_path / "setup" / "adapter_setup.json").read_text())
     assert setup["adapter_setup"]["type"] == together.capitalize()
