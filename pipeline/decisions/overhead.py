@@ -42,11 +42,8 @@ class CellLogs:
     student: Logs
 
 
-def decide_overhead(
-    structure: Structure, cells: Sequence[CellLogs], rules: Rules | None = None
-) -> Verdict:
+def decide_overhead(structure: Structure, cells: Sequence[CellLogs], rules: Rules) -> Verdict:
     """Return the verdict over one or more cells of three or more blocks each."""
-    rules = rules or Rules()
     judged = tuple(_judge(cell, structure, rules) for cell in cells)
     outcomes = {cell.outcome for cell in judged}
     reasons = (*_structural_reasons(structure), *(r for cell in judged for r in cell.reasons))
