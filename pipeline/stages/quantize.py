@@ -21,7 +21,7 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 from pipeline.config import QuantizeConfig
 from pipeline.decisions.variant import Quality, judge_variant
 from pipeline.errors import InputError
-from pipeline.facts.arms import STUDENT, TEACHER
+from pipeline.facts.arms import STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.latency import Estimate
@@ -77,7 +77,7 @@ def quantize(
     teacher = load_bundle(exported.folder / TEACHER).outputs(validation.texts)
     measured = MeasuredModels(
         task=settings.task,
-        outputs={**outputs, TEACHER: teacher},
+        outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
         labels=validation.labels,
         samples=resamples(len(validation), config.bootstrap_samples, settings.seed),
         confidence=config.confidence,
@@ -127,8 +127,8 @@ def _judge(measured: MeasuredModels, file: str, config: QuantizeConfig) -> Quali
     """Hold one file against the fp32 student and the teacher."""
     task = measured.task
     return judge_variant(
-        measured.cost(file, FP32_FILE, TEACHER),
-        measured.fidelity(file, TEACHER),
+        measured.cost(Arm(file), Arm(FP32_FILE), TEACHER),
+        measured.fidelity(Arm(file), TEACHER),
         config,
         metric=task.main_metric,
         agreement=task.agreement,

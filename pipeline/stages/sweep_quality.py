@@ -53,7 +53,10 @@ def measure_quality(
     splits = {name: _run_all(read_split(data.folder, name), exported, settings) for name in SPLITS}
     for name, split in splits.items():
         np.savez_compressed(
-            out / f"{name}.npz", allow_pickle=False, labels=split.labels, **split.outputs
+            out / f"{name}.npz",
+            allow_pickle=False,
+            labels=split.labels,
+            **{str(name): found for name, found in split.outputs.items()},
         )
     return SweepQuality(
         texts={name: len(split.labels) for name, split in splits.items()},
