@@ -13,7 +13,6 @@ from pipeline.store.stage import Stage
 from pipeline.store.step import as_key, step
 from pipeline.tasks.table import TASKS
 
-
 ADAPTER = AdapterConfig()
 
 
@@ -123,7 +122,7 @@ def test_how_it_is_built_is_not_in_the_key(option):
 def test_version_of_what_computes_changes_the_key(monkeypatch):
     before = make().key
 
-    monkeypatch.setattr("pipeline.store.step.version", lambda package: f"new {package}")
+    monkeypatch.setattr("pipeline.store.step._version_of", lambda package: f"new {package}")
 
     assert make().key != before
 
