@@ -15,9 +15,9 @@ from typing import Annotated
 
 import matplotlib.pyplot as plt
 import typer
+from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 from transformers import PreTrainedModel
 
-from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import (

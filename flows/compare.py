@@ -32,11 +32,11 @@ def compare(config: RunConfig) -> Path:
     own_adapter(config)  # refused before a child process is started
     with building(config.runs_dir / STAGES) as store:
         finished = drive(comparison(config), as_tasks(store))
-    metric = find_task(config.task).main_metric
-    folder = publish_comparison(config, finished, metric)
+    task = find_task(config.task)
+    folder = publish_comparison(config, finished, task)
     show_rows(
         "adapters-against-lora",
-        table_rows(finished.facts, metric),
+        table_rows(finished.facts, task),
         folder / "comparison.png",
         told="Ways to adapt one backbone, and their students",
     )

@@ -65,7 +65,7 @@ def show_report(folder: Path) -> None:
             table=[
                 {
                     "cell": cell.cell,
-                    "same file again": change_text(cell.again),
+                    "same file again": change_text(cell.a_a_arm),
                     "adapters' cost": change_text(cell.teacher),
                     "student": change_text(cell.student),
                     "removed": removed_text(cell),

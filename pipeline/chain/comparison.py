@@ -20,6 +20,7 @@ from pipeline.checkpoints.pretrained import Checkpoint, load_model
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.errors import InputError
+from pipeline.facts.arms import Arm
 from pipeline.facts.comparison import ComparisonFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import BaselineFacts, TeacherFacts
@@ -161,7 +162,7 @@ def _with_adapter(config: RunConfig, **settings: object) -> RunConfig:
 
 def _teacher(name: str, stage: Stage[TeacherFacts], context: ModelContext) -> Candidate:
     return Candidate(
-        name=name,
+        name=Arm(name),
         load=partial(load_teacher, context.backbone, stage.folder),
         trainable_parameters=stage.facts.trainable_parameters,
     )
@@ -171,7 +172,7 @@ def _student(
     name: str, stage: Stage[Any], teacher: str, context: ModelContext, data: Stage[DataFacts]
 ) -> Candidate:
     load = _stock(stage, context, data)
-    return Candidate(name=name, load=load, trainable_parameters=0, teacher=teacher)
+    return Candidate(name=Arm(name), load=load, trainable_parameters=0, teacher=Arm(teacher))
 
 
 def _baselines(
@@ -180,13 +181,15 @@ def _baselines(
     trained = stage.facts.trainable_parameters
     stock = _stock(stage, context, data)
     if stage.facts.method == "full":
-        return [Candidate(name="full fine-tuning", load=stock, trainable_parameters=trained)]
+        name = Arm("full fine-tuning")
+        return [Candidate(name=name, load=stock, trainable_parameters=trained)]
     unmerged = partial(
         load_unmerged_lora, context, stage.folder, config.compare.lora, labels=data.facts.labels
     )
+    lora, merged = Arm("lora"), Arm("lora merged")
     return [
-        Candidate(name="lora", load=unmerged, trainable_parameters=trained),
-        Candidate(name="lora merged", load=stock, trainable_parameters=0, teacher="lora"),
+        Candidate(name=lora, load=unmerged, trainable_parameters=trained),
+        Candidate(name=merged, load=stock, trainable_parameters=0, teacher=lora),
     ]
 
 

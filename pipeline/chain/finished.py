@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.facts.absorption import AbsorbFacts
+from pipeline.facts.arms import STUDENT, Arm
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
@@ -55,6 +56,6 @@ class FinishedStages:
         return self.quantized or self.exported
 
     @property
-    def shipped_arm(self) -> str:
+    def shipped_arm(self) -> Arm:
         """The benchmark's name of the file that ships."""
-        return self.quantized.facts.arm if self.quantized else "student"
+        return self.quantized.facts.arm if self.quantized else STUDENT

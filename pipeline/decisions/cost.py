@@ -8,15 +8,16 @@ from collections.abc import Iterator
 
 from pipeline.config import GateConfig
 from pipeline.decisions.check import Check, make_check
+from pipeline.facts.arms import STUDENT, TEACHER, Arm
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.overhead import Verdict
 
 _MB = 1e6
 
 
-def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> Iterator[Check]:
+def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -> Iterator[Check]:
     """Yield the size of the file that ships, against the teacher and by itself."""
-    size, teacher = (benchmark.graphs[arm].size_bytes / _MB for arm in (shipped_arm, "teacher"))
+    size, teacher = (benchmark.graphs[arm].size_bytes / _MB for arm in (shipped_arm, TEACHER))
     yield make_check(
         "size against the teacher's file",
         size / teacher,
@@ -45,7 +46,7 @@ def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> It
 def latency(benchmark: BenchmarkFacts, config: GateConfig) -> Check:
     """Return the CPU time of the slowest cell against the plain backbone."""
     slowest = max(
-        (entry for entry in benchmark.latency if entry.arm == "student"),
+        (entry for entry in benchmark.latency if entry.arm == STUDENT),
         key=lambda entry: entry.ci_low,
     )
     return make_check(
@@ -63,7 +64,7 @@ def latency(benchmark: BenchmarkFacts, config: GateConfig) -> Check:
     )
 
 
-def wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> Iterator[Check]:
+def wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -> Iterator[Check]:
     """Yield the wall time of a text, where the config asks for a largest one."""
     if config.max_latency_ms is None:
         return

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.config import GateConfig
 from pipeline.decisions import cost
 from pipeline.decisions.check import Check, Decision
+from pipeline.facts.arms import Arm
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.overhead import Verdict
 
@@ -18,7 +19,7 @@ def decide(
     config: GateConfig,
     *,
     warnings: Sequence[str] = (),
-    shipped_arm: str,
+    shipped_arm: Arm,
 ) -> Decision:
     """Hold the measurements against the thresholds.
 

@@ -37,7 +37,7 @@ class CellLogs:
     """One cell's log-ratios to the plain backbone, one a block."""
 
     name: str
-    again: Logs
+    a_a_arm: Logs
     teacher: Logs
     student: Logs
 
@@ -61,7 +61,7 @@ def decide_overhead(
         reasons=reasons,
         structure=structure,
         cells=judged,
-        again=estimate_mean([cell.again for cell in cells], rules.confidence),
+        a_a_arm=estimate_mean([cell.a_a_arm for cell in cells], rules.confidence),
         teacher=estimate_mean([cell.teacher for cell in cells], rules.confidence),
         student=estimate_mean([cell.student for cell in cells], rules.confidence),
         rules=rules,
@@ -89,20 +89,20 @@ def _structural_reasons(structure: Structure) -> tuple[str, ...]:
 
 
 def _judge(cell: CellLogs, structure: Structure, rules: Rules) -> CellVerdict:
-    again = estimate_ratio(cell.again, rules.confidence)
+    a_a = estimate_ratio(cell.a_a_arm, rules.confidence)
     teacher = estimate_ratio(cell.teacher, rules.confidence)
     student = estimate_ratio(cell.student, rules.confidence)
     student_90 = estimate_ratio(cell.student, 0.90)
     margin = min(rules.max_margin, max(rules.min_margin, 0.25 * (teacher.value - 1)))
     removed = _removed(cell, structure, rules)
     may_be_faster = not structure.student_is_plain
-    bias = estimate_ratio(cell.again, _BIAS_CONFIDENCE)
-    calibrated = again.half_width <= rules.max_half_width and bias.low <= 1 <= bias.high
+    bias = estimate_ratio(cell.a_a_arm, _BIAS_CONFIDENCE)
+    calibrated = a_a.half_width <= rules.max_half_width and bias.low <= 1 <= bias.high
     sensitive = teacher.low > 1
     equivalent = student_90.high <= 1 + margin and (may_be_faster or student_90.low >= 1 - margin)
     enough = removed[1] >= rules.min_removed
     # What the same file differs from itself may stand behind the student's difference too.
-    noise = 0.0 if calibrated else max(abs(math.log(again.low)), abs(math.log(again.high)))
+    noise = 0.0 if calibrated else max(abs(math.log(a_a.low)), abs(math.log(a_a.high)))
     surely_faster = may_be_faster and math.log(student.high) < -noise
     surely_slower = math.log(student_90.low) > math.log1p(margin) + noise
     can_tell = calibrated and sensitive
@@ -115,7 +115,7 @@ def _judge(cell: CellLogs, structure: Structure, rules: Rules) -> CellVerdict:
     verdict = CellVerdict(
         cell=cell.name,
         blocks=len(cell.student),
-        again=again,
+        a_a_arm=a_a,
         teacher=teacher,
         student=student,
         student_90=student_90,

@@ -20,15 +20,15 @@ def cell_reasons(cell: CellVerdict, rules: Rules, may_be_faster: bool) -> Iterat
         )
         return
     more = "raise benchmark.seconds_per_cell, or measure on a quieter machine"
-    if cell.again.half_width > rules.max_half_width:
+    if cell.a_a_arm.half_width > rules.max_half_width:
         yield (
             f"{where} too noisy: the same file measured twice differs by "
-            f"{change_text(cell.again)}, and accepted is an interval of "
+            f"{change_text(cell.a_a_arm)}, and accepted is an interval of "
             f"+/-{_percent(rules.max_half_width)}: {more}."
         )
     elif not cell.calibrated:
         yield (
-            f"{where} biased: the same file measured twice differs by {change_text(cell.again)}, "
+            f"{where} biased: the same file measured twice differs by {change_text(cell.a_a_arm)}, "
             "which is more than chance. Something changed while it was measured: measure again."
         )
     if not cell.sensitive:

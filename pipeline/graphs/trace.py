@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from pipeline.config import ExportConfig
 from pipeline.errors import InputError
+from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
 
 
@@ -32,7 +33,7 @@ class Traced:
 
     model: PreTrainedModel
     """In eval mode."""
-    name: str
+    name: Arm
     """Its name in messages and in the result."""
     output: str
     """Attribute of its result that holds the outputs, and their name in the graph."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.facts.arms import STUDENT
 from pipeline.release.registry import OUTPUTS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
 from pipeline.tasks.table import find_task
@@ -39,7 +40,7 @@ def read_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the student's outputs, (N, C), and the labels, (N,), that an evaluation wrote."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            outputs, labels = arrays["student"], arrays["labels"]
+            outputs, labels = arrays[STUDENT], arrays["labels"]
     # numpy and zipfile raise half a dozen kinds of errors for damaged archives.
     except Exception as error:
         raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.checkpoints.context import ModelContext
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.benchmark import BenchmarkFacts, Latency
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
@@ -30,7 +31,6 @@ from pipeline.timing.measurement import Measurement, write_measurement
 from pipeline.timing.plan import Plan
 from pipeline.timing.workload import fixed_shapes, own_lengths, smallest_vocabulary
 
-PLAIN, TEACHER, STUDENT = "plain", "teacher", "student"
 MEASUREMENT = "benchmark.json"
 
 
@@ -93,7 +93,7 @@ def _plan(
     settings: BenchmarkSettings,
 ) -> Plan:
     context, config = settings.context, settings.benchmark
-    files = {arm: exported.folder / arm / MODEL for arm in (PLAIN, TEACHER, STUDENT)}
+    files = {arm: exported.folder / arm / MODEL for arm in EXPORTED}
     vocabulary = smallest_vocabulary(exported.folder / arm for arm in files)
     # The model takes no more than max_length: longer ones are measured at it.
     lengths = sorted({min(length, context.max_length) for length in config.lengths})
@@ -117,7 +117,7 @@ def _plan(
     )
 
 
-def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[str, Path]:
+def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[Arm, Path]:
     """Return the file that ships, by its arm, where it is not the student's as it was exported."""
     if quantized is None or quantized.facts.arm == STUDENT:
         return {}
@@ -125,7 +125,7 @@ def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[str, Path]:
     return {quantized.facts.arm: onnx / quantized.facts.file}
 
 
-def _latencies(cell: MeasuredCell, baseline: str, confidence: float) -> list[Latency]:
+def _latencies(cell: MeasuredCell, baseline: Arm, confidence: float) -> list[Latency]:
     rows = []
     for arm in cell.arms:
         ratio = estimate_ratio(cell.log_ratios(arm, baseline), confidence)

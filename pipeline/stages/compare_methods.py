@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.config import BenchmarkConfig, EvaluateConfig, ExportConfig
+from pipeline.facts.arms import Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.latency import Estimate
@@ -37,12 +38,12 @@ from pipeline.training.encoding import compute_outputs, encode
 class Candidate:
     """One model of a comparison."""
 
-    name: str
+    name: Arm
     load: Callable[[], PreTrainedModel]
     """Returns it in eval mode, from one of the comparison's stages."""
     trainable_parameters: int
     """Parameters that gradients updated for it."""
-    teacher: str | None = None
+    teacher: Arm | None = None
     """Name of its reference model, where it is a student or a merged model."""
 
     def key(self) -> list[str | None]:
@@ -86,13 +87,13 @@ def compare_methods(
     timed = _time(found.files, hashes, plain, workload, settings)
     samples = resamples(len(labels), config.bootstrap_samples, settings.context.seed)
 
-    def quality(name: str) -> Measured:
+    def quality(name: Arm) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
             return task.metrics(found.outputs[name][rows], labels[rows])
 
         return measure_statistic(statistic, samples, config.confidence)
 
-    def fidelity(name: str, teacher: str) -> Measured:
+    def fidelity(name: Arm, teacher: Arm) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
             return task.fidelity(found.outputs[name][rows], found.outputs[teacher][rows])
 
@@ -122,9 +123,9 @@ class _Run:
     """Every candidate on the test split, and as a graph."""
 
     test: Split
-    outputs: dict[str, np.ndarray]
-    files: dict[str, Path]
-    parameters: dict[str, int]
+    outputs: dict[Arm, np.ndarray]
+    files: dict[Arm, Path]
+    parameters: dict[Arm, int]
 
 
 def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _Run:
@@ -163,12 +164,12 @@ def _workload(bundle: Path, run: _Run, settings: CompareSettings) -> Workload:
 
 
 def _time(
-    files: Mapping[str, Path],
-    hashes: Mapping[str, str],
-    plain: str,
+    files: Mapping[Arm, Path],
+    hashes: Mapping[Arm, str],
+    plain: Arm,
     workload: Workload,
     settings: CompareSettings,
-) -> dict[str, Estimate]:
+) -> dict[Arm, Estimate]:
     """Return the CPU time of a call, as a ratio to the plain backbone's, of each graph of its own.
 
     One model of the plain graph is timed too: what it differs by is noise.
@@ -176,7 +177,7 @@ def _time(
     config, seed = settings.benchmark, settings.context.seed
     first = {hashes[name]: name for name in reversed(list(files)) if name != plain}
     wanted = [name for name in files if name in first.values()]
-    found: dict[str, Estimate] = {}
+    found: dict[Arm, Estimate] = {}
     groups = list(in_groups(wanted))
     with tqdm(groups, desc="timing", unit="cell", leave=False, disable=None) as bar:
         for some in bar:

@@ -4,16 +4,17 @@ The ONNX files are measured and not the torch models, because the files ship. Al
 see the same resamples of the test texts, so that the interval of a difference is paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.config import EvaluateConfig
+from pipeline.facts.arms import EXPORTED, STUDENT, STUDENT_FP32, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import EvaluateFacts, Measured, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured, Metrics
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
 from pipeline.statistics.bootstrap import measure_statistic, resamples
@@ -21,8 +22,6 @@ from pipeline.store.stage import Stage
 from pipeline.tasks.task import Task, quality_change
 from pipeline.texts.tables import read_split
 
-ARMS = ("plain", "teacher", "student")
-"""The fourth, ``student_fp32``, is measured where the student ships as something else."""
 OUTPUTS = "outputs.npz"
 
 
@@ -48,9 +47,9 @@ def evaluate(
     """
     config, task = settings.evaluate, settings.task
     test = read_split(data.folder, "test")
-    bundles = {arm: exported.folder / arm for arm in ARMS}
+    bundles = {arm: exported.folder / arm for arm in EXPORTED}
     if quantized is not None:
-        bundles |= {"student": quantized.folder / "student", "student_fp32": bundles["student"]}
+        bundles |= {STUDENT: quantized.folder / STUDENT, STUDENT_FP32: bundles[STUDENT]}
     outputs = {
         arm: load_bundle(bundle).outputs(
             test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
@@ -69,16 +68,19 @@ def evaluate(
         texts=len(test),
         confidence=config.confidence,
         **{arm: measured.quality(arm) for arm in outputs},
-        fidelity=measured.fidelity("student"),
-        fidelity_fp32=measured.fidelity("student_fp32") if quantized else None,
+        fidelity=measured.fidelity(STUDENT),
+        fidelity_fp32=measured.fidelity(STUDENT_FP32) if quantized else None,
         change=measured.change(),
-        classes=task.breakdown(
-            outputs["teacher"],
-            outputs["student"],
-            test.labels,
-            data.facts.labels,
-            confidence=config.confidence,
-        ),
+        classes=_breakdown(measured, data.facts.labels),
+    )
+
+
+def _breakdown(measured: "_Test", names: Sequence[str]) -> tuple[ClassQuality, ...]:
+    if measured.task.breakdown is None:
+        return ()
+    teacher, student = measured.outputs[TEACHER], measured.outputs[STUDENT]
+    return measured.task.breakdown(
+        teacher, student, measured.labels, names, confidence=measured.confidence
     )
 
 
@@ -87,26 +89,26 @@ class _Test:
     """All models on the test split, and the resamples that they share."""
 
     task: Task
-    outputs: Mapping[str, np.ndarray]
+    outputs: Mapping[Arm, np.ndarray]
     labels: np.ndarray
     samples: np.ndarray
     confidence: float
 
-    def quality(self, arm: str) -> Measured:
+    def quality(self, arm: Arm) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
             return self.task.metrics(self.outputs[arm][rows], self.labels[rows])
 
         return measure_statistic(statistic, self.samples, self.confidence)
 
-    def fidelity(self, arm: str) -> Measured:
+    def fidelity(self, arm: Arm) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
-            return self.task.fidelity(self.outputs[arm][rows], self.outputs["teacher"][rows])
+            return self.task.fidelity(self.outputs[arm][rows], self.outputs[TEACHER][rows])
 
         return measure_statistic(statistic, self.samples, self.confidence)
 
     def change(self) -> Measured:
         def statistic(rows: np.ndarray) -> Metrics:
-            student, teacher = self.outputs["student"][rows], self.outputs["teacher"][rows]
+            student, teacher = self.outputs[STUDENT][rows], self.outputs[TEACHER][rows]
             return quality_change(self.task, student, teacher, self.labels[rows])
 
         return measure_statistic(statistic, self.samples, self.confidence)

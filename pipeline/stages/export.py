@@ -25,6 +25,7 @@ from pipeline.checkpoints.pretrained import (
 )
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import ExportConfig
+from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts, Parity
 from pipeline.facts.training import StudentFacts, TeacherFacts
@@ -62,25 +63,26 @@ def export(
         InputError: when a graph differs from torch by more than the tolerance.
     """
     shutil.copytree(
-        student.folder, out / "student", dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD)
+        student.folder, out / STUDENT, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD)
     )
     context = settings.context
     weights = Checkpoint(folder=student.folder, digest=student.digest)
-    loaders: dict[str, Callable[[], PreTrainedModel]] = {
-        "plain": partial(load_teacher, context.backbone, head_only.folder),
-        "teacher": partial(load_teacher, context.backbone, teacher.folder),
-        "student": partial(load_model, weights, context.task.objective(), labels=data.facts.labels),
+    loaders: dict[Arm, Callable[[], PreTrainedModel]] = {
+        PLAIN: partial(load_teacher, context.backbone, head_only.folder),
+        TEACHER: partial(load_teacher, context.backbone, teacher.folder),
+        STUDENT: partial(load_model, weights, context.task.objective(), labels=data.facts.labels),
     }
     jobs = {
-        name: partial(_export_one, name, load, out / name, settings)
-        for name, load in loaders.items()
+        arm: partial(_export_one, arm, load, out / arm, settings) for arm, load in loaders.items()
     }
     parity: list[Parity] = []
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=3, desc="exporting", leave=False, disable=None))
+        bar = stack.enter_context(
+            tqdm(total=len(jobs), desc="exporting", leave=False, disable=None)
+        )
         waiting = None
         if count_layers(context.backbone) >= _LAYERS_WORTH_A_PROCESS:
-            waiting = stack.enter_context(_second_process()).submit(jobs.pop("teacher"))
+            waiting = stack.enter_context(_second_process()).submit(jobs.pop(TEACHER))
         for job in jobs.values():
             parity += job()
             bar.update()
@@ -111,17 +113,17 @@ def _set_up_process(progress_bars: bool) -> None:
 
 
 def _export_one(
-    name: str, load: Callable[[], PreTrainedModel], bundle: Path, settings: ExportSettings
+    arm: Arm, load: Callable[[], PreTrainedModel], bundle: Path, settings: ExportSettings
 ) -> list[Parity]:
     """Write a model's bundle and return its parity; the student's own has all but its graph."""
     context = settings.context
     model = load()
-    if name != "student":
+    if arm != STUDENT:
         model.config.save_pretrained(bundle)
         load_tokenizer(context.backbone, max_length=context.max_length).save_pretrained(bundle)
     traced = Traced(
         model=model,
-        name=name,
+        name=arm,
         output=context.task.objective().output,
         max_length=context.max_length,
     )

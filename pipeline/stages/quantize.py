@@ -21,6 +21,7 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 from pipeline.config import QuantizeConfig
 from pipeline.decisions.variant import Quality, judge_variant
 from pipeline.errors import InputError
+from pipeline.facts.arms import STUDENT, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.latency import Estimate
@@ -67,10 +68,10 @@ def quantize(
             the precision that is to ship is refused.
         RuntimeError: when onnxruntime does not quantise every product, or a measurement fails.
     """
-    config, bundle = settings.quantize, out / "student"
+    config, bundle = settings.quantize, out / STUDENT
     products = _write_variants(data, exported, config, bundle)
     validation = read_split(data.folder, "validation").head(config.texts)
-    teacher = load_bundle(exported.folder / "teacher").outputs(validation.texts)
+    teacher = load_bundle(exported.folder / TEACHER).outputs(validation.texts)
     outputs = {file: _outputs(bundle, file, validation) for file in _JUDGED}
     single = outputs[FP32_FILE]
     difference = _check_fp16(bundle, single[:_FP16_TEXTS], validation.head(_FP16_TEXTS), config)
@@ -104,7 +105,7 @@ def _write_variants(
 ) -> int:
     """Write the bundle with a file per variant; return how many products are in 8 bits."""
     shutil.copytree(
-        exported.folder / "student",
+        exported.folder / STUDENT,
         bundle,
         dirs_exist_ok=True,
         ignore=shutil.ignore_patterns(RECORD),

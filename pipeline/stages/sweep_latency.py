@@ -13,9 +13,10 @@ from tqdm.auto import tqdm
 
 from pipeline.checkpoints.context import ModelContext
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import PLAIN, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.sweep import PLAIN, TEACHER, StudentFile, SweepTimes
+from pipeline.facts.sweep import StudentFile, SweepTimes
 from pipeline.facts.training import TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import MODEL

@@ -4,17 +4,17 @@ Students are chosen by the one and reported on the other. All files see the same
 a difference to the teacher is paired.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.config import EvaluateConfig
+from pipeline.facts.arms import PLAIN, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.quality import Measured, Metrics
-from pipeline.facts.sweep import PLAIN, TEACHER, FileQuality, StudentFile, SweepQuality
+from pipeline.facts.sweep import FileQuality, StudentFile, SweepQuality
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
 from pipeline.statistics.bootstrap import measure_statistic, resamples
@@ -77,11 +77,11 @@ class _Measured:
     """All files on one split, and the resamples that they share."""
 
     task: Task
-    outputs: Mapping[str, np.ndarray]
+    outputs: dict[Arm, np.ndarray]
     labels: np.ndarray
     samples: np.ndarray
 
-    def quality(self, file: str, confidence: float) -> Measured:
+    def quality(self, file: Arm, confidence: float) -> Measured:
         """Return a file's metrics, and its closeness to the teacher."""
 
         def statistic(rows: np.ndarray) -> Metrics:
@@ -90,7 +90,7 @@ class _Measured:
 
         return measure_statistic(statistic, self.samples, confidence)
 
-    def change(self, file: str, confidence: float) -> Measured:
+    def change(self, file: Arm, confidence: float) -> Measured:
         """Return a file's metrics minus the teacher's."""
 
         def statistic(rows: np.ndarray) -> Metrics:

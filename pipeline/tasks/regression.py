@@ -148,6 +148,10 @@ def _number(cell: str) -> float:
         return math.nan
 
 
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return (config.label,)
+
+
 def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
     if len(set(labels)) >= 2:
         return None
@@ -198,11 +202,19 @@ def _objective() -> "Objective":
     return REGRESSION_OBJECTIVE
 
 
+def _agrees(correlation: float) -> str:
+    return f"correlates with the teacher at {correlation:.1%}"
+
+
+def _no_warnings(_evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
+    return ()
+
+
 REGRESSION = Task(
     name="regression",
     labels=Labels(
         dtype=np.float64,
-        names=lambda config: (config.label,),
+        names=_names,
         read=_read_labels,
         check=_check_labels,
         strata=_strata,
@@ -212,8 +224,15 @@ REGRESSION = Task(
         loss="squared error, standardised",
         distance="RMSE to the teacher",
         agreement="correlation with the teacher",
-        agrees=lambda value: f"correlates with the teacher at {value:.1%}",
+        agrees=_agrees,
+        model="text regression model for the number",
+        intended_use="to rate texts like those of its test split (source below) by this number.",
+        limits=(
+            "It always answers with a number, also to texts that cannot be rated.",
+            "Its numbers may lie outside the range of the training labels.",
+        ),
         hub_task="text-classification",
+        hub_metrics={"pearson": "pearsonr", "spearman": "spearmanr"},
     ),
     objective=_objective,
     main_metric="pearson",
@@ -222,11 +241,11 @@ REGRESSION = Task(
     metrics=regression_metrics,
     fidelity=regression_fidelity,
     errors=absolute_errors,
-    breakdown=lambda *_, **__: (),
+    breakdown=None,
     checks=_checks,
-    warnings=lambda *_: (),
+    warnings=_no_warnings,
     shifts=_shifts,
     answers=number_answers,
-    answer_type=lambda: NumberAnswer,
+    answer_type=NumberAnswer,
 )
 """One number for a text or a pair of texts."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
@@ -22,8 +23,6 @@ from pipeline.decisions.check import Check
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from models.losses import Objective
 
 Label = int | float
@@ -74,13 +73,24 @@ class Words:
     """Agreement of student and teacher, as the noun of a sentence."""
     agrees: Callable[[float], str]
     """(agreement) -> a clause whose subject is the student."""
+    model: str
+    """A noun for the model, which the names of its outputs follow."""
+    intended_use: str
+    """What the student is for, after "Intended use:"."""
+    limits: tuple[str, ...]
+    """What such a student cannot do, in sentences."""
     hub_task: str
     """Name of the task on a model hub."""
+    hub_metrics: Mapping[str, str]
+    """Name on a model hub of each metric that is shown there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,)."""
+    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,).
+
+    They are functions of a module, not lambdas: a task travels to the process that builds.
+    """
 
     name: TaskName
     """Value of the config's ``task``."""
@@ -100,8 +110,8 @@ class Task:
     """(student outputs, teacher outputs) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, labels) -> (N,), the error of each text; less is better."""
-    breakdown: Callable[..., tuple[ClassQuality, ...]]
-    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; empty
+    breakdown: Callable[..., tuple[ClassQuality, ...]] | None
+    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; None
     for a task without classes."""
     checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
     """The gate's checks of quality."""
@@ -111,18 +121,12 @@ class Task:
     """(old labels, new labels, outputs on old texts, outputs on new texts) -> drift of both."""
     answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
     """(outputs, names) -> what a user reads of each text, as plain JSON."""
-    answer_type: "Callable[[], type[BaseModel]]"
+    answer_type: type[BaseModel]
     """Schema of an answer."""
 
     def key(self) -> str:
         """Return what a stage's key holds of a task: its name."""
         return self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how another process finds this task again: by its name."""
-        from pipeline.tasks.table import find_task
-
-        return find_task, (self.name,)
 
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> list[list[float]]:
         """Return rows that hold a label and the teacher's outputs: the targets of distillation."""

@@ -18,6 +18,7 @@ import torch
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.config import ModelConfig
+from pipeline.facts.arms import Arm
 from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks, time_block
 
 
@@ -25,7 +26,7 @@ from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks
 class TorchSpec:
     """What the process measures."""
 
-    arm: str
+    arm: Arm
     teacher: str
     """Folder of the teacher."""
     backbone: str | None

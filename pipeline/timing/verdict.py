@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.config import BenchmarkConfig
 from pipeline.decisions.overhead import CellLogs, decide_overhead
+from pipeline.facts.arms import Arm, a_a_arm
 from pipeline.facts.latency import Graph
 from pipeline.facts.overhead import Rules, Structure, Verdict
-from pipeline.timing.cells import MeasuredCell, again
+from pipeline.timing.cells import MeasuredCell
 from pipeline.timing.plan import Plan
 
 
 def decide_measured(
     plan: Plan,
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[Arm, Graph],
     cells: Sequence[MeasuredCell],
     config: BenchmarkConfig,
 ) -> Verdict | None:
@@ -30,7 +31,7 @@ def decide_measured(
     logs = [
         CellLogs(
             name=cell.name,
-            again=cell.log_ratios(again(plain), plain),
+            a_a_arm=cell.log_ratios(a_a_arm(plain), plain),
             teacher=cell.log_ratios(teacher, plain),
             student=cell.log_ratios(student, plain),
         )

@@ -16,7 +16,6 @@ from pipeline.store.digests import sha256_file
 from pipeline.tasks.classification import SINGLE_LABEL
 from pipeline.timing.ladder import TorchTeacher
 
-
 ANYTHING = GateConfig(
     max_accuracy_drop=1,
     min_agreement=0,
