@@ -133,7 +133,7 @@ def test_answers_are_probabilities_by_label():
 def test_answers_fit_their_schema():
     (answer,) = CLASSIFICATION.answers(logits_of([0.2, 0.8]), ("a", "b"))
 
-    assert CLASSIFICATION.answer_type()(**answer).model_dump() == answer
+    assert CLASSIFICATION.answer_type(**answer).model_dump() == answer
 
 
 def test_errors_are_1_where_the_class_is_wrong():
