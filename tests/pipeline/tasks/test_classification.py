@@ -7,13 +7,13 @@ from sklearn.metrics import accuracy_score, f1_score
 from support.gate_facts import evaluation
 
 from pipeline.config import DataConfig, GateConfig
-from pipeline.tasks.classification import (
-    CLASSIFICATION,
+from pipeline.tasks.class_metrics import (
     classification_fidelity,
     classification_metrics,
     expected_calibration_error,
     kl_per_example,
 )
+from pipeline.tasks.classification import CLASSIFICATION
 
 DATA = DataConfig(train="texts.csv", labels=("negative", "positive"))
 
