@@ -128,9 +128,7 @@ def absorbed(**more: object) -> dict:
 
 def evaluation(**more: object) -> dict:
     def quality(accuracy: float) -> dict:
-        return measured(
-            accuracy=accuracy, macro_f1=accuracy - 0.001, calibration_error=0.0442
-        )
+        return measured(accuracy=accuracy, macro_f1=accuracy - 0.001, calibration_error=0.0442)
 
     return {
         "texts": 800,

@@ -144,9 +144,7 @@ def test_composition_goes_out_as_a_setup_and_comes_back_equal(
     export_adapter(tmp_path / "first", tmp_path / "setup")
     import_adapter([tmp_path / "setup"], tmp_path / "second", backbone=backbone)
 
-    first, second = (
-        load_teacher(tiny_backbone, tmp_path / name) for name in ("first", "second")
-    )
+    first, second = (load_teacher(tiny_backbone, tmp_path / name) for name in ("first", "second"))
     batch = token_batch(first, (9, 5))
     setup = json.loads((tmp_path / "setup" / "adapter_setup.json").read_text())
     assert setup["adapter_setup"]["type"] == together.capitalize()
