@@ -13,7 +13,6 @@ never read.
 import json
 import random
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
@@ -31,7 +30,7 @@ from pipeline.inference.classifier import (
 )
 from pipeline.release.sbom import bill_of_versions
 from pipeline.store.digests import sha256_file
-from pipeline.store.files import write_atomic
+from pipeline.store.files import new_folder, write_atomic
 from pipeline.store.stage import describe_files
 
 MANIFEST, GOLDEN, SBOM = "manifest.json", "golden.json", "sbom.json"
@@ -163,21 +162,21 @@ def copy_bundle(bundle: Path, out: Path, *, sha256: str | None = None) -> None:
     Raises:
         InputError: when the folder exists, or the bundle is not what its manifest says.
     """
-    if out.exists():
-        raise InputError(f"{out} exists already. Give a new folder, or remove it.")
-    manifest = _read_manifest(bundle, sha256)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        for path in (MANIFEST, *(file.path for file in manifest.files)):
-            (partial / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle / path, partial / path)
-        verify_bundle(partial, sha256=sha256)
-        partial.chmod(0o755)  # mkdtemp makes it its owner's alone
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with new_folder(out) as partial:
+        copy_files(bundle, partial, sha256=sha256)
+
+
+def copy_files(bundle: Path, folder: Path, *, sha256: str | None = None) -> None:
+    """Copy the files of a sealed bundle into a folder; every digest is checked, here and there.
+
+    Raises:
+        InputError: when the bundle is not what its manifest says.
+    """
+    manifest = verify_bundle(bundle, sha256=sha256)
+    for path in (MANIFEST, *(file.path for file in manifest.files)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / path, folder / path)
+    verify_bundle(folder, sha256=sha256)
 
 
 def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:

@@ -1,7 +1,5 @@
 """Absorb without the chain: a teacher's folder and a file of texts in, a student's folder out."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +7,9 @@ from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import check_backbone_of, read_teacher
 from pipeline.config import AbsorbConfig, ModelConfig
-from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.stages.absorb import absorb
+from pipeline.store.files import new_folder
 from pipeline.tasks.classification import SINGLE_LABEL as TASK
 from pipeline.texts.tables import Text
 
@@ -37,15 +35,11 @@ def absorb_alone(
         InputError: when ``out`` exists, the backbone is not the one that the teacher was trained
             on, or whatever `absorb` refuses.
     """
-    if out.exists():
-        raise InputError(f"{out} exists already. Give the path of a new folder.")
-    description = read_teacher(teacher)
-    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
-    check_backbone_of(teacher, description, checkpoint)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        facts = absorb(
+    with new_folder(out) as partial:
+        description = read_teacher(teacher)
+        checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
+        check_backbone_of(teacher, description, checkpoint)
+        return absorb(
             texts,
             teacher,
             checkpoint,
@@ -57,7 +51,3 @@ def absorb_alone(
             max_length=description.max_length,
             seed=0,
         )
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return facts
