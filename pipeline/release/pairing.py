@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.release.registry import LOGITS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
 from pipeline.tasks.classification import SINGLE_LABEL
@@ -37,16 +37,26 @@ def compare_versions(
 
 def read_logits(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the student's logits, (N, C), and the labels, (N,), that an evaluation wrote."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            logits, labels = arrays["student"], arrays["labels"]
-    # numpy and zipfile raise half a dozen kinds of errors for damaged archives.
-    except Exception as error:
+    with (
+        refusing(f"Cannot read the logits in {path}", "Register the run again."),
+        np.load(path, allow_pickle=False) as arrays,
+    ):
+        logits, labels = arrays["student"], arrays["labels"]
+    is_sound = (
+        logits.ndim == 2
+        and labels.shape == (len(logits),)
+        and len(labels) > 0
+        and logits.dtype.kind == "f"
+        and labels.dtype.kind in "iu"
+        and bool(np.isfinite(logits).all())
+        and bool(((labels >= 0) & (labels < logits.shape[1])).all())
+    )
+    if not is_sound:
         raise InputError(
-            f"Cannot read the logits in {path}: {error} Register the run again."
-        ) from error
-    if logits.ndim != 2 or labels.shape != (len(logits),) or not len(labels):
-        raise InputError(f"{path} does not hold one row of logits and one label a text.")
+            f"{path} does not hold a row of finite logits and the number of a class for each text: "
+            f"found logits {logits.dtype} {logits.shape}, labels {labels.dtype} {labels.shape}. "
+            "Register the run again."
+        )
     return logits, labels
 
 
@@ -57,7 +67,7 @@ def _pair(
         return None
     old, labels = _student_logits(registry, baseline)
     new, same_labels = _student_logits(registry, candidate)
-    if not np.array_equal(labels, same_labels):
+    if not np.array_equal(labels, same_labels) or old.shape != new.shape:
         return None
     return compare_paired(old, new, labels, task=SINGLE_LABEL, confidence=confidence)
 

@@ -1,11 +1,12 @@
 """What the registry reads of a run's report, whichever version of the software wrote it."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from pipeline.decisions.check import Check
-from pipeline.errors import InputError
+from pipeline.store.reading import read_json
 
 
 class _View(BaseModel):
@@ -19,6 +20,12 @@ class StudentView(_View):
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if missing := self.metrics.keys() - self.intervals.keys():
+            raise ValueError(f"{', '.join(sorted(missing))} without an interval")
+        return self
 
 
 class DataView(_View):
@@ -47,22 +54,19 @@ class ReportView(_View):
     fidelity: FidelityView
 
 
+_REPORT = TypeAdapter(ReportView)
+
+
 def read_report(path: Path) -> ReportView:
     """Return what the registry needs of a report.
 
     Raises:
         InputError: when the file is missing or is no report.
     """
-    try:
-        return ReportView.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}: {error.strerror}. Give the folder of a finished run, such as "
-            "runs/latest."
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            f"{path} is no report of a run by this version: {'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']}. Give another run, or run this one again; finished stages are reused."
-        ) from error
+    return read_json(
+        path,
+        _REPORT,
+        expected="a report of a run by this version",
+        advice="Give the folder of a finished run, such as runs/latest, or run it again; finished "
+        "stages are reused.",
+    )

@@ -7,17 +7,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from models.adapters.drop import check_droppable, drop_randomly
 from models.losses import Objective
-from models.teacher import backbone_digest, freeze_backbone, load_trained_tensors
+from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import (
-    TEACHER_TENSORS,
     add_adapters,
     describe_teacher,
+    load_trained,
     read_teacher,
     save_teacher,
 )
@@ -111,7 +110,7 @@ def _start_at(
             f"backbone ({found.backbone}) are not this run's ({adapter}, {labels}). Give a teacher "
             "of the same kind, or leave teacher.start out."
         )
-    load_trained_tensors(model, load_file(start / TEACHER_TENSORS))
+    load_trained(model, start)
 
 
 def _random_drop(model: PreTrainedModel, adapter: AdapterConfig) -> AbstractContextManager[object]:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.losses import SINGLE_LABEL as OBJECTIVE
-from pipeline.checkpoints.pretrained import find_checkpoint
-from pipeline.checkpoints.teachers import check_backbone_of, read_teacher
-from pipeline.config import AbsorbConfig, ModelConfig
+from pipeline.checkpoints.teachers import find_backbone
+from pipeline.config import AbsorbConfig
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.stages.absorb import absorb
 from pipeline.store.files import new_folder
@@ -36,9 +35,7 @@ def absorb_alone(
             on, or whatever `absorb` refuses.
     """
     with new_folder(out) as partial:
-        description = read_teacher(teacher)
-        checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
-        check_backbone_of(teacher, description, checkpoint)
+        description, checkpoint = find_backbone(teacher, backbone)
         return absorb(
             texts,
             teacher,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
 from pipeline.tasks.classification import SINGLE_LABEL
 
@@ -15,10 +16,11 @@ def predict(bundle: Path, texts: Sequence[str]) -> list[dict[str, object]]:
         texts: The two texts of a sentence pair are given as one, with a tab between.
 
     Raises:
-        InputError: when the folder is not a bundle.
+        InputError: when the folder is not a bundle, or a damaged one.
     """
     classifier = load_bundle(bundle)
-    logits = classifier.logits([tuple(text.split("\t", 1)) for text in texts])
+    with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
+        logits = classifier.logits([tuple(text.split("\t", 1)) for text in texts])
     predictions: list[dict[str, object]] = []
     for scores in SINGLE_LABEL.scores(logits):
         best = int(scores.argmax())
