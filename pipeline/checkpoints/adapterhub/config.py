@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from transformers.activations import ACT2FN
 
 from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.site import AdapterSettings, Residual, Sees
+from pipeline.checkpoints.adapterhub.schema import BOTTLENECK_KEYS
 from pipeline.errors import InputError
+from pipeline.store.reading import first_problem
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "pfeiffer": {
@@ -164,8 +167,14 @@ def config_of(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in given]
     if missing:
         raise InputError(f"The configuration in {folder} has no {', no '.join(missing)}.")
-    config: dict[str, Any] = _DEFAULTS | dict(given)
-    if old_invertible := given.get("invertible_adapter"):  # before version 2
+    try:
+        config: dict[str, Any] = _DEFAULTS | dict(BOTTLENECK_KEYS.validate_python(given))
+    except ValidationError as error:
+        raise InputError(
+            f"The configuration in {folder} has a value that is not expected: "
+            f"{first_problem(error)}. Save the adapter again."
+        ) from error
+    if old_invertible := config.get("invertible_adapter"):  # before version 2
         config["inv_adapter"] = old_invertible["block_type"]
         config["inv_adapter_reduction_factor"] = old_invertible["reduction_factor"]
     if "version" not in meta:  # before version 2, gelu meant its tanh form
