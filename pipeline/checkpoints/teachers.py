@@ -73,8 +73,13 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     """
     architecture = find_architecture(model)
     if isinstance(adapter, AdapterConfig):
-        form = adapter.model_dump(exclude={"random_drop"})
-        insert_adapters(model.base_model, architecture, **form, name=TRAINED)
+        insert_adapters(
+            model.base_model,
+            architecture,
+            _settings(adapter),
+            initialisation=adapter.initialisation,
+            name=TRAINED,
+        )
         return
     for name, settings in adapter.adapters.items():
         add_adapter(model.base_model, architecture, name, settings)
@@ -107,8 +112,11 @@ def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
     """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
     if isinstance(adapter, ImportedAdapters):
         return adapter
-    form = adapter.model_dump(exclude={"initialisation", "random_drop"})
-    return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
+    return ImportedAdapters(adapters={TRAINED: _settings(adapter)}, active=TRAINED)
+
+
+def _settings(adapter: AdapterConfig) -> AdapterSettings:
+    return settings_of(**adapter.model_dump(exclude={"initialisation", "random_drop"}))
 
 
 def save_teacher(

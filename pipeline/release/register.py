@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
