@@ -17,7 +17,7 @@ models = typer.Typer(
     no_args_is_help=True, help="Registered students: list, compare, promote, roll back, pull."
 )
 
-Name = Annotated[str, typer.Argument(help="The student's name, as in its config.")]
+StudentName = Annotated[str, typer.Argument(help="The student's name, as in its config.")]
 Which = Annotated[str, typer.Argument(help="Version number or alias: champion, challenger.")]
 Uri = Annotated[
     str | None,
@@ -39,9 +39,9 @@ def register_run(
 ) -> None:
     """Register a finished run's student as a new version; one that passed becomes challenger."""
     from pipeline.release.register import register
-    from pipeline.release.registry import describe, open_registry
+    from pipeline.release.registry import describe_version, open_registry
 
-    typer.echo(describe(register(open_registry(uri, runs_dir), run)))
+    typer.echo(describe_version(register(open_registry(uri, runs_dir), run)))
 
 
 @models.command("list")
@@ -52,7 +52,7 @@ def list_versions(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """List every version with its verdict, quality and aliases."""
-    from pipeline.release.registry import describe, open_registry
+    from pipeline.release.registry import describe_version, open_registry
 
     registry = open_registry(uri, runs_dir)
     versions = [
@@ -60,7 +60,7 @@ def list_versions(
     ]
     if as_json:
         for version in versions:
-            typer.echo(describe(version))
+            typer.echo(describe_version(version))
         return
     if not versions:
         typer.echo(f"No student is registered in {registry.uri}.")
@@ -83,14 +83,14 @@ def list_versions(
 
 @models.command("show")
 def show(
-    name: Name, which: Which = "champion", uri: Uri = None, runs_dir: Runs = Path("runs")
+    name: StudentName, which: Which = "champion", uri: Uri = None, runs_dir: Runs = Path("runs")
 ) -> None:
     """Print everything that is known of a version, as JSON."""
-    from pipeline.release.registry import describe, open_registry
+    from pipeline.release.registry import describe_version, open_registry
 
     registry = open_registry(uri, runs_dir)
     version = registry.find(name, which)
-    facts = json.loads(describe(version))
+    facts = json.loads(describe_version(version))
     facts["checks"] = [dataclasses.asdict(check) for check in registry.report(version).checks]
     facts["source"] = version.source
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -98,7 +98,7 @@ def show(
 
 @models.command("compare")
 def compare(
-    name: Name,
+    name: StudentName,
     baseline: Annotated[str, typer.Argument(help="Number or alias of the one to compare with.")],
     candidate: Annotated[str, typer.Argument(help="Number or alias of the other.")],
     as_json: AsJson = False,
@@ -138,7 +138,7 @@ def compare(
 
 @models.command("promote")
 def promote(
-    name: Name,
+    name: StudentName,
     which: Which = "challenger",
     expect_champion: Annotated[
         int | None,
@@ -172,7 +172,7 @@ def promote(
 
 
 @models.command("rollback")
-def rollback(name: Name, uri: Uri = None, runs_dir: Runs = Path("runs")) -> None:
+def rollback(name: StudentName, uri: Uri = None, runs_dir: Runs = Path("runs")) -> None:
     """Return to the previous champion; servers follow within their poll interval."""
     from pipeline.release.promotion import roll_back
     from pipeline.release.registry import open_registry
@@ -183,7 +183,7 @@ def rollback(name: Name, uri: Uri = None, runs_dir: Runs = Path("runs")) -> None
 
 @models.command("pull")
 def pull(
-    name: Name,
+    name: StudentName,
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     which: Which = "champion",
     uri: Uri = None,

@@ -4,7 +4,7 @@ import pytest
 from pipeline.config import RunConfig
 from pipeline.retraining.challenge import (
     ChallengeConfig,
-    choose,
+    choose_champion,
     config_digest,
     go_on_from,
     held_out_of_both,
@@ -52,7 +52,7 @@ def champion(tmp_path):
 )
 def test_challenger_replaces_what_it_is_surely_no_worse_than(right, passed, rule, replaces, reason):
     found = compare_paired(logits(90), logits(right), LABELS, task=SINGLE_LABEL, confidence=0.95)
-    choice = choose(found, passed=passed, is_first=False, rule=ChallengeConfig(**rule))
+    choice = choose_champion(found, passed=passed, is_first=False, rule=ChallengeConfig(**rule))
 
     assert choice.replaces == replaces
     assert reason in " ".join(choice.reasons)
@@ -60,11 +60,14 @@ def test_challenger_replaces_what_it_is_surely_no_worse_than(right, passed, rule
 
 @pytest.mark.parametrize("passed", [True, False])
 def test_first_student_only_needs_the_gate(passed):
-    assert choose(None, passed=passed, is_first=True, rule=ChallengeConfig()).replaces == passed
+    assert (
+        choose_champion(None, passed=passed, is_first=True, rule=ChallengeConfig()).replaces
+        == passed
+    )
 
 
 def test_without_common_held_out_texts_the_champion_stays():
-    assert not choose(None, passed=True, is_first=False, rule=ChallengeConfig()).replaces
+    assert not choose_champion(None, passed=True, is_first=False, rule=ChallengeConfig()).replaces
 
 
 def test_texts_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):
