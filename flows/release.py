@@ -33,7 +33,7 @@ class PromotionForm(Section):
     """Number or alias of the version."""
 
     max_champion_drop: float = Field(default=0.0, ge=0, le=1)
-    """Accepted loss of accuracy against the champion (0.01 is one point)."""
+    """Accepted loss of the main metric against the champion (0.01 is one point)."""
 
     registry: str | None = None
     """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""

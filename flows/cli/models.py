@@ -4,11 +4,14 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:  # imported when a command runs: --help needs none of it
+    from pipeline.release.registry import Version
 
 models = typer.Typer(
     no_args_is_help=True, help="Registered students: list, compare, promote, roll back, pull."
@@ -63,7 +66,7 @@ def list_versions(
         typer.echo(f"No student is registered in {registry.uri}.")
         return
     table = Table()
-    for column in ("name", "version", "aliases", "verdict", "accuracy", "agreement", "registered"):
+    for column in ("name", "version", "aliases", "verdict", "quality", "agreement", "registered"):
         table.add_column(column)
     for version in versions:
         created = datetime.fromtimestamp(version.created_ms / 1000, UTC)
@@ -72,8 +75,7 @@ def list_versions(
             str(version.number),
             ", ".join(version.aliases),
             version.tags.get("verdict", ""),
-            version.tags.get("accuracy", ""),
-            version.tags.get("agreement", ""),
+            *_quality(version),
             f"{created:%Y-%m-%d %H:%M} UTC",
         )
     Console().print(table)
@@ -116,8 +118,7 @@ def compare(
     table = Table(title=f"{name}: version {new.number} against version {old.number}")
     for column in ("", f"version {old.number}", f"version {new.number}", "change (paired)"):
         table.add_column(column, justify="right")
-    names = registry.report(new).student.metrics
-    for metric in names:
+    for metric in registry.report(new).student.values:
         change = ""
         if found.paired is not None and metric in found.paired.change.values:
             low, high = found.paired.change.intervals[metric]
@@ -146,7 +147,9 @@ def promote(
     max_champion_drop: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Accepted loss of accuracy against the champion; 0.01: one point."
+            min=0,
+            max=1,
+            help="Accepted loss of the main metric against the champion; 0.01: one point.",
         ),
     ] = 0.0,
     uri: Uri = None,
@@ -194,3 +197,13 @@ def pull(
     version = registry.find(name, which)
     copy_bundle(registry.fetch(version), out, sha256=version.bundle_sha256)
     typer.echo(f"{name} version {version.number}: {out}")
+
+
+def _quality(version: "Version") -> tuple[str, str]:
+    """Return a version's main metric by its name, and its agreement with its teacher."""
+    from pipeline.tasks.table import find_task
+
+    tags = version.tags
+    task = find_task(tags.get("task", "classification"))
+    metric = task.main_metric
+    return f"{metric} {tags.get(metric, '')}", tags.get(task.agreement, "")

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact
 
 from pipeline.facts.data import DataFacts
+from pipeline.report.headline import spaced
 from pipeline.report.page import render_checks
 from pipeline.report.report import Report
 from pipeline.retraining.challenge import Choice
@@ -64,7 +65,7 @@ def _comparison(found: Paired | None, metric: str) -> str:
     return (
         f"### The same {found.texts} held-out texts\n\n"
         "| | champion | challenger | difference |\n|---|---:|---:|---:|\n"
-        f"| {metric} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
+        f"| {spaced(metric)} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
         f"{found.change.values[metric]:+.4f} ({low:+.4f} to {high:+.4f}) |\n"
         f"| texts on which it is the better one | {found.baseline_better} | "
         f"{found.candidate_better} | sign test, p = {found.p_value:.3g} |"

@@ -91,8 +91,7 @@ def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     return make_check(
         f"recall lost of the worst class, {worst.label}",
         worst.recall_lost,
-        "at most",
-        config.max_class_drop,
+        ("at most", config.max_class_drop),
         interval=worst.interval,
         evidence="not_refuted",
         reason=(
@@ -112,8 +111,7 @@ def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     return make_check(
         "calibration error gained against the teacher",
         growth,
-        "at most",
-        config.max_calibration_growth,
+        ("at most", config.max_calibration_growth),
         interval=(low, high),
         evidence="not_refuted",
         reason=(

@@ -81,8 +81,7 @@ def rmse_grown(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     return make_check(
         "RMSE gained against the teacher",
         growth * scale if growth else 0.0,
-        "at most",
-        config.max_rmse_growth,
+        ("at most", config.max_rmse_growth),
         interval=(low * scale if low else 0.0, high * scale if high else 0.0),
         reason=(
             f"The student's RMSE is {teacher + growth:.4f}, the teacher's {teacher:.4f} "

@@ -137,9 +137,3 @@ class Task:
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
         return packed[:, 0], packed[:, 1:]
-
-
-def quality_change(task: Task, student: np.ndarray, teacher: np.ndarray, labels: Any) -> Metrics:
-    """Return the student's metrics minus the teacher's."""
-    own, other = task.metrics(student, labels), task.metrics(teacher, labels)
-    return {name: own[name] - other[name] for name in own}

@@ -142,6 +142,7 @@ def _finding(sweep: Sweep) -> str:
     rung = next(rung for rung in sweep.times.rungs if rung.arm == name)
     faster = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)
     points = 100 * sweep.quality.files[name].change.values[sweep.metric]
+    lost = f"{points:+.1f} points of {spaced(sweep.metric)}"
     which = "picked" if sweep.pick.name else "fastest on the front"
     speed = f"{faster.value:.1f}{TIMES} faster than the teacher in PyTorch" if faster else ""
-    return f"{name} ({which}): {speed}, {points:+.1f} points of {spaced(sweep.metric)} on the test split"
+    return f"{name} ({which}): {speed}, {lost} on the test split"

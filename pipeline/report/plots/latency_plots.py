@@ -40,8 +40,8 @@ def plot_latency(report: Report) -> bytes:
                 panel.axvline(end, color=COLOURS[STUDENT], linewidth=1, linestyle=":")
         _draw_cell(panel, entries)
     panels[-1].set_xlabel(
-        f"thread CPU time, multiple of the plain backbone's ({benchmark.confidence:.0%} intervals); "
-        "left: median wall time",
+        "thread CPU time, multiple of the plain backbone's "
+        f"({benchmark.confidence:.0%} intervals); left: median wall time",
         fontsize=8,
         color=INK,
     )
@@ -86,7 +86,8 @@ def plot_ladder(report: Report) -> bytes:
         panel.text(high, row, text, va="center", fontsize=8, color=INK)
     panel.set_xlim(0, 1.5 * end)
     panel.set_xlabel(
-        f"ms, mean over texts of the data's own lengths; lines: {report.benchmark.confidence:.0%} intervals",
+        "ms, mean over texts of the data's own lengths; "
+        f"lines: {report.benchmark.confidence:.0%} intervals",
         fontsize=8,
         color=INK,
     )

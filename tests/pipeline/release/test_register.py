@@ -75,5 +75,5 @@ def test_what_is_no_run_is_told(registry, tmp_path):
     with pytest.raises(InputError, match="finished run"):
         register(registry, tmp_path / "nothing")
     (tmp_path / "report.json").write_text(json.dumps({"name": "x"}))
-    with pytest.raises(InputError, match="no report"):
+    with pytest.raises(InputError, match="is not a report of a run"):
         register(registry, tmp_path)
