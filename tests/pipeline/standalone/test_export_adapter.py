@@ -159,9 +159,9 @@ def test_setup_and_how_adapters_work_together_exclude_each_other(tmp_path):
 
 
 def test_learned_weights_and_a_teacher_without_adapters_are_refused(
-    tiny_backbone, tiny_head_only, tmp_path
+    tiny_context, tiny_head_only, tmp_path
 ):
-    model = load_model(tiny_backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
+    model = load_model(tiny_context.backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
     adapters = AdapterSet(
         adapters={"a": PLAIN, "b": PLAIN}, active=Weighted(("a", "b")), fusion=None
     )
@@ -170,10 +170,9 @@ def test_learned_weights_and_a_teacher_without_adapters_are_refused(
     save_teacher(
         model,
         tmp_path / "teacher",
-        checkpoint=tiny_backbone,
+        context=tiny_context,
         labels=("negative", "positive"),
         adapter=adapters,
-        max_length=16,
     )
 
     with pytest.raises(InputError, match="format has no weighted of"):
