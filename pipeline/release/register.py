@@ -13,10 +13,10 @@ from typing import Any
 
 from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
+from pipeline.release.aliases import CHALLENGER
 from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
-    CHALLENGER,
     LOGITS,
     REPORT,
     Registry,
