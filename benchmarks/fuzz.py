@@ -158,7 +158,7 @@ def _bundles(bundle: Path, chance: random.Random, count: int) -> dict[str, int]:
                         file["sha256"] = sha256_file(copy / path)
                 (copy / MANIFEST).write_text(json.dumps(listed))
             try:
-                open_bundle(copy, threads=1).logits([("good film",)])
+                open_bundle(copy, threads=1).outputs([("good film",)])
                 outcomes["loaded"] += 1
             except InputError:
                 outcomes["refused"] += 1

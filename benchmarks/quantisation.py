@@ -30,7 +30,7 @@ from pipeline.graphs.smoothing import scale_tokens, smooth_channels, smoothable,
 from pipeline.inference.classifier import MODEL, Classifier, load_bundle
 from pipeline.inference.session import open_session
 from pipeline.store.files import write_atomic
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.machine import describe_machine
 from pipeline.timing.variants import ratio_to_first, time_variants
@@ -59,7 +59,7 @@ class Study:
     def compare(self, name: str, file: str, *, exact: bool = True) -> Row:
         """Return how close a copy's logits are."""
         runtime = Runtime(file=file, session_config=INT8_SESSION if exact else {})
-        logits = load_bundle(self.folder, runtime=runtime, threads=1).logits(
+        logits = load_bundle(self.folder, runtime=runtime, threads=1).outputs(
             self.texts.texts, batch_size=1
         )
         to_student = TASK.fidelity(logits, self.fp32)
@@ -102,8 +102,8 @@ def main(
             student=student,
             calibration=train.head(calibration),
             texts=unseen,
-            fp32=student.logits(unseen.texts, batch_size=1),
-            teacher=load_bundle(run / "export" / "teacher", threads=1).logits(unseen.texts),
+            fp32=student.outputs(unseen.texts, batch_size=1),
+            teacher=load_bundle(run / "export" / "teacher", threads=1).outputs(unseen.texts),
         )
         rows = [study.compare("fp32", "model.onnx"), *_recipes(study)]
         shutil.copy2(run / "export" / "teacher" / MODEL, folder / "onnx" / "teacher.onnx")

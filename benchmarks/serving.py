@@ -116,7 +116,7 @@ def _against_in_process(bundle: Path, port: int, name: str) -> dict[str, object]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def predict() -> None:
-        classifier.logits([(TEXT,)])
+        classifier.outputs([(TEXT,)])
 
     def request() -> None:
         answer = ask(connection, name)

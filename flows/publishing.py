@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import task
 from prefect.runtime import flow_run
 
-from pipeline.chain.finished import Finished
+from pipeline.chain.finished import FinishedStages
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.report.publish import publish
@@ -17,12 +17,12 @@ from pipeline.report.publish import publish
     result_serializer="json",
     cache_key_fn=lambda *_: f"publish-{flow_run.root_flow_run_id}",
 )
-def publish_stage(config: RunConfig, finished: Finished, decision: Decision) -> str:
+def publish_stage(config: RunConfig, finished: FinishedStages, decision: Decision) -> str:
     """Write the run's folder with report and bundle: once a flow run, however often it goes on."""
     return str(publish(config, finished, decision))
 
 
-def publish_once(config: RunConfig, finished: Finished, decision: Decision) -> Path:
+def publish_once(config: RunConfig, finished: FinishedStages, decision: Decision) -> Path:
     """Return the folder of this flow run, written anew where it is gone."""
     folder = Path(publish_stage(config, finished, decision))
     if not (folder / "report.json").is_file():

@@ -8,11 +8,13 @@ from prefect.states import Completed
 
 from flows.approval import Release, ask, check_can_ask
 from flows.building import building
-from flows.chain import STAGES, adapter_to_student
+from flows.chain import adapter_to_student
 from flows.page.retraining import show_decision, show_nothing_to_do
 from flows.page.run import explain_failure
 from flows.release import release_run
-from flows.stages.teacher import data_stage
+from flows.tasks import as_tasks
+from pipeline.chain.chain import STAGES
+from pipeline.chain.teacher_steps import data_step
 from pipeline.config import RunConfig
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
@@ -25,6 +27,7 @@ from pipeline.retraining.challenge import (
     remember_challenge,
 )
 from pipeline.retraining.comparison import compare_with, find_drift
+from pipeline.tasks.table import find_task
 
 DEFAULT_RULE = ChallengeConfig()
 
@@ -57,7 +60,7 @@ def retrain(
     registry = open_registry(config.release.registry, config.runs_dir)
     champion = find_champion(registry, config.name, config.runs_dir)
     with building(config.runs_dir / STAGES) as store:
-        data = data_stage(store, config)
+        data = as_tasks(store)(data_step(config))
     texts = data.facts.texts_digest
     if nothing_changed(config, texts, champion):
         show_nothing_to_do(champion, data)
@@ -67,8 +70,17 @@ def retrain(
     folder = adapter_to_student(challenger)
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     paired = _compare_with(champion, folder, rule) if champion else None
-    choice = choose(paired, passed=report.verdict == "passed", is_first=champion is None, rule=rule)
-    decision = show_decision(report, champion, paired, choice, drift, challenger.teacher.start)
+    metric = find_task(config.task).main_metric
+    choice = choose(
+        paired,
+        metric=metric,
+        passed=report.verdict == "passed",
+        is_first=champion is None,
+        rule=rule,
+    )
+    decision = show_decision(
+        report, champion, paired, choice, drift, challenger.teacher.start, metric=metric
+    )
     released = (
         choice.replaces
         and ask(release, title=f"Release {folder.name}?", report=decision)

@@ -1,11 +1,11 @@
-"""What a task minimises: its hard loss on labels, its soft loss on a teacher's logits.
+"""The torch half of a task: its head, its loss on labels, its loss on a teacher's outputs.
 
-One `Objective` a task; the training stages take theirs from here and don't ask which it is.
+One `Objective` per task. A stage gets the one of its task and does not ask which task that is.
 
-Shapes: B = batch, C = classes.
+Shapes: B = batch, C = outputs per text (logits of C classes, or one number).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
+
+from models.architectures.architecture import Architecture
+from models.architectures.heads import Head
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,10 +25,24 @@ class Objective:
     # Any: transformers' auto classes have no public type in common.
     model_class: Any
     """The transformers class that builds backbone and head."""
+    output: str
+    """Attribute of the model's result that holds the outputs, and their name in a graph."""
+    head: Callable[[Architecture], Head]
+    """The architecture's head for this task."""
+    head_settings: Callable[[Sequence[str]], dict[str, Any]]
+    """(names of the outputs) -> settings of the model's config."""
     hard: Callable[[Tensor, Tensor], Tensor]
-    """(logits, labels) -> (B,)."""
+    """(outputs, labels) -> (B,)."""
     soft: Callable[[Tensor, Tensor, float], Tensor]
-    """(student logits, teacher logits, temperature) -> (B,)."""
+    """(student outputs, teacher outputs, temperature) -> (B,)."""
+    standardised: bool = False
+    """Whether the head trains on standardised labels (models/units.py)."""
+
+    # Any: every transformers model has a result type of its own.
+    def outputs(self, result: Any) -> Tensor:
+        """Return the outputs in a model's result, (B, C)."""
+        outputs: Tensor = getattr(result, self.output)
+        return outputs
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,7 +52,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits: (B, C).
         labels: (B,), class indices.
     """
-    return F.cross_entropy(_at_least_float32(logits), labels, reduction="none")  # (B,)
+    return F.cross_entropy(_at_least_float32(logits), labels.long(), reduction="none")  # (B,)
 
 
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -59,15 +76,30 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-SINGLE_LABEL = Objective(
-    model_class=AutoModelForSequenceClassification, hard=cross_entropy, soft=kl_divergence
-)
-"""One of C classes for a text or a pair of texts."""
+def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the squared error per example, in squared units of the label.
+
+    Args:
+        outputs: (B, 1).
+        labels: (B,), numbers.
+    """
+    found = _at_least_float32(outputs[:, 0])
+    return (found - labels.to(found.dtype)).square()  # (B,)
+
+
+def squared_distance(student: Tensor, teacher: Tensor, _temperature: float) -> Tensor:
+    """Return the squared distance of two models' numbers per example; it knows no temperature.
+
+    Args:
+        student: (B, 1).
+        teacher: (B, 1), without gradient.
+    """
+    return squared_error(student, teacher[:, 0])
 
 
 def distillation_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
+    student: Tensor,
+    teacher: Tensor,
     labels: Tensor,
     *,
     objective: Objective,
@@ -77,12 +109,49 @@ def distillation_loss(
     """Return ``alpha * soft + (1 - alpha) * hard`` per example, (B,).
 
     Args:
-        student_logits: (B, C).
-        teacher_logits: (B, C), without gradient.
-        labels: (B,), class indices.
-        objective: The task's two losses; for one label, T² KL and cross-entropy.
+        student: Outputs, (B, C).
+        teacher: Outputs, (B, C), without gradient.
+        labels: (B,).
+        objective: The task's two losses.
         temperature: Softens both distributions of the soft loss.
         alpha: Weight of the soft loss.
     """
-    soft = objective.soft(student_logits, teacher_logits, temperature)
-    return alpha * soft + (1 - alpha) * objective.hard(student_logits, labels)
+    soft = objective.soft(student, teacher, temperature)
+    return alpha * soft + (1 - alpha) * objective.hard(student, labels)
+
+
+def _sequence_head(architecture: Architecture) -> Head:
+    return architecture.sequence_head
+
+
+def _named_classes(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+
+
+def _one_number(names: Sequence[str]) -> dict[str, Any]:
+    return {**_named_classes(names), "problem_type": "regression"}
+
+
+CLASSIFICATION_OBJECTIVE = Objective(
+    model_class=AutoModelForSequenceClassification,
+    output="logits",
+    head=_sequence_head,
+    head_settings=_named_classes,
+    hard=cross_entropy,
+    soft=kl_divergence,
+)
+"""One of C classes for a text or a pair of texts."""
+
+REGRESSION_OBJECTIVE = Objective(
+    model_class=AutoModelForSequenceClassification,
+    output="logits",
+    head=_sequence_head,
+    head_settings=_one_number,
+    hard=squared_error,
+    soft=squared_distance,
+    standardised=True,
+)
+"""One number for a text or a pair of texts."""

@@ -9,7 +9,7 @@ full disk is an `OSError`, as everywhere. ::
     |   +-- InputError            here, a ValueError too; raised by readers and checks everywhere:
     |   |   |                     the user changes a file, a setting or an argument
     |   |   +-- UnreachableError  here; pipeline/checkpoints, stages/data.py, release/registry.py:
-    |   |                         flows/stages/ tries the hub again
+    |   |                         flows/tasks.py tries the hub again
     |   +-- BuildKilledError      pipeline/workers/child.py, a RuntimeError too;
     |   |                         flows/building.py starts the build once more
     |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and

@@ -14,6 +14,7 @@ import pytest
 _GROUPS = {"installation": "operations", "prefect_server": "prefect", "tiny_export": "export"}
 
 pytest_plugins = (
+    "support.tiny_store",
     "support.tiny_models",
     "support.tiny_stages",
     "support.hub_files",

@@ -20,13 +20,13 @@ def verdict_table(verdict: Verdict) -> Table:
     for cell in verdict.cells:
         table.add_row(
             cell.cell,
-            change_text(cell.again),
+            change_text(cell.a_a_arm),
             change_text(cell.teacher),
             change_text(cell.student),
             removed_text(cell),
             str(cell.blocks),
         )
-    means = (verdict.again, verdict.teacher, verdict.student)
+    means = (verdict.a_a_arm, verdict.teacher, verdict.student)
     table.add_row("geometric mean", *(change_text(mean) for mean in means), "", "")
     return table
 

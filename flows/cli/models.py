@@ -4,7 +4,7 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from flows.cli.options import help_of, with_options_of
 from pipeline.config import RegistryPlace
 from pipeline.release.aliases import CHAMPION
 from pipeline.release.forms import PromotionForm, RollbackForm
+
+if TYPE_CHECKING:  # imported when a command runs: --help needs none of it
+    from pipeline.release.registry import Version
 
 models = typer.Typer(
     no_args_is_help=True, help="Registered students: list, compare, promote, roll back, pull."
@@ -68,7 +71,7 @@ def list_versions(
         typer.echo(f"No student is registered in {registry.uri}.")
         return
     table = Table()
-    for column in ("name", "version", "aliases", "verdict", "accuracy", "agreement", "registered"):
+    for column in ("name", "version", "aliases", "verdict", "quality", "agreement", "registered"):
         table.add_column(column)
     for version in versions:
         created = datetime.fromtimestamp(version.created_ms / 1000, UTC)
@@ -77,8 +80,7 @@ def list_versions(
             str(version.number),
             ", ".join(version.aliases),
             version.tags.get("verdict", ""),
-            version.tags.get("accuracy", ""),
-            version.tags.get("agreement", ""),
+            *_quality(version),
             f"{created:%Y-%m-%d %H:%M} UTC",
         )
     Console().print(table)
@@ -119,8 +121,7 @@ def compare(
     table = Table(title=f"{name}: version {new.number} against version {old.number}")
     for column in ("", f"version {old.number}", f"version {new.number}", "change (paired)"):
         table.add_column(column, justify="right")
-    names = registry.report(new).student.metrics
-    for metric in names:
+    for metric in registry.report(new).student.values:
         change = ""
         if found.paired is not None and metric in found.paired.change.values:
             low, high = found.paired.change.intervals[metric]
@@ -130,9 +131,9 @@ def compare(
     if found.paired is not None:
         paired = found.paired
         typer.echo(
-            f"{paired.texts} texts; only version {old.number} is right on "
-            f"{paired.only_baseline_right}, only version {new.number} on "
-            f"{paired.only_candidate_right} (McNemar p = {paired.p_value:.3g})"
+            f"{paired.texts} texts; only version {old.number} is better on "
+            f"{paired.baseline_better}, only version {new.number} on "
+            f"{paired.candidate_better} (sign test, p = {paired.p_value:.3g})"
         )
     else:
         typer.echo("They were measured on different test texts: nothing can be paired.")
@@ -191,3 +192,13 @@ def pull(
     version = registry.find(name, which)
     copy_bundle(registry.fetch(version), out, sha256=version.bundle_sha256)
     typer.echo(f"{name} version {version.number}: {out}")
+
+
+def _quality(version: "Version") -> tuple[str, str]:
+    """Return a version's main metric by its name, and its agreement with its teacher."""
+    from pipeline.tasks.table import find_task
+
+    tags = version.tags
+    task = find_task(tags.get("task", "classification"))
+    metric = task.main_metric
+    return f"{metric} {tags.get(metric, '')}", tags.get(task.agreement, "")

@@ -6,56 +6,29 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.benchmark_tables import ladder_table, verdict_table
+from pipeline.decisions.quality import worst_class
 from pipeline.facts.absorption import AbsorbFacts
+from pipeline.facts.arms import PLAIN, STUDENT, TEACHER
 from pipeline.facts.benchmark import Latency
-from pipeline.report.headline import headlines
-from pipeline.report.report import ModelPart, Report
-from pipeline.statistics.class_quality import worst_class
+from pipeline.facts.quality import Measured
+from pipeline.facts.variants import QuantizeFacts
+from pipeline.report.headline import headlines, spaced
+from pipeline.report.report import Report
+from pipeline.tasks.table import find_task
 
 MIB = 1024**2
 
 
 def print_summary(report: Report, folder: Path, console: Console) -> None:
     """Print what the run found."""
-    table = Table(title=f"{report.run_id}: adapter teacher and adapter-free student (ONNX)")
-    table.add_column("")
-    for column in ("head only", "adapter teacher", "student"):
-        table.add_column(column, justify="right")
-    models: tuple[ModelPart, ...] = (report.head_only, report.teacher, report.student)
-    for name in models[0].metrics:
-        table.add_row(name.replace("_", " "), *(_with_interval(m, name) for m in models))
-    agreement_low, agreement_high = report.fidelity.intervals["agreement"]
-    agreement = f"{report.fidelity.agreement:.4f} [{agreement_low:.3f}, {agreement_high:.3f}]"
-    table.add_row("agreement with teacher", "", "", agreement)
-    table.add_row("mean KL to teacher", "", "", f"{report.fidelity.mean_kl:.5f}")
-    worst = worst_class(report.classes)
-    low, high = worst.interval
-    lost = f"{worst.recall_lost:.4f} [{low:.3f}, {high:.3f}]"
-    table.add_row(f"most recall lost: {worst.label}", "", "", lost)
-    table.add_row("parameters", *(f"{m.total_parameters:,}" for m in models))
-    table.add_row("ONNX size, MiB", *(f"{m.onnx_bytes / MIB:.1f}" for m in models))
-    for cell in report.cells():
-        table.add_row(
-            f"ms a call, {cell['plain'].cell}",
-            f"{cell['plain'].median_ms:.2f}",
-            *(_latency(cell[arm]) for arm in ("teacher", "student")),
-        )
-    console.print(table, markup=False)
-    if report.ladder:
-        console.print(ladder_table(report.ladder), markup=False)
-    if report.overhead is not None:
-        console.print(verdict_table(report.overhead), markup=False)
-    if report.quantized is not None:
-        facts, fp32 = report.quantized.facts, report.quantized.fidelity_fp32.values
-        times = ", ".join(
-            f"{v.name} {v.cpu_ratio:.3f}" if v.cpu_ratio is not None else f"{v.name} refused"
-            for v in facts.variants
-        )
-        console.print(f"ships as: {facts.chosen} (CPU time: {times})", markup=False)
-        console.print(
-            f"before quantisation: agreement {fp32['agreement']:.4f}, KL {fp32['mean_kl']:.5f}",
-            markup=False,
-        )
+    benchmark, quantized = report.benchmark, report.quantized
+    console.print(_models_table(report), markup=False)
+    if benchmark.ladder:
+        console.print(ladder_table(benchmark.ladder), markup=False)
+    if benchmark.verdict is not None:
+        console.print(verdict_table(benchmark.verdict), markup=False)
+    if quantized is not None:
+        _print_variants(report, quantized, console)
     for warning in report.warnings:
         console.print(f"note: {warning}", markup=False)
     console.print(f"verdict: {report.verdict}", markup=False, style="bold")
@@ -65,6 +38,53 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
     for line in headlines(report):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"student: {folder / 'student'}", markup=False, soft_wrap=True)
+
+
+def _models_table(report: Report) -> Table:
+    """Return quality, size and latency of the three models."""
+    task, evaluation = find_task(report.task), report.evaluation
+    table = Table(title=f"{report.run_id}: adapter teacher and adapter-free student (ONNX)")
+    table.add_column("")
+    for column in ("head only", "adapter teacher", "student"):
+        table.add_column(column, justify="right")
+    for name in evaluation.student.values:
+        table.add_row(
+            spaced(name), *(_with_interval(each, name) for each in report.quality.values())
+        )
+    agreement = _with_interval(evaluation.fidelity, task.agreement)
+    table.add_row(task.words.agreement, "", "", agreement)
+    distance = f"{evaluation.fidelity.values[task.distance]:.5f}"
+    table.add_row(task.words.distance, "", "", distance)
+    if evaluation.classes:
+        worst = worst_class(evaluation.classes)
+        low, high = worst.interval
+        lost = f"{worst.recall_lost:.4f} [{low:.3f}, {high:.3f}]"
+        table.add_row(f"most recall lost: {worst.label}", "", "", lost)
+    table.add_row("parameters", *(f"{count:,}" for count in report.parameters.values()))
+    table.add_row("ONNX size, MiB", *(f"{size / MIB:.1f}" for size in report.onnx_bytes.values()))
+    for cell in report.cells():
+        table.add_row(
+            f"ms a call, {cell[PLAIN].cell}",
+            f"{cell[PLAIN].median_ms:.2f}",
+            *(_latency(cell[arm]) for arm in (TEACHER, STUDENT)),
+        )
+    return table
+
+
+def _print_variants(report: Report, quantized: QuantizeFacts, console: Console) -> None:
+    task = find_task(report.task)
+    times = ", ".join(
+        f"{v.name} {v.cpu_ratio:.3f}" if v.cpu_ratio is not None else f"{v.name} refused"
+        for v in quantized.variants
+    )
+    console.print(f"ships as: {quantized.chosen} (CPU time: {times})", markup=False)
+    if report.evaluation.fidelity_fp32 is not None:
+        fp32 = report.evaluation.fidelity_fp32.values
+        console.print(
+            f"before quantisation: {task.words.agreement} {fp32[task.agreement]:.4f}, "
+            f"{task.words.distance} {fp32[task.distance]:.5f}",
+            markup=False,
+        )
 
 
 def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None:
@@ -90,13 +110,13 @@ def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None
             markup=False,
         )
     for name, value in facts.held_out.items():
-        console.print(f"held-out {name.replace('_', ' ')}: {value:.5g}", markup=False)
+        console.print(f"held-out {spaced(name)}: {value:.5g}", markup=False)
     console.print(f"student: {folder}", markup=False, soft_wrap=True)
 
 
-def _with_interval(model: ModelPart, name: str) -> str:
-    low, high = model.intervals[name]
-    return f"{model.metrics[name]:.4f} [{low:.3f}, {high:.3f}]"
+def _with_interval(measured: Measured, name: str) -> str:
+    low, high = measured.intervals[name]
+    return f"{measured.values[name]:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def _latency(entry: Latency) -> str:

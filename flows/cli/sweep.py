@@ -10,7 +10,7 @@ from rich.console import Console
 from flows.cli.terminal import beside_imports, check_writable, rows_table
 
 NOTHING_PICKED = 3
-_ON_THE_PAGE_ONLY = ("layers", "agreement", "p95", "\N{MULTIPLICATION SIGN} in CPU time")
+_ON_THE_PAGE_ONLY = ("layers", "p95", "\N{MULTIPLICATION SIGN} in CPU time")
 
 
 def sweep(
@@ -40,13 +40,15 @@ def sweep(
     with beside_imports(verbose=verbose) as wait:
         from flows.sweep import sweep_students
         from pipeline.report.sweep_page import PICKED
+        from pipeline.tasks.table import find_task
 
         wait()
         folder = sweep_students(settings, time_again=time_again)
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=150)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    rows = [{name: row[name] for name in row if name not in _ON_THE_PAGE_ONLY} for row in table]
+    hidden = (*_ON_THE_PAGE_ONLY, find_task(settings.task).words.agreement)
+    rows = [{name: row[name] for name in row if name not in hidden} for row in table]
     console.print(rows_table(f"{settings.name}: smaller students, slowest first", rows))
     found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     console.print(found["pick"]["reason"], markup=False, style="bold", soft_wrap=True)

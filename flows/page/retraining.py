@@ -5,13 +5,13 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact
 
 from pipeline.facts.data import DataFacts
+from pipeline.report.headline import spaced
 from pipeline.report.page import render_checks
 from pipeline.report.report import Report
 from pipeline.retraining.challenge import Choice
 from pipeline.retraining.drift import MIN_TEXTS, Drift
 from pipeline.statistics.paired import Paired
 from pipeline.store.stage import Stage
-from pipeline.tasks.classification import SINGLE_LABEL
 
 KEY = "retraining"
 
@@ -37,6 +37,8 @@ def show_decision(
     choice: Choice,
     drift: tuple[Drift, ...],
     start: str | None,
+    *,
+    metric: str,
 ) -> str:
     """Say what was trained, compared and decided; return the Markdown."""
     verdict = "takes the champion's place" if choice.replaces else "does not replace the champion"
@@ -47,7 +49,7 @@ def show_decision(
         *(f"- {reason}" for reason in choice.reasons),
         "",
         f"Champion before: `{before}`. The challenger started from {origin}.",
-        _comparison(paired),
+        _comparison(paired, metric),
         _drift(drift, champion),
         "### Gate\n\n" + render_checks((*report.checks, *choice.checks)),
     ]
@@ -56,18 +58,17 @@ def show_decision(
     return markdown
 
 
-def _comparison(found: Paired | None) -> str:
+def _comparison(found: Paired | None, metric: str) -> str:
     if found is None:
         return ""
-    metric = SINGLE_LABEL.main_metric
     low, high = found.change.intervals[metric]
     return (
         f"### The same {found.texts} held-out texts\n\n"
         "| | champion | challenger | difference |\n|---|---:|---:|---:|\n"
-        f"| {metric} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
+        f"| {spaced(metric)} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
         f"{found.change.values[metric]:+.4f} ({low:+.4f} to {high:+.4f}) |\n"
-        f"| right where the other is wrong | {found.only_baseline_right} | "
-        f"{found.only_candidate_right} | McNemar p = {found.p_value:.3g} |"
+        f"| texts on which it is the better one | {found.baseline_better} | "
+        f"{found.candidate_better} | sign test, p = {found.p_value:.3g} |"
     )
 
 

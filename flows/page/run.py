@@ -10,7 +10,9 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipeline.decisions.overhead_reasons import change_text, removed_text
+from pipeline.facts.benchmark import BenchmarkFacts, Latency
 from pipeline.facts.latency import Rung
+from pipeline.facts.overhead import CellVerdict
 from pipeline.report.headline import times_text
 from pipeline.report.page import render_checks, render_summary
 from pipeline.report.plots.drawing import data_uri
@@ -39,42 +41,49 @@ def show_report(folder: Path) -> None:
         link_text="report.html",
         description="every number and plot, on the machine of the worker",
     )
+    _show_benchmark(report.benchmark)
+
+
+def _show_benchmark(facts: BenchmarkFacts) -> None:
+    """Create the tables of latency, ladder and verdict."""
     create_table_artifact(
         key="onnx-latency",
-        table=[
-            {
-                "arm": entry.arm,
-                "cell": entry.cell,
-                "median ms": round(entry.median_ms, 3),
-                "ratio to plain": round(entry.ratio_to_plain, 4),
-                "interval": f"{entry.ci_low:.3f} to {entry.ci_high:.3f}",
-            }
-            for entry in report.latency
-        ],
-        description=f"onnxruntime, one thread, {report.machine['cpu']}",
+        table=[_latency(entry) for entry in facts.latency],
+        description=f"onnxruntime, one thread, {facts.machine['cpu']}",
     )
-    if report.ladder:
+    if facts.ladder:
         create_table_artifact(
             key="latency-ladder",
-            table=[_rung(rung) for rung in report.ladder],
+            table=[_rung(rung) for rung in facts.ladder],
             description="Wall time of one text, one thread, from the teacher in PyTorch down",
         )
-    if report.overhead is not None:
+    if facts.verdict is not None:
         create_table_artifact(
             key="overhead-verdict",
-            table=[
-                {
-                    "cell": cell.cell,
-                    "same file again": change_text(cell.again),
-                    "adapters' cost": change_text(cell.teacher),
-                    "student": change_text(cell.student),
-                    "removed": removed_text(cell),
-                    "outcome": cell.outcome.replace("_", " "),
-                }
-                for cell in report.overhead.cells
-            ],
-            description=f"The adapters' overhead: {report.overhead.outcome.replace('_', ' ')}",
+            table=[_cell(cell) for cell in facts.verdict.cells],
+            description=f"The adapters' overhead: {facts.verdict.outcome.replace('_', ' ')}",
         )
+
+
+def _latency(entry: Latency) -> dict[str, object]:
+    return {
+        "arm": entry.arm,
+        "cell": entry.cell,
+        "median ms": round(entry.median_ms, 3),
+        "ratio to plain": round(entry.ratio_to_plain, 4),
+        "interval": f"{entry.ci_low:.3f} to {entry.ci_high:.3f}",
+    }
+
+
+def _cell(cell: CellVerdict) -> dict[str, object]:
+    return {
+        "cell": cell.cell,
+        "same file again": change_text(cell.a_a_arm),
+        "adapters' cost": change_text(cell.teacher),
+        "student": change_text(cell.student),
+        "removed": removed_text(cell),
+        "outcome": cell.outcome.replace("_", " "),
+    }
 
 
 def _rung(rung: Rung) -> dict[str, object]:

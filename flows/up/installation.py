@@ -91,7 +91,7 @@ def shared_environment(state: Path, ports: Ports) -> dict[str, str]:
             else {MLFLOW_UI: f"http://127.0.0.1:{ports.mlflow}"}
         ),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()]),
     }
 
 

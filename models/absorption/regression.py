@@ -8,8 +8,8 @@ composition is served alike, and so are layers that the student does not have: a
 takes over what the skipped layers after it did. Neighbours: ReplaceMe (2025,
 https://arxiv.org/abs/2505.02819) fits linear maps of whole blocks; nobody fits adapters.
 
-Real tokens only: padding never enters a fit; and at the last layer first tokens only, since the
-head looks at no other. Hidden states of many texts lie on disk between two layers, and Gram
+Real tokens only: padding never enters a fit; and at the last layer those tokens only that the head
+reads. Hidden states of many texts lie on disk between two layers, and Gram
 matrices are sums: memory is bounded, but for the texts' token ids.
 
 Shapes: B = texts of a batch, T = its tokens that count, D = hidden size, K = inputs of a dense
@@ -33,10 +33,27 @@ from models.absorption.layerwise import Run, Side, Spill, ffn
 from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
 from models.absorption.shared_layer import absorb_shared
 from models.architectures.architecture import Architecture
-from models.architectures.heads import first_token
+from models.architectures.heads import all_tokens
 
 _SAMPLE = 50_000
 """Tokens that extra units are fitted to, at most, so that memory stays bounded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How adapters are absorbed."""
+
+    held_out: Sequence[bool]
+    """For each batch, whether it only chooses the ridge strength."""
+    counting: Callable[[Tensor], Tensor] = all_tokens
+    """(mask) -> the last layer's tokens that the head reads."""
+    kept: Sequence[int] | None = None
+    """The teacher's layer that each of the student's came from; all by default."""
+    extra_units: int = 0
+    """Units of every FFN of the student that do nothing yet, as `widen_ffn` adds them: they are
+    fitted to what the regression leaves over."""
+    seed: int = 0
+    """Seed for initialising the extra units."""
 
 
 @torch.no_grad()
@@ -45,12 +62,9 @@ def absorb(
     student: PreTrainedModel,
     architecture: Architecture,
     batches: Sequence[BatchEncoding],
+    plan: Plan,
     *,
-    held_out: Sequence[bool],
     scratch: Path,
-    kept: Sequence[int] | None = None,
-    extra_units: int = 0,
-    seed: int = 0,
     on_layer: Callable[[], object] = lambda: None,
 ) -> list[Fit]:
     """Change the student's dense layers, in place, and return how each fit went.
@@ -60,19 +74,16 @@ def absorb(
         student: The backbone's own shape, or some of its layers, in eval mode.
         architecture: Where the sites are.
         batches: Token ids and masks of unlabelled texts.
-        held_out: For each batch, whether it only chooses the ridge strength.
-        scratch: Folder for hidden states that are too many for memory: up to 4 bytes a token and
-            unit, of four hidden states and the FFN, while this runs.
-        kept: The teacher's layer that each of the student's came from; all by default.
-        extra_units: Units of every FFN of the student that do nothing yet, as `widen_ffn` adds
-            them: they are fitted to what the regression leaves over.
-        seed: Of those units' start.
+        plan: How.
+        scratch: Folder for hidden states that are too many for memory: up to 4 bytes per token
+            and unit, of four hidden states and the FFN, while this runs.
         on_layer: Called after each of the student's layers.
 
     Raises:
         ValueError: when no batch is held out or none is left to fit on, when an activation is not
             finite, or for extra units of an FFN that can't have them.
     """
+    held_out = plan.held_out
     if all(held_out) or not any(held_out):
         raise ValueError("expected batches to fit on and held-out ones, found one kind only")
     if architecture.shared_layers:
@@ -84,16 +95,14 @@ def absorb(
         student=Side(student, architecture, scratch / "student"),
         architecture=architecture,
         batches=batches,
-        held_out=held_out,
+        plan=plan,
         sums=Spill(scratch / "sums"),
         middle=Spill(scratch / "middle"),
         inputs=Spill(scratch / "inputs"),
-        extra_units=extra_units,
         activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
-        seed=seed,
     )
     fits = []
-    blocks = _blocks(architecture.layers(teacher.base_model), kept)
+    blocks = _blocks(architecture.layers(teacher.base_model), plan.kept)
     layers = architecture.layers(student.base_model)
     for number, (block, layer) in enumerate(zip(blocks, layers, strict=True)):
         fits += _absorb_layer(number, block, layer, walk, before=fits)
@@ -128,23 +137,21 @@ class _Walk:
     student: Side
     architecture: Architecture
     batches: Sequence[BatchEncoding]
-    held_out: Sequence[bool]
+    plan: Plan
     sums: Spill
     """The teacher's sums before the block's last LayerNorm, (T, D)."""
     middle: Spill
     """The student's normalised sums after attention, (T, D)."""
     inputs: Spill
     """Of the student's dense layer that is being fitted, (T, K - 1)."""
-    extra_units: int
     activation: Callable[[Tensor], Tensor]
-    """The FFN's."""
-    seed: int
+    """Activation function of the FFN."""
 
     def ffn_gram(self, layer: nn.Module) -> dict[bool, Gram]:
         """Run a layer's FFN as far as its last dense layer; return the sums that this is fit to."""
         output = self.architecture.dense(layer, "ffn")
         grams = empty_grams(output)
-        for index, held_out in enumerate(self.held_out):
+        for index, held_out in enumerate(self.plan.held_out):
             middle = self.middle.read(index)
             inputs = ffn(layer, middle, self.architecture, output)
             grams[held_out].add(inputs, self.sums.read(index) - middle)
@@ -165,8 +172,8 @@ def _absorb_layer(
         for name, parameter in norm.named_parameters():
             parameter.copy_(last_norm.get_parameter(name))
     is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
-    first_alone = is_last and architecture.pooling is first_token
-    counting = [_counting(batch["attention_mask"], first_alone) for batch in walk.batches]
+    count = walk.plan.counting if is_last else all_tokens
+    counting = [count(batch["attention_mask"]) for batch in walk.batches]
 
     grams = empty_grams(attention)
     for index, (batch, counts) in enumerate(zip(walk.batches, counting, strict=True)):
@@ -174,7 +181,7 @@ def _absorb_layer(
         run = walk.student.enter(index, batch)
         inputs = run.attention(layer, attention)[counts]
         # What the dense layer adds to is the layer's own input.
-        grams[walk.held_out[index]].add(inputs, sums - run.hidden[counts])
+        grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts])
         walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
     fits = [fit_site(attention, grams, number, "attention", before)]
@@ -191,14 +198,6 @@ def _absorb_layer(
     return fits
 
 
-def _counting(mask: Tensor, first_alone: bool) -> Tensor:
-    """Return which tokens count, (B, tokens): all real ones, or the first alone."""
-    counts = mask.bool()
-    if first_alone:
-        counts[:, 1:] = False
-    return counts
-
-
 def _at(counts: Tensor, values: Tensor) -> Tensor:
     """Return (B, tokens, D) with values (T, D) at the tokens that count, else zero."""
     everywhere = values.new_zeros(*counts.shape, values.shape[-1])
@@ -210,7 +209,7 @@ def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit
     """Fit the FFN's output, extra units included where there are some."""
     dense = walk.architecture.dense(layer, "ffn")
     gram = walk.ffn_gram(layer)
-    if not walk.extra_units:
+    if not walk.plan.extra_units:
         return fit_site(dense, gram, number, "ffn", before)
     missing = gram[True].sums(transposed(dense)).ee
     if _fit_extra_units(layer, dense, gram, walk):
@@ -232,7 +231,10 @@ def _fit_extra_units(
     if solution is not None:
         set_dense(dense, unchanged + solution.unseeing)
     units = fit_units(
-        *_left_over(dense, walk), activation=walk.activation, units=walk.extra_units, seed=walk.seed
+        *_left_over(dense, walk),
+        activation=walk.activation,
+        units=walk.plan.extra_units,
+        seed=walk.plan.seed,
     )
     if units is None:
         set_dense(dense, unchanged)
@@ -244,9 +246,9 @@ def _fit_extra_units(
 def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
     """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
     per_batch = -(-_SAMPLE // len(walk.batches))
-    chance = torch.Generator().manual_seed(walk.seed)
+    chance = torch.Generator().manual_seed(walk.plan.seed)
     hidden, missing = [], []
-    for index, held_out in enumerate(walk.held_out):
+    for index, held_out in enumerate(walk.plan.held_out):
         if not held_out:
             middle = walk.middle.read(index)
             rows = torch.randperm(len(middle), generator=chance)[:per_batch]

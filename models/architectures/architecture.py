@@ -2,7 +2,7 @@
 
 The entries are in models/architectures/table.py.
 
-Shapes: B = batch, T = tokens, D = hidden size, C = classes.
+Shapes: B = batch, T = tokens, D = hidden size.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from models.architectures.dense import weight_of
-from models.architectures.heads import Pooling, first_token
+from models.architectures.heads import Head
 
 Position = Literal["attention", "ffn"]
 """Half of a layer."""
@@ -31,8 +31,8 @@ class Architecture:
     ffn_output: str
     ffn_norm: str
     """LayerNorm after the FFN's residual sum; before the FFN where `norm_first`."""
-    head: Callable[[nn.Module, Tensor], Tensor]
-    """(classifier, what `pooling` returns) -> logits (B, C)."""
+    sequence_head: Head
+    """Head of a model that answers once per text."""
     ffn_size_setting: str
     """Name, in the model's config, of the number of FFN units."""
     activation_setting: str
@@ -40,7 +40,6 @@ class Architecture:
     ffn: Callable[[nn.Module, Tensor], Tensor] | None = None
     """(layer, what attention's half gives) -> the layer's hidden states; None where `norm_first`,
     whose layers all do the same."""
-    pooling: Pooling = first_token
     norm_first: bool = False
     """LayerNorm stands before each half (pre-LN), and the residual sum has none after it."""
     halves: tuple[str, str] | None = None

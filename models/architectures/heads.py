@@ -1,13 +1,14 @@
-"""From last hidden states to logits, as each family of classifiers does it.
+"""From last hidden states to a text's outputs, as each family of sequence models does it.
 
-First the tokens that a head looks at are chosen, then logits are made of them. transformers does
-both inside of ``forward``; here they stand alone, so that a head can be trained on cached features
+First the tokens that a head reads are chosen, then outputs are made of them. transformers does
+both inside of ``forward``; here they are separate, so that a head can be trained on cached features
 and a walk through the layers knows which tokens count.
 
-Shapes: B = batch, T = tokens, D = hidden size, C = classes.
+Shapes: B = batch, T = tokens, D = hidden size, C = outputs (logits of C classes, or one number).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,32 @@ from torch import Tensor
 
 # Any: torch types every submodule as a tensor or a module.
 Pooling = Callable[[Any, Tensor, Mapping[str, Tensor]], Tensor]
-"""(classifier, last hidden states (B, T, D), batch) -> what its head looks at, (B, 1, D)."""
+"""(model, last hidden states (B, T, D), batch) -> what its head reads, (B, 1, D)."""
+
+
+def all_tokens(mask: Tensor) -> Tensor:
+    """Return that every real token counts, (B, T)."""
+    return mask.bool()
+
+
+def first_tokens(mask: Tensor) -> Tensor:
+    """Return that the first token alone counts, (B, T)."""
+    counts = mask.bool().clone()
+    counts[:, 1:] = False
+    return counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """A head: the tokens that it reads, and what it makes of them."""
+
+    apply: Callable[[Any, Tensor], Tensor]
+    """(model, what `pooling` returns) -> outputs (B, C)."""
+    last: str
+    """Path of its last dense layer."""
+    pooling: Pooling
+    counting: Callable[[Tensor], Tensor] = all_tokens
+    """(mask (B, T)) -> which tokens of the last layer reach the head, (B, T)."""
 
 
 def first_token(_model: Any, hidden: Tensor, _batch: Mapping[str, Tensor]) -> Tensor:
@@ -82,3 +108,16 @@ def score_head(model: Any, hidden: Tensor) -> Tensor:
     """Return a decoder's logits: one linear layer, without a bias."""
     logits: Tensor = model.score(hidden[:, 0])
     return logits
+
+
+def _first(apply: Callable[[Any, Tensor], Tensor], last: str = "classifier") -> Head:
+    return Head(apply=apply, last=last, pooling=first_token, counting=first_tokens)
+
+
+POOLED_HEAD = _first(pooled_head)
+ALBERT_HEAD = _first(albert_head)
+SEQUENCE_HEAD = _first(sequence_head, "classifier.out_proj")
+CONTEXT_HEAD = _first(context_head)
+DISTILBERT_HEAD = _first(distilbert_head)
+MODERNBERT_HEAD = Head(apply=modernbert_head, last="classifier", pooling=modernbert_pooling)
+SCORE_HEAD = Head(apply=score_head, last="score", pooling=last_token)

@@ -17,15 +17,13 @@ from torch import Tensor
 
 from models.architectures.architecture import Architecture
 from models.architectures.heads import (
-    albert_head,
-    context_head,
-    distilbert_head,
-    last_token,
-    modernbert_head,
-    modernbert_pooling,
-    pooled_head,
-    score_head,
-    sequence_head,
+    ALBERT_HEAD,
+    CONTEXT_HEAD,
+    DISTILBERT_HEAD,
+    MODERNBERT_HEAD,
+    POOLED_HEAD,
+    SCORE_HEAD,
+    SEQUENCE_HEAD,
 )
 
 
@@ -65,12 +63,12 @@ _BERT = Architecture(
     ffn_output="output.dense",
     ffn_norm="output.LayerNorm",
     ffn=_bert_ffn,
-    head=pooled_head,
+    sequence_head=POOLED_HEAD,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
 )
 
-_ROBERTA = replace(_BERT, head=sequence_head)
+_ROBERTA = replace(_BERT, sequence_head=SEQUENCE_HEAD)
 
 _LLAMA = Architecture(
     layer_list="layers",
@@ -79,10 +77,9 @@ _LLAMA = Architecture(
     ffn_input="mlp.gate_proj",
     ffn_output="mlp.down_proj",
     ffn_norm="post_attention_layernorm",
-    head=score_head,
+    sequence_head=SCORE_HEAD,
     ffn_size_setting="intermediate_size",
     activation_setting="hidden_act",
-    pooling=last_token,
     norm_first=True,
     halves=("self_attn", "mlp"),
     gated=True,
@@ -95,7 +92,7 @@ ARCHITECTURES = {
     "electra": _ROBERTA,
     "deberta-v2": replace(
         _BERT,
-        head=context_head,
+        sequence_head=CONTEXT_HEAD,
         layer_result=lambda hidden: (hidden, None),
         unsupported=_deberta_unsupported,
     ),
@@ -103,7 +100,7 @@ ARCHITECTURES = {
         _BERT,
         attention_output="attention.attn.o",
         attention_norm="attention.LayerNorm",
-        head=sequence_head,
+        sequence_head=SEQUENCE_HEAD,
         layer_result=lambda hidden: (hidden,),
     ),
     "distilbert": Architecture(
@@ -114,7 +111,7 @@ ARCHITECTURES = {
         ffn_output="ffn.lin2",
         ffn_norm="output_layer_norm",
         ffn=_distilbert_ffn,
-        head=distilbert_head,
+        sequence_head=DISTILBERT_HEAD,
         ffn_size_setting="hidden_dim",
         activation_setting="activation",
     ),
@@ -126,7 +123,7 @@ ARCHITECTURES = {
         ffn_output="ffn_output",
         ffn_norm="full_layer_layer_norm",
         ffn=_albert_ffn,
-        head=albert_head,
+        sequence_head=ALBERT_HEAD,
         ffn_size_setting="intermediate_size",
         activation_setting="hidden_act",
         shared_layers=True,
@@ -139,10 +136,9 @@ ARCHITECTURES = {
         ffn_input="mlp.Wi",
         ffn_output="mlp.Wo",
         ffn_norm="mlp_norm",
-        head=modernbert_head,
+        sequence_head=MODERNBERT_HEAD,
         ffn_size_setting="intermediate_size",
         activation_setting="hidden_activation",
-        pooling=modernbert_pooling,
         norm_first=True,
         halves=("attn", "mlp"),
         gated=True,
@@ -156,10 +152,9 @@ ARCHITECTURES = {
         ffn_input="mlp.c_fc",
         ffn_output="mlp.c_proj",
         ffn_norm="ln_2",
-        head=score_head,
+        sequence_head=SCORE_HEAD,
         ffn_size_setting="n_inner",
         activation_setting="activation_function",
-        pooling=last_token,
         norm_first=True,
         halves=("attn", "mlp"),
     ),

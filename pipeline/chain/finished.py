@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.facts.absorption import AbsorbFacts
+from pipeline.facts.arms import STUDENT, Arm
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
@@ -12,12 +13,14 @@ from pipeline.facts.quality import EvaluateFacts
 from pipeline.facts.training import StudentFacts, TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.store.stage import Stage
+from pipeline.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
+class FinishedStages:
     """Every finished stage of a run."""
 
+    task: Task
     data: Stage[DataFacts]
     head_only: Stage[TeacherFacts]
     teacher: Stage[TeacherFacts]
@@ -53,6 +56,6 @@ class Finished:
         return self.quantized or self.exported
 
     @property
-    def shipped_arm(self) -> str:
+    def shipped_arm(self) -> Arm:
         """The benchmark's name of the file that ships."""
-        return self.quantized.facts.arm if self.quantized else "student"
+        return self.quantized.facts.arm if self.quantized else STUDENT

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.chain.sweep_plan import PlannedStudent
+from pipeline.facts.arms import STUDENT, Arm
 from pipeline.facts.sweep import StudentFile
 from pipeline.facts.variants import Precision, QuantizeFacts
 from pipeline.graphs.variants import WAYS, fastest
@@ -22,12 +23,12 @@ def list_files(
         variant = fastest(quantized.facts, precision)
         files.append(
             StudentFile(
-                name=f"{student.name}, {precision}",
+                name=Arm(f"{student.name}, {precision}"),
                 student=student.name,
                 layers=student.layers,
                 precision=precision,
                 way=variant.name,
-                bundle=quantized.folder / "student",
+                bundle=quantized.folder / STUDENT,
                 runtime=WAYS[variant.name].runtime,
                 size_bytes=variant.size_bytes,
                 parameters=parameters,

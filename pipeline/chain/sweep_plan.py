@@ -32,7 +32,7 @@ def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
     Raises:
         InputError: where the config chooses its student already, or a layer does not exist.
     """
-    _check(config)
+    check_sweep(config)
     students = [PlannedStudent(name=_name(depth), layers=tuple(range(depth)), config=config)]
     for wanted in config.sweep.layers:
         layers = even_layers(depth, wanted) if isinstance(wanted, int) else wanted
@@ -64,7 +64,12 @@ def shipped_as(config: RunConfig, precision: Precision, quantized: QuantizeFacts
     return config.model_copy(update={"quantize": quantize})
 
 
-def _check(config: RunConfig) -> None:
+def check_sweep(config: RunConfig) -> None:
+    """Refuse a config that chooses its student already.
+
+    Raises:
+        InputError: saying by which settings.
+    """
     problems = [
         f"{setting} must be left out, because a sweep chooses it"
         for setting, value in (

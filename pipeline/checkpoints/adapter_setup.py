@@ -17,7 +17,7 @@ from pipeline.checkpoints.adapterhub.reading import (
     read_fusion_settings,
 )
 from pipeline.checkpoints.adapterhub.setup import SETUP, HubSetup, read_setup
-from pipeline.checkpoints.pretrained import Checkpoint, find_architecture, load_classifier
+from pipeline.checkpoints.pretrained import Checkpoint, find_architecture, load_model
 from pipeline.checkpoints.teachers import ImportedAdapters
 from pipeline.errors import InputError
 
@@ -82,7 +82,7 @@ def hang_setup(
         InputError: when a folder is no sound bottleneck adapter, fusion or head of this backbone,
             or the adapters do not go together.
     """
-    model = load_classifier(checkpoint, objective, labels=labels, seed=0)
+    model = load_model(checkpoint, objective, labels=labels, seed=0)
     architecture = find_architecture(model)
     adapters = {
         name: hang_adapter(folder, name, model, checkpoint)

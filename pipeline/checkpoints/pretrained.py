@@ -59,6 +59,10 @@ class Checkpoint:
     reference: str = ""
     """What finds it again: a hub id, a package reference or an absolute path."""
 
+    def key(self) -> str:
+        """Return what a stage's key holds of a checkpoint: its content, wherever it is."""
+        return self.digest
+
 
 def find_checkpoint(config: ModelConfig) -> Checkpoint:
     """Return the local folder of a model, fetched from the hub where it is an id.
@@ -109,10 +113,10 @@ def find_adapter_folder(reference: str) -> Path:
     return found or _fetch(reference, _WANTED_OF_ADAPTERS)
 
 
-def load_classifier(
-    checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...], seed: int
+def load_model(
+    checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...], seed: int = 0
 ) -> PreTrainedModel:
-    """Return a classifier in eval mode; the seed draws what its checkpoint does not hold.
+    """Return a task's model in eval mode; the seed draws what its checkpoint does not hold.
 
     Raises:
         InputError: when the model cannot be read, or was trained with these labels in another
@@ -127,8 +131,7 @@ def load_classifier(
     ):
         model, loaded = objective.model_class.from_pretrained(
             checkpoint.folder,
-            id2label=dict(enumerate(labels)),
-            label2id={name: index for index, name in enumerate(labels)},
+            **objective.head_settings(labels),
             use_safetensors=True,
             local_files_only=True,
             ignore_mismatched_sizes=True,
@@ -136,7 +139,7 @@ def load_classifier(
             output_loading_info=True,
         )
     _check_weights(checkpoint.folder, model, loaded)
-    model.config.use_cache = False  # a classifier never goes on with a text
+    model.config.use_cache = False  # no model here continues a text
     if model.config.pad_token_id is None:
         model.config.pad_token_id = _tokenizer(checkpoint).pad_token_id
     return cast(PreTrainedModel, model.eval())

@@ -15,19 +15,21 @@ from models.adapters.composition import Composition, FusionSettings
 from models.adapters.drop import drop_adapters
 from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active, settings_of
 from models.adapters.site import AdapterSettings
-from models.losses import Objective
 from models.teacher import count_parameters, load_trained_tensors, trained_tensors
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import (
     Checkpoint,
     find_architecture,
     find_checkpoint,
-    load_classifier,
+    load_model,
 )
 from pipeline.checkpoints.tensors import check_tensors, load_tensors
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
+from pipeline.config.task import TaskName
 from pipeline.errors import InputError, refusing
 from pipeline.facts.training import TeacherFacts, TrainingOutcome
 from pipeline.store.reading import read_json
+from pipeline.tasks.table import find_task
 
 TEACHER_TENSORS = "teacher.safetensors"
 TEACHER_FACTS = "teacher.json"
@@ -57,6 +59,7 @@ class TeacherDescription:
     backbone_digest: str
     max_length: int
     """Longest input, in tokens."""
+    task: TaskName = "classification"
 
 
 _DESCRIPTION = TypeAdapter(TeacherDescription)
@@ -70,8 +73,13 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     """
     architecture = find_architecture(model)
     if isinstance(adapter, AdapterConfig):
-        form = adapter.model_dump(exclude={"random_drop"})
-        insert_adapters(model.base_model, architecture, **form, name=TRAINED)
+        insert_adapters(
+            model.base_model,
+            architecture,
+            _settings(adapter),
+            initialisation=adapter.initialisation,
+            name=TRAINED,
+        )
         return
     for name, settings in adapter.adapters.items():
         add_adapter(model.base_model, architecture, name, settings)
@@ -104,27 +112,30 @@ def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
     """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
     if isinstance(adapter, ImportedAdapters):
         return adapter
-    form = adapter.model_dump(exclude={"initialisation", "random_drop"})
-    return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
+    return ImportedAdapters(adapters={TRAINED: _settings(adapter)}, active=TRAINED)
+
+
+def _settings(adapter: AdapterConfig) -> AdapterSettings:
+    return settings_of(**adapter.model_dump(exclude={"initialisation", "random_drop"}))
 
 
 def save_teacher(
     model: PreTrainedModel,
     out: Path,
     *,
-    checkpoint: Checkpoint,
+    context: ModelContext,
     labels: tuple[str, ...],
     adapter: AdapterConfig | ImportedAdapters | None,
-    max_length: int,
 ) -> None:
     """Write what the teacher adds to its backbone, and how to build it."""
     save_file(trained_tensors(model), out / TEACHER_TENSORS)
     description = TeacherDescription(
         labels=labels,
         adapter=adapter,
-        backbone=checkpoint.reference,
-        backbone_digest=checkpoint.digest,
-        max_length=max_length,
+        backbone=context.backbone.reference,
+        backbone_digest=context.backbone.digest,
+        max_length=context.max_length,
+        task=context.task.name,
     )
     plain = _DESCRIPTION.dump_python(description, mode="json")
     (out / TEACHER_FACTS).write_text(json.dumps(plain, indent=2))
@@ -150,14 +161,15 @@ def read_teacher(folder: Path) -> TeacherDescription:
     )
 
 
-def load_teacher(checkpoint: Checkpoint, folder: Path, objective: Objective) -> PreTrainedModel:
+def load_teacher(checkpoint: Checkpoint, folder: Path) -> PreTrainedModel:
     """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone.
 
     Raises:
         InputError: when the folder holds no teacher of this backbone, or a damaged one.
     """
     description = read_teacher(folder)
-    model = load_classifier(checkpoint, objective, labels=description.labels, seed=0)
+    objective = find_task(description.task).objective()
+    model = load_model(checkpoint, objective, labels=description.labels)
     if description.adapter is not None:
         with refusing(
             f"{folder / TEACHER_FACTS} describes adapters that cannot be built",
@@ -184,7 +196,7 @@ def load_trained(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load_backed_teacher(
-    folder: Path, objective: Objective, *, backbone: str | None = None
+    folder: Path, *, backbone: str | None = None
 ) -> tuple[TeacherDescription, Checkpoint, PreTrainedModel]:
     """Return a teacher with what its folder says of it, on the backbone that it was trained on.
 
@@ -195,7 +207,7 @@ def load_backed_teacher(
         InputError: when the folder holds no teacher, or the backbone is another one.
     """
     description, checkpoint = find_backbone(folder, backbone)
-    return description, checkpoint, load_teacher(checkpoint, folder, objective)
+    return description, checkpoint, load_teacher(checkpoint, folder)
 
 
 def find_backbone(folder: Path, backbone: str | None) -> tuple[TeacherDescription, Checkpoint]:

@@ -31,8 +31,9 @@ class DataConfig(Section):
     label: str = "label"
     """Name of the label column."""
 
-    labels: tuple[str, ...] = Field(min_length=2)
-    """Label names in class order. Values in the data are names, or indices into this list."""
+    labels: tuple[str, ...] = ()
+    """Label names in class order. Values in the data are names, or indices into this list. A
+    regression has none: its labels are numbers."""
 
     filter: dict[str, str] = Field(default_factory=dict)
     """Keep only the rows whose columns have these values."""

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import Section, accept_old_name
 
 
 class EvaluateConfig(Section):
@@ -94,20 +94,26 @@ class BenchmarkConfig(Section):
 class GateConfig(Section):
     """What a student must reach."""
 
-    max_accuracy_drop: float = Field(default=0.01, ge=0, le=1)
-    """Largest accepted loss of accuracy against the teacher (0.01 is one point)."""
+    max_metric_drop: float = Field(default=0.01, ge=0, le=1)
+    """Largest accepted loss of the task's main metric against the teacher (0.01 is one point).
+    It was called max_accuracy_drop, and is still read under that name."""
 
     min_agreement: float = Field(default=0.95, ge=0, le=1)
-    """Least part of the test texts on which student and teacher give the same label."""
+    """Least accepted agreement with the teacher: the part of the test texts with the same label;
+    for a regression, the correlation of both models' numbers."""
+
+    max_rmse_growth: float = Field(default=0.05, ge=0)
+    """Regression alone: largest accepted growth of the root mean squared error against the
+    teacher, as part of the teacher's (0.05 is 5 %)."""
 
     max_class_drop: float = Field(default=0.1, ge=0, le=1)
-    """Refused when a class has surely lost more of its recall than this against the teacher (0.1
-    is ten points): when its whole interval is beyond, at a level that all classes share. A class
-    with few texts has a wide interval, and gives a warning instead."""
+    """Classification alone: refused when a class has surely lost more of its recall than this
+    against the teacher (0.1 is ten points): when its whole interval is beyond, at a level that all
+    classes share. A class with few texts has a wide interval, and gives a warning instead."""
 
     max_calibration_growth: float = Field(default=0.02, ge=0, le=1)
-    """Refused when the expected calibration error (0 to 1) is surely higher than the teacher's by
-    more than this."""
+    """Classification alone: refused when the expected calibration error (0 to 1) is surely higher
+    than the teacher's by more than this."""
 
     max_size_ratio: float = Field(default=1.05, gt=0)
     """Largest accepted size of the file that ships, as a multiple of the teacher's file."""
@@ -119,8 +125,8 @@ class GateConfig(Section):
     """Refused when the student is surely slower than this many times the plain backbone."""
 
     min_quality: float | None = Field(default=None, ge=0, le=1)
-    """Least accepted main metric of the student (0.79 is an accuracy of 79 %). A sweep picks the
-    fastest student that reaches it."""
+    """Least accepted main metric of the student (0.79 is 79 %). A sweep picks the fastest student
+    that reaches it."""
 
     max_latency_ms: float | None = Field(default=None, gt=0)
     """Refused when a text of the data's own lengths surely takes longer than this on one thread,
@@ -130,3 +136,7 @@ class GateConfig(Section):
     """What the benchmark's verdict must say of the adapters' overhead. ``gone``: it must be proven
     gone. ``not_refuted``: refused only where it surely remains; a machine too noisy to tell gives
     a warning, since noise is no evidence against a student. ``any``: the verdict is only shown."""
+
+    _old_name = model_validator(mode="before")(
+        accept_old_name("max_accuracy_drop", "max_metric_drop")
+    )

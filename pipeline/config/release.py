@@ -11,8 +11,8 @@ class PromotionRule(Section):
     """What a student must hold against the champion to take its place."""
 
     max_champion_drop: float = Field(default=0.0, ge=0, le=1)
-    """Accepted loss of accuracy against the champion (0.01 is one point): a student that surely
-    lost more is not promoted."""
+    """Accepted loss of the main metric against the champion (0.01 is one point): a student that
+    surely lost more is not promoted."""
 
 
 class ReleaseConfig(PromotionRule):

@@ -13,6 +13,7 @@ from pipeline.config.release import RegistryPlace, ReleaseConfig
 from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
 from pipeline.config.sweep import SweepConfig
+from pipeline.config.task import TaskName
 from pipeline.config.teacher import TeacherConfig
 from pipeline.config.training import DistillConfig, FuseConfig, HeadOnlyConfig, TrainingConfig
 
@@ -28,6 +29,10 @@ class RunConfig(Section):
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the splits, the initialisation and the order of the batches."""
+
+    task: TaskName = "classification"
+    """Kind of the task. classification: one of data.labels for each text or pair; regression: a
+    number for each."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -76,6 +81,21 @@ class RunConfig(Section):
 
     release: ReleaseConfig = ReleaseConfig()
     """Registry and promotion."""
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        found = len(self.data.labels)
+        if self.task == "classification" and found < 2:
+            raise ValueError(
+                f"data.labels: expected at least two label names, found {found}. Give the names in "
+                'class order, or set task = "regression" for labels that are numbers'
+            )
+        if self.task == "regression" and found:
+            raise ValueError(
+                f"data.labels: a regression has numbers as labels, found {found} names. Leave "
+                "data.labels out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

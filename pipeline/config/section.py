@@ -1,5 +1,6 @@
 """What every table of the config is."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -22,3 +23,16 @@ class Section(BaseModel):
         json_schema_extra=_without_markup,
         field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
     )
+
+
+def accept_old_name(old: str, new: str) -> Callable[[object], object]:
+    """Return what reads a setting under its old name too: for a validator that runs before all."""
+
+    def rename(values: object) -> object:
+        if not isinstance(values, dict) or old not in values:
+            return values
+        if new in values:
+            raise ValueError(f"{old} is the old name of {new}: give one of them")
+        return {new if name == old else name: value for name, value in values.items()}
+
+    return rename

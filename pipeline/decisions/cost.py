@@ -8,20 +8,20 @@ from collections.abc import Iterator
 
 from pipeline.config import GateConfig
 from pipeline.decisions.check import Check, make_check
+from pipeline.facts.arms import STUDENT, TEACHER, Arm
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.overhead import Verdict
 
 _MB = 1e6
 
 
-def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> Iterator[Check]:
+def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -> Iterator[Check]:
     """Yield the size of the file that ships, against the teacher and by itself."""
-    size, teacher = (benchmark.graphs[arm].size_bytes / _MB for arm in (shipped_arm, "teacher"))
+    size, teacher = (benchmark.graphs[arm].size_bytes / _MB for arm in (shipped_arm, TEACHER))
     yield make_check(
         "size against the teacher's file",
         size / teacher,
-        "at most",
-        config.max_size_ratio,
+        ("at most", config.max_size_ratio),
         unit="times",
         reason=(
             f"The student's file has {size:.1f} MB, {size / teacher:.3f} times the teacher's "
@@ -32,8 +32,7 @@ def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> It
         yield make_check(
             "size",
             size,
-            "at most",
-            config.max_size_mb,
+            ("at most", config.max_size_mb),
             unit="MB",
             reason=(
                 f"The student's file has {size:.1f} MB; gate.max_size_mb accepts "
@@ -45,14 +44,13 @@ def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> It
 def latency(benchmark: BenchmarkFacts, config: GateConfig) -> Check:
     """Return the CPU time of the slowest cell against the plain backbone."""
     slowest = max(
-        (entry for entry in benchmark.latency if entry.arm == "student"),
+        (entry for entry in benchmark.latency if entry.arm == STUDENT),
         key=lambda entry: entry.ci_low,
     )
     return make_check(
         f"latency against the plain backbone, {slowest.cell}",
         slowest.ratio_to_plain,
-        "at most",
-        config.max_latency_ratio,
+        ("at most", config.max_latency_ratio),
         unit="times",
         interval=(slowest.ci_low, slowest.ci_high),
         evidence="not_refuted",
@@ -63,7 +61,7 @@ def latency(benchmark: BenchmarkFacts, config: GateConfig) -> Check:
     )
 
 
-def wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -> Iterator[Check]:
+def wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -> Iterator[Check]:
     """Yield the wall time of a text, where the config asks for a largest one."""
     if config.max_latency_ms is None:
         return
@@ -71,8 +69,7 @@ def wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: str) -
     yield make_check(
         "time of a text on one thread",
         mean.value,
-        "at most",
-        config.max_latency_ms,
+        ("at most", config.max_latency_ms),
         unit="ms",
         interval=(mean.low, mean.high),
         evidence="not_refuted",

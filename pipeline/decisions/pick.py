@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import GateConfig, RunConfig
+from pipeline.facts.arms import Arm
 from pipeline.facts.sweep import Pick, StudentFile, Sweep, SweepQuality, SweepTimes
 
 
@@ -11,7 +12,7 @@ from pipeline.facts.sweep import Pick, StudentFile, Sweep, SweepQuality, SweepTi
 class Candidate:
     """A student in one precision, by the two numbers that choose."""
 
-    name: str
+    name: Arm
     quality: float
     """Main metric on the validation split."""
     latency_ms: float
@@ -35,6 +36,7 @@ def decide_sweep(
     return Sweep(
         name=config.name,
         model=config.teacher.model,
+        task=config.task,
         metric=metric,
         files=tuple(files),
         quality=quality,
@@ -62,7 +64,7 @@ def candidates(
     )
 
 
-def front(among: Sequence[Candidate]) -> tuple[str, ...]:
+def front(among: Sequence[Candidate]) -> tuple[Arm, ...]:
     """Return the names of those that no other one beats, fastest first.
 
     One beats another that is better in neither quality nor latency, and worse in one of them.

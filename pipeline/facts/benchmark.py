@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, FileCost, Graph, Rung, cell_name
 from pipeline.facts.overhead import Verdict
 
@@ -10,8 +11,8 @@ from pipeline.facts.overhead import Verdict
 class Latency:
     """One arm in one cell of the benchmark."""
 
-    arm: str
-    """``plain``, ``plain again`` (the same file, to show the noise), ``teacher``, ``student``."""
+    arm: Arm
+    """``plain``, its A/A arm (``plain again``), ``teacher`` or ``student``."""
     batch: int
     length: int | None
     """Tokens per text; None: the test texts' own lengths."""
@@ -41,13 +42,13 @@ class BenchmarkFacts:
     confidence: float
     verdict: Verdict | None
     """None without an adapter teacher to hold the student against."""
-    graphs: dict[str, Graph]
+    graphs: dict[Arm, Graph]
     """By arm: ``plain``, ``teacher``, ``student``, and other files of the student's bundle."""
     latency: tuple[Latency, ...]
     """One thread, thread CPU time, cell by cell."""
     ladder: tuple[Rung, ...]
     """Wall time, slowest first; empty where it was left out."""
-    costs: dict[str, FileCost]
+    costs: dict[Arm, FileCost]
     """All cores, by arm."""
     machine: dict[str, str]
     """Processor, cores, kernel and versions."""

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from pipeline.facts.arms import Arm
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parity:
     """One comparison of an ONNX file with torch."""
 
-    model: str
+    model: Arm
     """``plain``, ``teacher`` or ``student``."""
     batch: int
     length: int
@@ -15,9 +17,9 @@ class Parity:
     mask: str
     """``full``, ``right``, ``left`` or ``hole``: where the padding stands."""
     max_abs_difference: float
-    """Largest difference of a logit."""
+    """Largest difference of an output."""
     tolerance: float
-    """Accepted difference: the config's, times max(1, largest logit)."""
+    """Accepted difference: the config's, times max(1, largest output)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

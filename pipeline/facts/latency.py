@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.facts.arms import Arm
+
 
 def cell_name(batch: int, length: int | None) -> str:
     """Return a cell's name, for people."""
@@ -69,7 +71,7 @@ class FileCost:
 class Rung:
     """One arm of the latency ladder: wall time, one thread, one text a call, as a user sees it."""
 
-    arm: str
+    arm: Arm
     runtime: Literal["PyTorch", "onnxruntime"]
     mean_ms: Estimate
     """Of a text, in milliseconds: geometric mean over blocks."""

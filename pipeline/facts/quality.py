@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 Interval = tuple[float, float]
 """Low and high end."""
+Metrics = dict[str, float]
+"""Named values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.task import TaskName
+from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, Rung
 from pipeline.facts.quality import Measured
 from pipeline.facts.variants import Precision, Runtime
-
-PLAIN, TEACHER = "plain", "teacher"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudentFile:
     """A student in one precision: what a sweep chooses among."""
 
-    name: str
+    name: Arm
     student: str
     layers: tuple[int, ...]
     precision: Precision
@@ -27,15 +27,19 @@ class StudentFile:
     refused: str | None
     """Why its precision may not ship; None where it may."""
 
+    def key(self) -> list[str]:
+        """Return what a stage's key holds of it: the file itself is in the stage that made it."""
+        return [self.name, self.way]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileQuality:
     """One file on both splits: chosen by the one, reported on the other."""
 
     validation: Measured
-    """Metrics, agreement with the teacher, mean KL."""
+    """Metrics of the task, and closeness to the teacher."""
     test: Measured
-    """The same."""
+    """Metrics of the task, and closeness to the teacher."""
     change: Measured
     """On the test split: each metric minus the teacher's, on the same resamples."""
 
@@ -47,7 +51,7 @@ class SweepQuality:
     texts: dict[str, int]
     """By split."""
     confidence: float
-    files: dict[str, FileQuality]
+    files: dict[Arm, FileQuality]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +72,7 @@ class SweepTimes:
 class Pick:
     """The student of a sweep that becomes a run, or why there is none."""
 
-    name: str | None
+    name: Arm | None
     reason: str
 
 
@@ -79,13 +83,14 @@ class Sweep:
     name: str
     model: str
     """The backbone."""
+    task: TaskName
     metric: str
     """The task's main metric."""
     files: tuple[StudentFile, ...]
     """Refused ones too."""
     quality: SweepQuality
     times: SweepTimes
-    front: tuple[str, ...]
+    front: tuple[Arm, ...]
     """Those that no other one beats on the validation split, fastest first."""
     pick: Pick
     min_quality: float | None

@@ -52,7 +52,8 @@ class SoftTargetFacts:
     """How many targets there are, of which width."""
 
     texts: int
-    classes: int
+    outputs: int
+    """Numbers per text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

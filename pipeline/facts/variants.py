@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.facts.arms import Arm, variant_arm
 from pipeline.facts.quality import Interval, Measured
 
 
@@ -48,12 +49,12 @@ class QuantizeFacts:
     """Whether this processor has 8-bit dot products; without them int8 is hardly faster."""
     fp16_bytes: int
     fp16_difference: float
-    """Largest difference of a logit between the fp16 copy, for GPUs, and the fp32 file."""
+    """Largest difference of an output between the fp16 copy, for GPUs, and the fp32 file."""
 
     @property
-    def arm(self) -> str:
+    def arm(self) -> Arm:
         """Return the benchmark's name of the file that ships."""
-        return "student" if self.chosen == "fp32" else f"student {self.chosen}"
+        return variant_arm(self.chosen)
 
 
 Precision = Literal["fp32", "int8"]

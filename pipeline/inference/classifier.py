@@ -1,4 +1,4 @@
-"""An exported classifier: texts to logits through tokenizers and onnxruntime, without torch.
+"""An exported model: texts to outputs through tokenizers and onnxruntime, without torch.
 
 A bundle may hold several ONNX files of the same model. ``onnx/runtime.json`` says which one runs
 and with which session settings; without it, that is ``onnx/model.onnx`` as it is.
@@ -21,6 +21,8 @@ from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
 from pipeline.inference.session import open_session
 from pipeline.store.reading import read_json
+from pipeline.tasks.table import task_of_model
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
     from pipeline.texts.tables import Text
@@ -41,9 +43,11 @@ class Classifier:
     session: ort.InferenceSession
     tokenizer: Tokenizer
     labels: tuple[str, ...]
+    """Names of the outputs."""
     pad_id: int
+    task: Task
 
-    def logits(
+    def outputs(
         self,
         texts: "Sequence[Text]",
         *,
@@ -51,7 +55,7 @@ class Classifier:
         batch_tokens: int | None = None,
         title: str | None = None,
     ) -> np.ndarray:
-        """Return the logits, (N, C) float32, in the texts' order. A title asks for a bar.
+        """Return the outputs, (N, C) float32, in the texts' order. A title asks for a bar.
 
         Args:
             texts: Each one text, or two.
@@ -71,9 +75,9 @@ class Classifier:
         return result
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the logits, (B, C), of int64 tensors (B, T) by the names of the graph's inputs."""
-        logits: np.ndarray = self.session.run(["logits"], inputs)[0]
-        return logits
+        """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph."""
+        outputs: np.ndarray = self.session.run(None, inputs)[0]
+        return outputs
 
     def batches(
         self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
@@ -166,6 +170,7 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
             tokenizer=tokenizer,
             labels=tuple(str(labels[str(index)]) for index in range(len(labels))),
             pad_id=int(config.get("pad_token_id") or 0),
+            task=task_of_model(config),
         )
 
 

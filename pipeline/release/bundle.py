@@ -1,7 +1,7 @@
 """A student's bundle that travels: sealed with digests and golden predictions, verified at load.
 
 ``manifest.json`` lists the sha256 of every file; its own digest is what a registry remembers.
-``golden.json`` holds a few inputs with the logits that the ONNX file gave where it was made, so
+``golden.json`` holds a few inputs with the outputs that the ONNX file gave where it was made, so
 that wherever it is loaded it can show that it still computes the same. The inputs are drawn from
 the tokenizer's vocabulary: no text of the data leaves with the bundle.
 
@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from pipeline.config.section import accept_old_name
 from pipeline.errors import InputError, refusing
 from pipeline.inference.classifier import (
     MODEL,
@@ -83,14 +84,16 @@ class Manifest(_Frozen):
 
 
 class Golden(_Frozen):
-    """Inputs, and the logits that each must give."""
+    """Inputs, and the outputs that each must give."""
 
     model: ConfinedPath
     texts: tuple[str, ...] = Field(min_length=1)
-    logits: tuple[tuple[float, ...], ...]
-    """(texts, labels)."""
+    outputs: tuple[tuple[float, ...], ...]
+    """(texts, outputs per text)."""
     tolerance: float = Field(gt=0)
-    """Accepted difference of a logit, times max(1, largest logit)."""
+    """Accepted difference of an output, times max(1, largest output)."""
+
+    _old_name = model_validator(mode="before")(accept_old_name("logits", "outputs"))
 
 
 Content = TypeVar("Content", bound=_Frozen)
@@ -137,7 +140,7 @@ def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) ->
     """Return the classifier of a sealed bundle, after checking what it reads.
 
     The digests of the files that serving reads are checked, not those of the torch weights; then
-    the golden inputs must give the golden logits.
+    the golden inputs must give the golden outputs.
 
     Raises:
         InputError: when a digest, a file's content or a golden prediction is wrong.
@@ -183,21 +186,21 @@ def copy_files(bundle: Path, folder: Path, *, sha256: str | None = None) -> None
 
 
 def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
-    """Refuse a classifier whose logits on the golden inputs are not those recorded."""
-    expected = np.array(golden.logits, dtype=np.float64)
+    """Refuse a model whose outputs on the golden inputs are not those recorded."""
+    expected = np.array(golden.outputs, dtype=np.float64)
     shape = (len(golden.texts), len(classifier.labels))
     if expected.shape != shape:
         raise InputError(
-            f"{bundle / GOLDEN} has logits of shape {expected.shape}, expected {shape}: one row a "
+            f"{bundle / GOLDEN} has outputs of shape {expected.shape}, expected {shape}: one row a "
             "text, one column a label. Export the student again."
         )
     with refusing(f"{bundle} cannot answer its golden inputs", "Get it anew, or export it again."):
-        found = np.concatenate([classifier.logits([(text,)]) for text in golden.texts])
+        found = np.concatenate([classifier.outputs([(text,)]) for text in golden.texts])
     difference = float(np.abs(found - expected).max())
     accepted = golden.tolerance * max(1.0, float(np.abs(expected).max()))
     if not difference <= accepted:
         raise InputError(
-            f"{bundle} answers its golden inputs with logits that are {difference:.2e} off, more "
+            f"{bundle} answers its golden inputs with outputs that are {difference:.2e} off, more "
             f"than the accepted {accepted:.2e}: onnxruntime computes something else here than "
             "where the student was measured. Export and measure it on this kind of machine."
         )
@@ -224,11 +227,11 @@ def _make_golden(classifier: Classifier, model: str) -> Golden:
         for length in _GOLDEN_LENGTHS
     )
     texts = (*texts, "\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither
-    logits = [classifier.logits([(text,)])[0] for text in texts]
+    outputs = [classifier.outputs([(text,)])[0] for text in texts]
     return Golden(
         model=model,
         texts=texts,
-        logits=tuple(tuple(map(float, row)) for row in logits),
+        outputs=tuple(tuple(map(float, row)) for row in outputs),
         tolerance=_TOLERANCE if model == MODEL else _TOLERANCE_QUANTIZED,
     )
 

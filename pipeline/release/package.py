@@ -82,6 +82,7 @@ def _triton_config(name: str, classifier: Classifier) -> str:
         for each in classifier.session.get_inputs()
     )
     labels = len(classifier.labels)
+    output = classifier.session.get_outputs()[0].name
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}
@@ -89,7 +90,7 @@ input [
 {inputs}
 ]
 output [
-  {{ name: "logits" data_type: TYPE_FP32 dims: [ {labels} ] label_filename: "labels.txt" }}
+  {{ name: "{output}" data_type: TYPE_FP32 dims: [ {labels} ] label_filename: "labels.txt" }}
 ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 dynamic_batching {{ max_queue_delay_microseconds: {_DELAY_US} }}

@@ -1,4 +1,4 @@
-"""Two registered students on the same test texts, by the logits that each run's evaluation wrote.
+"""Two registered students on the same test texts, by the outputs that each run's evaluation wrote.
 
 Students that were measured on other texts can't be paired.
 """
@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, refusing
-from pipeline.release.registry import LOGITS, Registry, Version
+from pipeline.facts.arms import STUDENT
+from pipeline.release.registry import OUTPUTS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.tasks.table import find_task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,29 +36,29 @@ def compare_versions(
     )
 
 
-def read_logits(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the student's logits, (N, C), and the labels, (N,), that an evaluation wrote."""
+def read_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the student's outputs, (N, C), and the labels, (N,), that an evaluation wrote."""
     with (
-        refusing(f"Cannot read the logits in {path}", "Register the run again."),
+        refusing(f"Cannot read the outputs in {path}", "Register the run again."),
         np.load(path, allow_pickle=False) as arrays,
     ):
-        logits, labels = arrays["student"], arrays["labels"]
+        outputs, labels = arrays[STUDENT], arrays["labels"]
     is_sound = (
-        logits.ndim == 2
-        and labels.shape == (len(logits),)
+        outputs.ndim == 2
+        and labels.shape == (len(outputs),)
         and len(labels) > 0
-        and logits.dtype.kind == "f"
-        and labels.dtype.kind in "iu"
-        and bool(np.isfinite(logits).all())
-        and bool(((labels >= 0) & (labels < logits.shape[1])).all())
+        and outputs.dtype.kind == "f"
+        and labels.dtype.kind in "iuf"
+        and bool(np.isfinite(outputs).all())
+        and bool(np.isfinite(labels).all())
     )
     if not is_sound:
         raise InputError(
-            f"{path} does not hold a row of finite logits and the number of a class for each text: "
-            f"found logits {logits.dtype} {logits.shape}, labels {labels.dtype} {labels.shape}. "
+            f"{path} does not hold a row of finite outputs and a label for each text: found "
+            f"outputs {outputs.dtype} {outputs.shape}, labels {labels.dtype} {labels.shape}. "
             "Register the run again."
         )
-    return logits, labels
+    return outputs, labels
 
 
 def _pair(
@@ -65,14 +66,17 @@ def _pair(
 ) -> Paired | None:
     if baseline.tags.get("data_digest") != candidate.tags.get("data_digest"):
         return None
-    old, labels = _student_logits(registry, baseline)
-    new, same_labels = _student_logits(registry, candidate)
+    old, labels = _student_outputs(registry, baseline)
+    new, same_labels = _student_outputs(registry, candidate)
     if not np.array_equal(labels, same_labels) or old.shape != new.shape:
         return None
-    return compare_paired(old, new, labels, task=SINGLE_LABEL, confidence=confidence)
+    task = find_task(registry.report(candidate).task)
+    return compare_paired(
+        old, new, labels, metrics=task.metrics, errors=task.errors, confidence=confidence
+    )
 
 
-def _student_logits(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, C) logits and (N,) labels of a version's test split."""
-    with registry.download(version, LOGITS) as path:
-        return read_logits(path)
+def _student_outputs(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, C) outputs and (N,) labels of a version's test split."""
+    with registry.download(version, OUTPUTS) as path:
+        return read_outputs(path)

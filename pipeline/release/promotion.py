@@ -21,7 +21,7 @@ from pipeline.release.bundle import open_bundle
 from pipeline.release.pairing import compare_versions
 from pipeline.release.registry import Registry, Version
 from pipeline.release.report_view import ReportView
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.tasks.table import find_task
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def hold_against_champion(
         return ()
     check = against_champion(
         paired,
-        metric=SINGLE_LABEL.main_metric,
+        metric=find_task(registry.report(candidate).task).main_metric,
         max_loss=rule.max_champion_drop,
         setting="max_champion_drop",
         evidence="not_refuted",

@@ -6,26 +6,27 @@ and measured quality as tags. The bundle lies there with an ``MLmodel`` file (si
 flavour), so that MLflow's own loaders take it. A run that is registered already is not again.
 """
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.aliases import CHALLENGER
 from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
-    LOGITS,
+    OUTPUTS,
     REPORT,
     Registry,
     Version,
     check_name,
 )
-from pipeline.release.report_view import ReportView, read_report
+from pipeline.release.report_view import PARTS, ReportView, read_report
 from pipeline.store.digests import sha256_file
 from pipeline.store.reading import read_object
+from pipeline.tasks.table import find_task
 
 _ARTIFACTS = (REPORT, "report.html", "config.json")
 _LONGEST_PARAMETER, _PARAMETERS_A_CALL, _METRICS_A_CALL = 6000, 100, 1000
@@ -58,7 +59,7 @@ def register(registry: Registry, run: Path) -> Version:
     check_name(report.name)
     manifest = verify_bundle(run / BUNDLE)
     digest = sha256_file(run / BUNDLE / MANIFEST)
-    logged = read_run(run)
+    logged = read_run(run, report)
     with registry.lock(report.name):
         for version in registry.versions(report.name):
             tags = version.tags
@@ -90,9 +91,7 @@ def _log_run(
         for name in _ARTIFACTS:
             if (run / name).is_file():
                 client.log_artifact(run_id, str(run / name))
-        logits = run / "evaluate" / Path(LOGITS).name
-        if logits.is_file():
-            client.log_artifact(run_id, str(logits), str(Path(LOGITS).parent))
+        _log_outputs(registry, run, run_id)
         client.log_artifacts(run_id, str(run / BUNDLE), BUNDLE)
         client.log_text(run_id, _mlmodel(run / BUNDLE, run_id, model), f"{BUNDLE}/MLmodel")
     except BaseException:
@@ -102,23 +101,37 @@ def _log_run(
     return run_id, f"{started.info.artifact_uri}/{BUNDLE}"
 
 
+def _log_outputs(registry: Registry, run: Path, run_id: str) -> None:
+    """Log the outputs on the test split, whatever the version that ran called their file."""
+    target = Path(OUTPUTS)
+    for name in ("outputs.npz", target.name):
+        found = run / "evaluate" / name
+        if found.is_file():
+            with tempfile.TemporaryDirectory() as folder:
+                copy = shutil.copyfile(found, Path(folder) / target.name)
+                registry.client.log_artifact(run_id, str(copy), str(target.parent))
+            return
+
+
 def _create_version(
     registry: Registry, run: Path, report: ReportView, source: tuple[str, str], digest: str
 ) -> int:
     from mlflow.exceptions import MlflowException
 
     run_id, place = source
+    task = find_task(report.task)
     tags = {
         "run_id": report.run_id,
         "bundle_sha256": digest,
         "report_sha256": sha256_file(run / REPORT),
-        "data_digest": report.data.digest,
+        "data_digest": report.data_digest,
         "verdict": report.verdict,
         "reasons": " ".join(report.reasons)[:4900],
-        "agreement": f"{report.fidelity.agreement:.6f}",
-        "mean_kl": f"{report.fidelity.mean_kl:.6g}",
+        "task": report.task,
+        task.agreement: f"{report.fidelity[task.agreement]:.6f}",
+        task.distance: f"{report.fidelity[task.distance]:.6g}",
     }
-    for name, value in report.student.metrics.items():
+    for name, value in report.student.values.items():
         low, high = report.student.intervals[name]
         tags[name] = f"{value:.6f} [{low:.6f}, {high:.6f}]"
     try:
@@ -130,18 +143,16 @@ def _create_version(
     return int(created.version)
 
 
-def read_run(run: Path) -> Logged:
+def read_run(run: Path, report: ReportView) -> Logged:
     """Return what a finished run was asked and what it measured.
 
     Raises:
-        InputError: when its report or config is damaged.
+        InputError: when its config is damaged.
     """
     advice = "Give the folder of a finished run, such as runs/latest, or run it again."
-    report = read_object(run / REPORT, expected="a report", advice=advice)
     config = run / "config.json"
     settings = read_object(config, expected="a config", advice=advice) if config.is_file() else {}
-    with refusing(f"{run / REPORT} is not a report of a run", advice):
-        numbers = tuple((key, float(value), int(step)) for key, value, step in _numbers(report))
+    numbers = tuple((key, float(value), int(step)) for key, value, step in _numbers(report))
     return Logged(settings=tuple(_leaves(settings)), numbers=numbers)
 
 
@@ -160,25 +171,25 @@ def _log_numbers(registry: Registry, logged: Logged, run_id: str, now_ms: int) -
         registry.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
 
-def _numbers(report: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
+def _numbers(report: ReportView) -> Iterator[tuple[str, float, int]]:
     """Yield (name, value, step) of what a report measured: results at step 0, curves by step."""
-    for part in ("head_only", "teacher", "student"):
-        about = report.get(part) or {}
-        for name, value in about.get("metrics", {}).items():
-            yield f"{part}/{name}", value, 0
-        for point in about.get("curve", ()):
-            for name in ("train_loss", "learning_rate"):
-                if point.get(name) is not None:
-                    yield f"{part}/training/{name}", point[name], point["step"]
-            for name, value in (point.get("validation") or {}).items():
-                yield f"{part}/validation/{name}", value, point["step"]
-    for name, value in report.get("fidelity", {}).items():
-        if isinstance(value, int | float):
-            yield f"fidelity/{name}", value, 0
-    for entry in report.get("latency", ()):
-        cell = f"{entry['arm'].replace(' ', '_')}_b{entry['batch']}_t{entry['length']}"
-        yield f"latency/{cell}_ms", entry["median_ms"], 0
-        yield f"latency/{cell}_ratio", entry["ratio_to_plain"], 0
+    for arm, quality in report.quality.items():
+        for name, value in quality.values.items():
+            yield f"{PARTS[arm]}/{name}", value, 0
+    for arm, curve in report.curves.items():
+        for point in curve:
+            trained = {"train_loss": point.train_loss, "learning_rate": point.learning_rate}
+            for name, number in trained.items():
+                if number is not None:
+                    yield f"{PARTS[arm]}/training/{name}", number, point.step
+            for name, value in (point.validation or {}).items():
+                yield f"{PARTS[arm]}/validation/{name}", value, point.step
+    for name, value in report.fidelity.items():
+        yield f"fidelity/{name}", value, 0
+    for entry in report.latency:
+        cell = f"{entry.arm.replace(' ', '_')}_b{entry.batch}_t{entry.length}"
+        yield f"latency/{cell}_ms", entry.median_ms, 0
+        yield f"latency/{cell}_ratio", entry.ratio_to_plain, 0
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:

@@ -1,7 +1,9 @@
 """A run in three lines: how many times faster, how faithful, how small."""
 
+from pipeline.facts.arms import STUDENT, TEACHER
 from pipeline.facts.latency import Estimate
 from pipeline.report.report import Report
+from pipeline.tasks.table import find_task
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 _BLURRED = 0.1
@@ -20,6 +22,11 @@ def headlines(report: Report) -> tuple[str, str, str]:
         f"faithful: {_faithful(report)}",
         f"smaller: {_smaller(report)}",
     )
+
+
+def spaced(name: str) -> str:
+    """Return the name of a measured value, for people."""
+    return name.replace("_", " ")
 
 
 def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
@@ -41,7 +48,7 @@ def times_text(ratio: Estimate | None) -> str:
 
 
 def _faster(report: Report) -> str:
-    rung = next((rung for rung in report.ladder if rung.arm == report.shipped_arm), None)
+    rung = next((rung for rung in report.benchmark.ladder if rung.arm == report.shipped_arm), None)
     parts = []
     if rung is not None:
         torch = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)
@@ -53,28 +60,28 @@ def _faster(report: Report) -> str:
             clock = _clock(teacher, rung.faster_than_teacher)
             parts.append(f"{times_text(teacher)} than the teacher in onnxruntime{clock}")
         parts.append(f"{rung.mean_ms.value:.1f} ms a text on one thread")
-    if report.overhead is not None:
-        parts.append(OUTCOMES[report.overhead.outcome])
+    if report.benchmark.verdict is not None:
+        parts.append(OUTCOMES[report.benchmark.verdict.outcome])
     return ", ".join(parts) or "not measured"
 
 
 def _faithful(report: Report) -> str:
-    fidelity, metric = report.fidelity, next(iter(report.student.metrics))
-    low, high = fidelity.intervals["agreement"]
-    change, (least, most) = fidelity.change[metric], fidelity.change_intervals[metric]
+    task = find_task(report.task)
+    fidelity, change = report.evaluation.fidelity, report.evaluation.change
+    low, high = fidelity.intervals[task.agreement]
+    least, most = change.intervals[task.main_metric]
     return (
-        f"agrees with the teacher on {fidelity.agreement:.1%} of the texts ({low:.1%} to "
-        f"{high:.1%}), {metric.replace('_', ' ')} {100 * change:+.2f} points "
+        f"{task.words.agrees(fidelity.values[task.agreement])} ({low:.1%} to {high:.1%}), "
+        f"{spaced(task.main_metric)} {100 * change.values[task.main_metric]:+.2f} points "
         f"({100 * least:+.2f} to {100 * most:+.2f})"
     )
 
 
 def _smaller(report: Report) -> str:
-    student, teacher = report.student, report.teacher
-    gap = student.onnx_bytes / teacher.onnx_bytes - 1
+    size, teacher = (report.onnx_bytes[arm] for arm in (STUDENT, TEACHER))
     return (
-        f"{student.onnx_bytes / 1e6:.1f} MB ({gap:+.1%} against the teacher's file), "
-        f"{student.total_parameters:,} parameters, none of them an adapter's"
+        f"{size / 1e6:.1f} MB ({size / teacher - 1:+.1%} against the teacher's file), "
+        f"{report.student.total_parameters:,} parameters, none of them an adapter's"
     )
 
 

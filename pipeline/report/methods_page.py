@@ -5,11 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import RunConfig
+from pipeline.facts.arms import PLAIN, STUDENT, TEACHER
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
+from pipeline.facts.quality import Measured
+from pipeline.report.headline import spaced
 from pipeline.report.plots.drawing import (
-    PLAIN,
-    STUDENT,
-    TEACHER,
+    COLOURS,
     draw_interval,
     new_figure,
     png_bytes,
@@ -18,34 +19,32 @@ from pipeline.report.plots.drawing import (
 )
 from pipeline.store.files import write_atomic
 from pipeline.store.stage import Stage
+from pipeline.tasks.task import Task
 
 SUFFIX = "-comparison"
 
 
-def publish_comparison(config: RunConfig, finished: Stage[ComparisonFacts], metric: str) -> Path:
-    """Write JSON, Markdown, plot and table of a comparison to a folder of its own; return it.
-
-    Args:
-        metric: The task's main metric.
-    """
+def publish_comparison(config: RunConfig, finished: Stage[ComparisonFacts], task: Task) -> Path:
+    """Write JSON, Markdown, plot and table of a comparison to a folder of its own; return it."""
     folder = config.runs_dir / f"{config.name}{SUFFIX}"
     folder.mkdir(parents=True, exist_ok=True)
     facts = finished.facts
-    write_atomic(folder / "comparison.png", plot_comparison(facts, metric))
-    write_atomic(folder / "comparison.md", _markdown(config, facts, metric))
-    write_atomic(folder / "table.json", json.dumps(table_rows(facts, metric), indent=2))
+    write_atomic(folder / "comparison.png", plot_comparison(facts, task.main_metric))
+    write_atomic(folder / "comparison.md", _markdown(config, facts, task))
+    write_atomic(folder / "table.json", json.dumps(table_rows(facts, task), indent=2))
     write_atomic(folder / "comparison.json", json.dumps(asdict(facts), indent=2))
     return folder
 
 
-def table_rows(facts: ComparisonFacts, metric: str) -> list[dict[str, str]]:
+def table_rows(facts: ComparisonFacts, task: Task) -> list[dict[str, str]]:
     """Return the comparison as a table: one row a model, by column."""
+    metric = task.main_metric
     return [
         {
             "model": model.name,
             "trained parameters": f"{model.trainable_parameters:,}",
-            metric.replace("_", " "): _interval(model.quality.values[metric], model, metric),
-            "agreement with its teacher": _agreement(model),
+            spaced(metric): _with_interval(model.quality, metric),
+            task.words.agreement: _with_interval(model.fidelity, task.agreement),
             "a call, times the plain backbone": _latency(model),
         }
         for model in facts.models
@@ -58,8 +57,8 @@ def plot_comparison(facts: ComparisonFacts, metric: str) -> bytes:
     figure = new_figure(1.1 + 0.27 * rows, "Ways to adapt one backbone: quality, and what it costs")
     left, right = figure.subplots(1, 2, sharey=True)
     for row, model in enumerate(facts.models):
-        colour = STUDENT if model.is_plain_graph and model.teacher else TEACHER
-        colour = PLAIN if row == 0 else colour
+        arm = STUDENT if model.is_plain_graph and model.teacher else TEACHER
+        colour = COLOURS[PLAIN if row == 0 else arm]
         low, high = model.quality.intervals[metric]
         draw_interval(
             left, row, 100 * model.quality.values[metric], (100 * low, 100 * high), colour
@@ -69,7 +68,7 @@ def plot_comparison(facts: ComparisonFacts, metric: str) -> bytes:
             draw_interval(right, row, model.latency.value, interval, colour)
         else:
             draw_interval(right, row, 1.0, (1.0, 1.0), colour, hollow=True)
-    style(left, title=metric.replace("_", " "), xlabel="per cent", grid="x")
+    style(left, title=spaced(metric), xlabel="per cent", grid="x")
     style(
         right,
         title="CPU time of a call, times the plain backbone",
@@ -80,16 +79,11 @@ def plot_comparison(facts: ComparisonFacts, metric: str) -> bytes:
     return png_bytes(figure)
 
 
-def _interval(value: float, model: ComparedModel, metric: str) -> str:
-    low, high = model.quality.intervals[metric]
-    return f"{value:.4f} [{low:.3f}, {high:.3f}]"
-
-
-def _agreement(model: ComparedModel) -> str:
-    if model.fidelity is None:
+def _with_interval(measured: Measured | None, name: str) -> str:
+    if measured is None:
         return ""
-    low, high = model.fidelity.intervals["agreement"]
-    return f"{model.fidelity.values['agreement']:.4f} [{low:.3f}, {high:.3f}]"
+    low, high = measured.intervals[name]
+    return f"{measured.values[name]:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def _latency(model: ComparedModel) -> str:
@@ -98,8 +92,8 @@ def _latency(model: ComparedModel) -> str:
     return "1: the same graph"
 
 
-def _markdown(config: RunConfig, facts: ComparisonFacts, metric: str) -> str:
-    rows = table_rows(facts, metric)
+def _markdown(config: RunConfig, facts: ComparisonFacts, task: Task) -> str:
+    rows = table_rows(facts, task)
     columns = list(rows[0])
     lines = [
         f"# {config.name}: ways to adapt one backbone",

@@ -7,7 +7,10 @@ by the filter ``md`` in Markdown, and as JSON in the card's YAML.
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.config import AdapterConfig, AdapterSource
 from pipeline.decisions.check import Check
+from pipeline.decisions.quality import worst_class
+from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
 from pipeline.report.headline import headlines
 from pipeline.report.plots import plots
@@ -15,7 +18,7 @@ from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.latency_plots import plot_ladder, plot_latency
 from pipeline.report.report import Report
 from pipeline.report.templates import render_template
-from pipeline.statistics.class_quality import worst_class
+from pipeline.tasks.table import find_task
 
 
 def render_page(report: Report, pictures: Mapping[str, bytes]) -> str:
@@ -32,9 +35,9 @@ def draw_plots(report: Report) -> dict[str, bytes]:
         "sizes": plots.plot_sizes,
         "training": plots.plot_training,
     }
-    if report.ladder:
+    if report.benchmark.ladder:
         drawings["ladder"] = plot_ladder
-    if report.student.absorbed is not None and report.student.absorbed.sites:
+    if report.absorbed is not None and report.absorbed.sites:
         drawings["absorption"] = plots.plot_absorption
     return {name: draw(report) for name, draw in drawings.items()}
 
@@ -55,12 +58,14 @@ def render_checks(checks: Sequence[Check]) -> str:
 
 
 def _render(template: str, report: Report, **extra: object) -> str:
-    cells = report.cells()
+    cells, classes = report.cells(), report.evaluation.classes
     return render_template(
         template,
         report=report,
         checks=report.checks,
-        worst=worst_class(report.classes),
+        task=find_task(report.task),
+        adapter=_described(report.teacher.adapter),
+        worst=worst_class(classes) if classes else None,
         cells=cells,
         first=cells[0],
         headlines=[line.partition(": ") for line in headlines(report)],
@@ -69,10 +74,24 @@ def _render(template: str, report: Report, **extra: object) -> str:
     )
 
 
+def _described(adapter: AdapterConfig | AdapterSource | None) -> dict[str, object]:
+    """Return the settings of the adapters, or where they came from."""
+    if not isinstance(adapter, AdapterSource):
+        return adapter.model_dump() if adapter else {}
+    references = adapter.references
+    if adapter.names is not None:
+        references = tuple(map(" = ".join, zip(adapter.names, references, strict=True)))
+    described: dict[str, object] = {"imported from": ", ".join(references)}
+    for setting in ("together", "fusion", "drop_layers"):
+        if value := getattr(adapter, setting):
+            described[setting] = value
+    return described
+
+
 def _worst_parity(report: Report) -> list[Parity]:
     """Return the comparison nearest to its tolerance for each model and mask."""
-    worst: dict[tuple[str, str], Parity] = {}
-    for check in report.parity.checks:
+    worst: dict[tuple[Arm, str], Parity] = {}
+    for check in report.exported.parity:
         found = worst.setdefault((check.model, check.mask), check)
         if check.max_abs_difference / check.tolerance > found.max_abs_difference / found.tolerance:
             worst[check.model, check.mask] = check

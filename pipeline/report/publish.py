@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline.chain.finished import Finished
+from pipeline.chain.finished import FinishedStages
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.release.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
@@ -24,7 +24,7 @@ PLOTS = "plots"
 """Folder of the report's plots, inside a run's."""
 
 
-def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
+def publish(config: RunConfig, finished: FinishedStages, decision: Decision) -> Path:
     """Write ``runs_dir/<run_id>`` and point ``runs_dir/latest`` to it; return the folder."""
     config.runs_dir.mkdir(parents=True, exist_ok=True)
     # One run at a time, so that what is half-written now was left by a killed one.
@@ -34,7 +34,7 @@ def publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
         return _publish(config, finished, decision)
 
 
-def _publish(config: RunConfig, finished: Finished, decision: Decision) -> Path:
+def _publish(config: RunConfig, finished: FinishedStages, decision: Decision) -> Path:
     root = config.runs_dir
     run_id = _new_run_id(root, config.name)
     folder = root / run_id

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from pipeline.facts.arms import PLAIN, TEACHER, Arm
 from pipeline.facts.latency import Rung
-from pipeline.facts.sweep import PLAIN, TEACHER, StudentFile, Sweep, SweepQuality, SweepTimes
-from pipeline.report.headline import TIMES, clearest, times_text
+from pipeline.facts.sweep import StudentFile, Sweep, SweepQuality, SweepTimes
+from pipeline.report.headline import TIMES, clearest, spaced, times_text
 from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.front_plot import plot_front
 from pipeline.report.templates import megabytes, render_template, signed
 from pipeline.store.files import write_atomic
+from pipeline.tasks.table import find_task
 
 SUFFIX = "-sweep"
 PICKED = "picked"
@@ -83,7 +85,7 @@ def fastest_by_loss(sweep: Sweep) -> list[dict[str, str]]:
 
 
 def _row(rung: Rung, file: StudentFile | None, sweep: Sweep) -> dict[str, str]:
-    metric = sweep.metric
+    task, metric = find_task(sweep.task), sweep.metric
     known = sweep.quality.files.get(rung.arm if file or rung.arm == PLAIN else TEACHER)
     if known is None:
         raise KeyError(f"{rung.arm} was timed, but its quality was not measured")
@@ -94,13 +96,13 @@ def _row(rung: Rung, file: StudentFile | None, sweep: Sweep) -> dict[str, str]:
         "model": rung.arm,
         "layers": ", ".join(map(str, file.layers)) if file else "",
         "MB": megabytes(file.size_bytes).removesuffix(" MB") if file else "",
-        f"validation {metric}": f"{known.validation.values[metric]:.4f}",
-        f"test {metric}": f"{known.test.values[metric]:.4f} ({low:.3f} to {high:.3f})",
+        f"validation {spaced(metric)}": f"{known.validation.values[metric]:.4f}",
+        f"test {spaced(metric)}": f"{known.test.values[metric]:.4f} ({low:.3f} to {high:.3f})",
         "points to the teacher": ""
         if is_teacher
         else f"{signed(100 * known.change.values[metric], 2)} "
         f"({signed(100 * least, 1)} to {signed(100 * most, 1)})",
-        "agreement": "" if is_teacher else f"{known.test.values['agreement']:.2%}",
+        task.words.agreement: "" if is_teacher else f"{known.test.values[task.agreement]:.2%}",
         "ms": f"{rung.mean_ms.value:.2f}",
         "p95": f"{rung.p95_ms:.2f}",
         f"{TIMES} PyTorch teacher": times_text(rung.faster_than_torch),
@@ -119,7 +121,7 @@ def _refused_row(file: StudentFile, like: dict[str, str]) -> dict[str, str]:
     return {column: known.get(column, "") for column in like}
 
 
-def _note(arm: str, sweep: Sweep) -> str:
+def _note(arm: Arm, sweep: Sweep) -> str:
     if arm == sweep.pick.name:
         return "picked"
     return "on the front" if arm in sweep.front else ""
@@ -134,6 +136,7 @@ def _as_json(sweep: Sweep) -> str:
     tree = {
         "name": sweep.name,
         "model": sweep.model,
+        "task": sweep.task,
         "metric": sweep.metric,
         "asked": {"min_quality": sweep.min_quality, "max_latency_ms": sweep.max_latency_ms},
         "pick": asdict(sweep.pick),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pipeline.decisions.overhead_reasons import change_text, removed_text
-from pipeline.report.headline import times_text
+from pipeline.report.headline import spaced, times_text
 
 
 def render_template(template: str, **values: object) -> str:
@@ -32,6 +32,7 @@ def render_template(template: str, **values: object) -> str:
         "change": change_text,
         "removed": removed_text,
         "times": times_text,
+        "spaced": spaced,
         "md": _escape_markdown,
     }
     environment.filters.update(filters)

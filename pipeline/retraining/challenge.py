@@ -8,16 +8,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from pipeline.config import AdapterConfig, RunConfig, Section
+from pipeline.config.section import accept_old_name
 from pipeline.decisions.check import Check, failures
 from pipeline.decisions.quality import against_champion
 from pipeline.statistics.paired import Paired
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import write_atomic
 from pipeline.store.reading import read_json
-from pipeline.tasks.classification import SINGLE_LABEL
 from pipeline.texts.tables import Split, read_split
 
 LAST = "last-challenge.json"
@@ -28,7 +28,7 @@ _OTHER_RUN = "Name another run the champion."
 class ChallengeConfig(Section):
     """When a challenger takes the champion's place."""
 
-    max_accuracy_loss: float = Field(default=0.01, ge=0, le=1)
+    max_metric_loss: float = Field(default=0.01, ge=0, le=1)
     """The challenger must be surely no worse than this (0.01 is one point): the whole interval of
     the difference must lie above it. It has seen newer texts, so equal is enough."""
 
@@ -40,6 +40,10 @@ class ChallengeConfig(Section):
 
     drift_level: float = Field(default=0.01, gt=0, lt=0.5)
     """Part of the unchanged sources that are reported as drifted all the same."""
+
+    _old_name = model_validator(mode="before")(
+        accept_old_name("max_accuracy_loss", "max_metric_loss")
+    )
 
 
 class _Texts(BaseModel):
@@ -65,12 +69,20 @@ class Choice:
     """The one against the champion, where there were texts for it."""
 
 
-def choose(paired: Paired | None, *, passed: bool, is_first: bool, rule: ChallengeConfig) -> Choice:
+def choose(
+    paired: Paired | None,
+    *,
+    metric: str,
+    passed: bool,
+    is_first: bool,
+    rule: ChallengeConfig,
+) -> Choice:
     """Decide whether the challenger replaces the champion.
 
     Args:
         paired: Both on the texts that are held out of both, the champion as the baseline; None
             where there is none.
+        metric: The task's main metric.
         passed: What the gate said of the challenger.
         is_first: Whether there is no champion yet.
         rule: The thresholds.
@@ -82,9 +94,9 @@ def choose(paired: Paired | None, *, passed: bool, is_first: bool, rule: Challen
         return Choice(replaces=False, reasons=(*against, "No text is held out of both."))
     check = against_champion(
         paired,
-        metric=SINGLE_LABEL.main_metric,
-        max_loss=rule.max_accuracy_loss,
-        setting="rule.max_accuracy_loss",
+        metric=metric,
+        max_loss=rule.max_metric_loss,
+        setting="rule.max_metric_loss",
         evidence="proven",
     )
     if paired.texts < rule.min_texts:

@@ -9,7 +9,6 @@ from pipeline.retraining.challenge import (
 )
 from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.statistics.paired import Paired, compare_paired
-from pipeline.tasks.classification import SINGLE_LABEL
 from pipeline.texts.tables import read_split
 
 SPLITS = ("train", "validation", "test")
@@ -20,20 +19,21 @@ def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Pai
     held_out = held_out_of_both(champion / "data", challenger / "data")
     if not len(held_out):
         return None
-    champion_logits, challenger_logits = (
-        load_bundle(run / "student").logits(held_out.texts) for run in (champion, challenger)
-    )
+    models = [load_bundle(run / "student") for run in (champion, challenger)]
+    before, now = (model.outputs(held_out.texts) for model in models)
+    task = models[0].task
     return compare_paired(
-        champion_logits,
-        challenger_logits,
+        before,
+        now,
         held_out.labels,
-        task=SINGLE_LABEL,
+        metrics=task.metrics,
+        errors=task.errors,
         confidence=rule.confidence,
     )
 
 
 def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift, ...]:
-    """What changed in the texts since the champion; empty where too few of them are new."""
+    """Return what changed in the texts since the champion; empty where too few of them are new."""
     before, now = (
         [read_split(folder, name) for name in SPLITS] for folder in (champion / "data", data)
     )
@@ -41,11 +41,10 @@ def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift
     if len(fresh) < MIN_TEXTS:
         return ()
     student = load_bundle(champion / "student")
-    return measure_drift(
-        before[0],
-        fresh,
-        classes=len(student.labels),
-        logits_before=student.logits(before[2].texts),
-        logits_now=student.logits(fresh.texts),
-        level=rule.drift_level,
+    shifts = student.task.shifts(
+        before[0].labels,
+        fresh.labels,
+        student.outputs(before[2].texts),
+        student.outputs(fresh.texts),
     )
+    return measure_drift(before[0], fresh, shifts, level=rule.drift_level)

@@ -6,9 +6,8 @@ every address, lets anyone load and unload models, and answers faults with their
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
-import numpy as np
 import orjson
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +20,7 @@ from pipeline.serving.guard import Guard
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
+from pipeline.tasks.table import TASKS
 
 from kserve.errors import ModelNotFound, ModelNotReady, ServerNotReady  # isort: skip # after protocol
 from kserve.protocol.rest.v2_datamodels import (  # isort: skip # after protocol
@@ -39,7 +39,7 @@ Name = Annotated[str, Path(max_length=63)]
 
 
 class Texts(BaseModel):
-    """Texts to classify."""
+    """Texts to answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,22 +47,13 @@ class Texts(BaseModel):
     """Texts, or pairs of texts."""
 
 
-class Prediction(BaseModel):
-    """The answer to one text."""
-
-    label: str
-    score: float
-    """Probability of the label."""
-    scores: dict[str, float]
-    """Probability of every label."""
-
-
 class Predictions(BaseModel):
     """The answers, in the texts' order."""
 
     model_name: str
     model_version: str
-    predictions: list[Prediction]
+    # The tasks' own types, so that the schema names every one.
+    predictions: list[Union[*(task.answer_type for task in TASKS.values())]]  # type: ignore[valid-type]
 
 
 class ErrorBody(BaseModel):
@@ -152,19 +143,11 @@ def _add_texts(app: FastAPI, plane: Plane, settings: ServeSettings) -> None:
 
 async def _classify(model: Student, texts: Sequence[tuple[str, ...]]) -> Response:
     answer = await model.classify(texts)
-    labels = answer.served.labels
-    predictions = [
-        {
-            "label": labels[int(row.argmax())],
-            "score": max(scores),
-            "scores": dict(zip(labels, scores, strict=True)),
-        }
-        for row, scores in ((row, row.tolist()) for row in softmax_rows(answer.logits))
-    ]
+    served = answer.served
     content = {
         "model_name": model.name,
-        "model_version": str(answer.served.version),
-        "predictions": predictions,
+        "model_version": str(served.version),
+        "predictions": served.classifier.task.answers(answer.outputs, served.labels),
     }
     return Response(orjson.dumps(content), media_type="application/json")
 
@@ -185,13 +168,6 @@ async def _infer(plane: Plane, name: str, body: bytes, headers: dict[str, str]) 
     if isinstance(encoded, bytes):
         return Response(encoded, media_type="application/octet-stream", headers=extra)
     return Response(orjson.dumps(encoded), media_type="application/json")
-
-
-def softmax_rows(logits: np.ndarray) -> np.ndarray:
-    """Return each row's probabilities; scipy's would cost the server 20 MB."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _check_texts(texts: Sequence[tuple[str, ...]], settings: ServeSettings) -> None:

@@ -5,7 +5,7 @@ call, and the calls get larger until they keep up. The queue is bounded, and a r
 past its deadline is not run. The model is looked up once a call, so that a swap between two calls
 loses nothing.
 
-Shapes: N = rows of one request, T = tokens, C = labels.
+Shapes: N = rows of one request, T = tokens, C = outputs per text.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ class Served:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """The logits of one request and the model that gave them."""
+    """The outputs of one request, and the model that gave them."""
 
-    logits: np.ndarray
+    outputs: np.ndarray
     """(N, C)."""
     served: Served
 
@@ -112,7 +112,7 @@ class Batcher:
                 if isinstance(result, Exception):
                     job.answer.set_exception(result)
                 else:
-                    job.answer.set_result(Answer(logits=result, served=served))
+                    job.answer.set_result(Answer(outputs=result, served=served))
 
     def close(self) -> None:
         """Let the thread end after its call."""
@@ -139,7 +139,7 @@ class Batcher:
         """Run a batch; where it fails, each request alone, so that one cannot fail the others."""
         started = time.perf_counter()
         try:
-            results: list[np.ndarray | Exception] = list(self._logits(served, jobs))
+            results: list[np.ndarray | Exception] = list(self._outputs(served, jobs))
         except Exception:  # whatever onnxruntime or tokenizers raise
             results = [self._alone(served, job) for job in jobs]
         self._metrics.calls.labels(self._name).observe(time.perf_counter() - started)
@@ -148,31 +148,31 @@ class Batcher:
 
     def _alone(self, served: Served, job: _Job) -> np.ndarray | Exception:
         try:
-            return self._logits(served, [job])[0]
+            return self._outputs(served, [job])[0]
         except Exception as error:  # whatever onnxruntime or tokenizers raise
             return RequestError(_REFUSED) if isinstance(job.content, dict) else error
 
-    def _logits(self, served: Served, jobs: Sequence[_Job]) -> list[np.ndarray]:
-        """Return each request's logits, (N, C): all texts in one call, tensors by their width."""
+    def _outputs(self, served: Served, jobs: Sequence[_Job]) -> list[np.ndarray]:
+        """Return each request's outputs, (N, C): all texts in one call, tensors by their width."""
         groups: dict[object, list[int]] = {}
         for index, job in enumerate(jobs):
             groups.setdefault(_kind(job.content), []).append(index)
         results: dict[int, np.ndarray] = {}
         for members in groups.values():
-            logits = self._logits_of_kind(served, [jobs[index].content for index in members])
+            outputs = self._outputs_of_kind(served, [jobs[index].content for index in members])
             start = 0
             for index in members:
-                results[index] = logits[start : start + jobs[index].rows]
+                results[index] = outputs[start : start + jobs[index].rows]
                 start += jobs[index].rows
         return [results[index] for index in range(len(jobs))]
 
-    def _logits_of_kind(self, served: Served, contents: Sequence[Texts | Tensors]) -> np.ndarray:
+    def _outputs_of_kind(self, served: Served, contents: Sequence[Texts | Tensors]) -> np.ndarray:
         tensors = [content for content in contents if isinstance(content, dict)]
         if tensors:
             merged = {name: np.concatenate([each[name] for each in tensors]) for name in tensors[0]}
             return served.classifier.run(merged)
         texts = [text for content in contents if not isinstance(content, dict) for text in content]
-        return served.classifier.logits(
+        return served.classifier.outputs(
             texts,
             batch_size=self._settings.max_batch_texts,
             batch_tokens=self._settings.max_batch_tokens,

@@ -1,10 +1,10 @@
 """A student as a model of the Open Inference Protocol (v2), by KServe's own types.
 
-Tensors in, logits out: the same checks and the same queue for REST and gRPC. Importing KServe reads
-the command line of the process with a parser of its own, so it is imported with none to read. It
-also imports pandas, and that pyarrow where there is one: 40 MB of which a server needs nothing.
+Tensors in, outputs out: the same checks and the same queue for REST and gRPC. Importing KServe
+reads the command line of the process with a parser of its own, so it is imported with none to read.
+It also imports pandas, and that pyarrow where there is one: 40 MB of which a server needs nothing.
 
-Shapes: N = rows, T = tokens, C = labels.
+Shapes: N = rows, T = tokens, C = outputs per text.
 """
 
 import contextlib
@@ -73,8 +73,9 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
 
     def get_output_types(self) -> list[dict[str, object]]:
         """Return name, type and shape of the output."""
-        labels = len(self.served().labels)
-        return [{"name": "logits", "datatype": "FP32", "shape": [-1, labels]}]
+        served = self.served()
+        name = served.classifier.session.get_outputs()[0].name
+        return [{"name": name, "datatype": "FP32", "shape": [-1, len(served.labels)]}]
 
     async def predict(
         self,
@@ -87,8 +88,9 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
         tensors = _read_tensors(payload.inputs, served, self._settings)
         rows = len(next(iter(tensors.values())))
         answer = await self.slot.batcher.submit(tensors, rows)
-        output = InferOutput("logits", list(answer.logits.shape), "FP32")
-        output.set_data_from_numpy(answer.logits, binary_data=payload.use_binary_outputs)
+        name = answer.served.classifier.session.get_outputs()[0].name
+        output = InferOutput(name, list(answer.outputs.shape), "FP32")
+        output.set_data_from_numpy(answer.outputs, binary_data=payload.use_binary_outputs)
         return InferResponse(
             response_id=payload.id or uuid4().hex,
             model_name=self.name,

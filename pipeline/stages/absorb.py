@@ -8,6 +8,7 @@ dense layers by ridge regressions (models/absorption/regression.py).
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,132 +17,158 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
-from models.absorption import regression as absorption
-from models.absorption.exact import fold, plan_fold
+from models.absorption import regression
+from models.absorption.exact import FoldPlan, fold, plan_fold
 from models.absorption.extra_units import widen_ffn
 from models.absorption.fit import Fit
 from models.adapters.invertible import absorb_embeddings, has_invertible
 from models.architectures.architecture import Architecture
-from models.losses import Objective
 from models.student import adapter_traces, add_biases, keep_layers, take_head
-from pipeline.checkpoints.pretrained import (
-    Checkpoint,
-    find_architecture,
-    load_classifier,
-    load_tokenizer,
-)
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import find_architecture, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
 from pipeline.config import AbsorbConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts, SiteFit
+from pipeline.facts.data import DataFacts
+from pipeline.facts.quality import Metrics
+from pipeline.facts.training import TeacherFacts
+from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
-from pipeline.tasks.task import Metrics, Task
-from pipeline.texts.tables import Text
+from pipeline.tasks.task import Task
+from pipeline.texts.tables import Text, read_split
 from pipeline.training.encoding import batches_by_length, encode
 
 logger = logging.getLogger(__name__)
 
 _FEWEST = 8
-"""Of fewer texts none can be held out."""
+"""Texts without which none can be held out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AbsorbSettings:
+    """What shapes an absorbed student, beside texts and teacher."""
+
+    context: ModelContext
+    absorb: AbsorbConfig
+    layers: tuple[int, ...] | None
+    """Layers of the backbone that the student keeps; None keeps all."""
 
 
 def absorb(
-    texts: Sequence[Text],
-    teacher: Path,
-    checkpoint: Checkpoint,
-    config: AbsorbConfig,
-    out: Path,
-    *,
-    task: Task,
-    objective: Objective,
-    layers: tuple[int, ...] | None,
-    max_length: int,
-    seed: int,
+    data: Stage[DataFacts], teacher: Stage[TeacherFacts], settings: AbsorbSettings, out: Path
+) -> AbsorbFacts:
+    """Write the student absorbed on training texts to ``out``: see `absorb_teacher`."""
+    return absorb_teacher(read_split(data.folder, "train").texts, teacher.folder, settings, out)
+
+
+def absorb_teacher(
+    texts: Sequence[Text], teacher: Path, settings: AbsorbSettings, out: Path
 ) -> AbsorbFacts:
     """Write the absorbed student to ``out``, as a stock transformers model with its tokenizer.
 
     Args:
         texts: Unlabelled texts or pairs.
-        teacher: Folder of the finetune stage.
-        checkpoint: The teacher's backbone.
-        layers: Layers of it that the student keeps; None keeps all.
-        max_length: Longest input, in tokens.
+        teacher: Folder of a teacher.
 
     Raises:
         InputError: when the teacher has no adapters, there are too few texts to hold some out, a
             layer does not exist, or the teacher's activations are not finite.
     """
+    context, config = settings.context, settings.absorb
     texts = texts[: config.texts]
-    if len(texts) < _FEWEST:
-        raise InputError(
-            f"absorb needs at least {_FEWEST} texts, found {len(texts)}. Give more texts."
-        )
-    description = read_teacher(teacher)
-    if description.adapter is None:
-        raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to absorb.")
-    teacher_model = load_teacher(checkpoint, teacher, objective)
+    _check(texts, teacher)
+    teacher_model = load_teacher(context.backbone, teacher)
     architecture = find_architecture(teacher_model)
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
-    examples = encode(tokenizer, texts, max_length=max_length)
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    examples = encode(tokenizer, texts, max_length=context.max_length)
     size = min(config.batch_size, max(1, len(texts) // 4))
     batches = [batch for _, batch in batches_by_length(tokenizer, examples, batch_size=size)]
-    held_out = _choose(len(batches), config.held_out, seed)
+    held_out = _choose(len(batches), config.held_out, context.seed)
 
-    plan = plan_fold(teacher_model, architecture)
-    exact = layers is None and (
-        plan.free if config.exact == "free" else plan.possible and config.exact == "always"
-    )
-    fits: list[Fit] = []
-    embeddings = None
-    if exact:
-        student = fold(teacher_model, architecture)
+    fold_plan = plan_fold(teacher_model, architecture)
+    if _folds(fold_plan, settings):
+        start = _Start(fold(teacher_model, architecture), "exact", fold_plan.extra_units)
     else:
-        student = load_classifier(checkpoint, objective, labels=description.labels, seed=seed)
-        take_head(student, load_file(teacher / TEACHER_TENSORS))
-        if has_invertible(teacher_model):
-            embeddings = _absorb_embeddings(teacher_model, student, length=max_length, seed=seed)
-        if layers is not None:
-            _keep(student, architecture, layers)
-        if config.add_biases:
-            add_biases(student, architecture)
-        if config.extra_units:
-            _widen(student, architecture, config.extra_units)
-        fits = _fit(
-            teacher_model,
-            student,
-            architecture,
-            batches,
-            held_out,
-            kept=layers,
-            extra_units=config.extra_units,
-            seed=seed,
-            scratch=out / SCRATCH,
+        start = _start(teacher_model, teacher, settings)
+        start.fits = _fit(
+            teacher_model, start.model, batches, held_out, settings=settings, scratch=out / SCRATCH
         )
-    if traces := adapter_traces(student):
+    if traces := adapter_traces(start.model):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
-    unseen = [batch for batch, chosen in zip(batches, held_out, strict=True) if chosen]
-    student.save_pretrained(out)
+    start.model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    unseen = [batch for batch, chosen in zip(batches, held_out, strict=True) if chosen]
     return AbsorbFacts(
         texts=len(texts),
         tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
-        method="exact" if exact else "ridge",
-        extra_units=plan.extra_units if exact else config.extra_units,
-        why_not_exact=() if exact else plan.obstacles,
-        embeddings_r2=embeddings,
-        held_out=_fidelity(teacher_model, student, unseen, task),
+        method=start.method,
+        extra_units=start.extra_units,
+        why_not_exact=() if start.method == "exact" else fold_plan.obstacles,
+        embeddings_r2=start.embeddings_r2,
+        held_out=_fidelity(teacher_model, start.model, unseen, context.task),
         sites=tuple(
             SiteFit(layer=fit.layer, site=fit.site, r2=round(fit.r2, 4), ridge=fit.ridge)
-            for fit in fits
+            for fit in start.fits
         ),
     )
 
 
+def _check(texts: Sequence[Text], teacher: Path) -> None:
+    if len(texts) < _FEWEST:
+        raise InputError(
+            f"absorb needs at least {_FEWEST} texts, found {len(texts)}. Give more texts."
+        )
+    if read_teacher(teacher).adapter is None:
+        raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to absorb.")
+
+
+@dataclass(slots=True)
+class _Start:
+    """A student on its way, and how it came to be."""
+
+    model: PreTrainedModel
+    method: str
+    extra_units: int
+    embeddings_r2: float | None = None
+    fits: list[Fit] = field(default_factory=list)
+
+
+def _folds(plan: FoldPlan, settings: AbsorbSettings) -> bool:
+    """Tell whether the adapters are to be folded exactly."""
+    if settings.layers is not None:
+        return False
+    wanted = settings.absorb.exact
+    return plan.free if wanted == "free" else plan.possible and wanted == "always"
+
+
+def _start(teacher_model: PreTrainedModel, teacher: Path, settings: AbsorbSettings) -> _Start:
+    """Return the student before its regressions: the backbone in the student's shape."""
+    context, config = settings.context, settings.absorb
+    objective = context.task.objective()
+    labels = read_teacher(teacher).labels
+    student = load_model(context.backbone, objective, labels=labels, seed=context.seed)
+    architecture = find_architecture(student)
+    take_head(student, load_file(teacher / TEACHER_TENSORS))
+    embeddings = None
+    if has_invertible(teacher_model):
+        embeddings = _absorb_embeddings(teacher_model, student, context)
+    if settings.layers is not None:
+        _keep(student, architecture, settings.layers)
+    if config.add_biases:
+        add_biases(student, architecture)
+    if config.extra_units:
+        _widen(student, architecture, config.extra_units)
+    return _Start(student, "ridge", config.extra_units, embeddings)
+
+
 def _absorb_embeddings(
-    teacher: PreTrainedModel, student: PreTrainedModel, *, length: int, seed: int
+    teacher: PreTrainedModel, student: PreTrainedModel, context: ModelContext
 ) -> float:
     try:
-        r2 = absorb_embeddings(teacher.base_model, student.base_model, length=length, seed=seed)
+        r2 = absorb_embeddings(
+            teacher.base_model, student.base_model, length=context.max_length, seed=context.seed
+        )
     except ValueError as error:
         raise InputError(f"absorb: {error}.") from error
     logger.info("absorb: the embeddings took over %.3f of the invertible adapter", r2)
@@ -165,16 +192,14 @@ def _widen(student: PreTrainedModel, architecture: Architecture, units: int) -> 
 def _fit(
     teacher: PreTrainedModel,
     student: PreTrainedModel,
-    architecture: Architecture,
     batches: Sequence[BatchEncoding],
     held_out: Sequence[bool],
     *,
-    kept: tuple[int, ...] | None,
-    extra_units: int,
-    seed: int,
+    settings: AbsorbSettings,
     scratch: Path,
 ) -> list[Fit]:
     """Absorb by regression, in place."""
+    architecture = find_architecture(student)
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
     inputs = architecture.ffn_size(student.base_model)
     if tokens < 2 * inputs:
@@ -184,21 +209,19 @@ def _fit(
             tokens,
             inputs,
         )
+    plan = regression.Plan(
+        held_out=held_out,
+        counting=settings.context.task.objective().head(architecture).counting,
+        kept=settings.layers,
+        extra_units=settings.absorb.extra_units,
+        seed=settings.context.seed,
+    )
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     total = len(architecture.layers(student.base_model))
     with tqdm(total=total, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
         try:
-            return absorption.absorb(
-                teacher,
-                student,
-                architecture,
-                batches,
-                held_out=held_out,
-                scratch=scratch,
-                kept=kept,
-                extra_units=extra_units,
-                seed=seed,
-                on_layer=bar.update,
+            return regression.absorb(
+                teacher, student, architecture, batches, plan, scratch=scratch, on_layer=bar.update
             )
         except ValueError as error:
             raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
@@ -211,11 +234,12 @@ def _fidelity(
     teacher: PreTrainedModel, student: PreTrainedModel, batches: Sequence[BatchEncoding], task: Task
 ) -> Metrics:
     """Return how close the student is to its teacher on the held-out texts."""
-    student_logits, teacher_logits = (
-        np.concatenate([model(**batch).logits.float().numpy() for batch in batches])
+    read = task.objective().outputs
+    own, wanted = (
+        np.concatenate([read(model(**batch)).float().numpy() for batch in batches])
         for model in (student, teacher)
     )
-    return task.fidelity(student_logits, teacher_logits)
+    return task.fidelity(own, wanted)
 
 
 def _choose(batches: int, part: float, seed: int) -> list[bool]:

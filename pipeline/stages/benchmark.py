@@ -7,14 +7,18 @@ what users feel, in wall time: the ladder from the teacher in PyTorch down to th
 and each file with all cores.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.checkpoints.context import ModelContext
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.benchmark import BenchmarkFacts, Latency
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
+from pipeline.facts.training import TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import MODEL
 from pipeline.statistics.intervals import estimate_ratio
@@ -27,34 +31,38 @@ from pipeline.timing.measurement import Measurement, write_measurement
 from pipeline.timing.plan import Plan
 from pipeline.timing.workload import fixed_shapes, own_lengths, smallest_vocabulary
 
-PLAIN, TEACHER, STUDENT = "plain", "teacher", "student"
 MEASUREMENT = "benchmark.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkSettings:
+    """What shapes a measurement of the chain, beside texts and files."""
+
+    context: ModelContext
+    benchmark: BenchmarkConfig
+    machine: dict[str, str]
 
 
 def benchmark(
     data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
     exported: Stage[ExportFacts],
     quantized: Stage[QuantizeFacts] | None,
-    torch_teacher: TorchTeacher,
-    config: BenchmarkConfig,
+    settings: BenchmarkSettings,
     out: Path,
-    *,
-    max_length: int,
-    seed: int,
 ) -> BenchmarkFacts:
     """Measure the exported files; write everything that was seen to ``out``.
 
     Args:
-        torch_teacher: What the ladder begins with.
-        max_length: Lengths above it are measured at it: the model takes no more.
+        teacher: What the ladder begins with.
 
     Raises:
         RuntimeError: when a measuring process fails, with what it said.
     """
-    plan = _plan(data, exported, quantized, torch_teacher, config, max_length=max_length, seed=seed)
-    measurement = measure(plan, config, seed=seed)
+    plan = _plan(data, teacher, exported, quantized, settings)
+    measurement = measure(plan, settings.benchmark, seed=settings.context.seed)
     write_measurement(measurement, out / MEASUREMENT)
-    return describe(measurement, config.confidence)
+    return describe(measurement, settings.benchmark.confidence)
 
 
 def describe(measurement: Measurement, confidence: float) -> BenchmarkFacts:
@@ -79,23 +87,22 @@ def describe(measurement: Measurement, confidence: float) -> BenchmarkFacts:
 
 def _plan(
     data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
     exported: Stage[ExportFacts],
     quantized: Stage[QuantizeFacts] | None,
-    torch_teacher: TorchTeacher,
-    config: BenchmarkConfig,
-    *,
-    max_length: int,
-    seed: int,
+    settings: BenchmarkSettings,
 ) -> Plan:
-    files = {arm: exported.folder / arm / MODEL for arm in (PLAIN, TEACHER, STUDENT)}
+    context, config = settings.context, settings.benchmark
+    files = {arm: exported.folder / arm / MODEL for arm in EXPORTED}
     vocabulary = smallest_vocabulary(exported.folder / arm for arm in files)
-    lengths = sorted({min(length, max_length) for length in config.lengths})
-    workloads = fixed_shapes(config.batch_sizes, lengths, vocabulary=vocabulary, seed=seed)
+    # The model takes no more than max_length: longer ones are measured at it.
+    lengths = sorted({min(length, context.max_length) for length in config.lengths})
+    workloads = fixed_shapes(config.batch_sizes, lengths, vocabulary=vocabulary, seed=context.seed)
     texts = own_lengths(
         exported.folder / STUDENT,
         read_split(data.folder, "test").texts,
         count=config.own_lengths or 1,
-        max_length=max_length,
+        max_length=context.max_length,
         vocabulary=vocabulary,
     )
     return Plan(
@@ -106,11 +113,11 @@ def _plan(
         others=(),
         workloads=[*workloads, texts] if config.own_lengths else workloads,
         texts=texts,
-        torch_teacher=torch_teacher,
+        torch_teacher=TorchTeacher(folder=teacher.folder, backbone=context.backbone.folder),
     )
 
 
-def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[str, Path]:
+def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[Arm, Path]:
     """Return the file that ships, by its arm, where it is not the student's as it was exported."""
     if quantized is None or quantized.facts.arm == STUDENT:
         return {}
@@ -118,7 +125,7 @@ def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[str, Path]:
     return {quantized.facts.arm: onnx / quantized.facts.file}
 
 
-def _latencies(cell: MeasuredCell, baseline: str, confidence: float) -> list[Latency]:
+def _latencies(cell: MeasuredCell, baseline: Arm, confidence: float) -> list[Latency]:
     rows = []
     for arm in cell.arms:
         ratio = estimate_ratio(cell.log_ratios(arm, baseline), confidence)

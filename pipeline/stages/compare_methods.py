@@ -5,157 +5,173 @@ recipe. What costs nothing at inference is told by the graph, not by a clock: a 
 the plain backbone's own, weights aside, runs at its speed. The others are timed against it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from pipeline.checkpoints.pretrained import Checkpoint, load_tokenizer
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.config import BenchmarkConfig, EvaluateConfig, ExportConfig
+from pipeline.facts.arms import Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.latency import Estimate
-from pipeline.facts.quality import Measured
 from pipeline.graphs.structure import describe_graph, load_graph, vocabulary_size
-from pipeline.graphs.trace import write_graph
+from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL
-from pipeline.statistics.bootstrap import measure_statistic, resamples
+from pipeline.statistics.bootstrap import resamples
 from pipeline.statistics.intervals import estimate_ratio
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task
+from pipeline.tasks.measuring import MeasuredModels
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.cells import in_groups, measure_cell
-from pipeline.timing.machine import describe_machine
 from pipeline.timing.workload import Workload, own_lengths
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
     """One model of a comparison."""
 
-    name: str
+    name: Arm
     load: Callable[[], PreTrainedModel]
-    """Returns it in eval mode."""
+    """Returns it in eval mode, from one of the comparison's stages."""
     trainable_parameters: int
-    """That were trained for it."""
-    teacher: str | None = None
-    """Name of the candidate that it stands for."""
+    """Parameters that gradients updated for it."""
+    teacher: Arm | None = None
+    """Name of its reference model, where it is a student or a merged model."""
+
+    def key(self) -> list[str | None]:
+        """Return what a stage's key holds of it: its files are those of the stages."""
+        return [self.name, self.teacher]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareSettings:
+    """What shapes a comparison, beside texts and trained models."""
+
+    context: ModelContext
+    candidates: tuple[Candidate, ...]
+    """The first is the plain backbone with its head."""
+    evaluate: EvaluateConfig
+    export: ExportConfig
+    benchmark: BenchmarkConfig
+    machine: dict[str, str]
 
 
 def compare_methods(
     data: Stage[DataFacts],
-    checkpoint: Checkpoint,
-    candidates: Sequence[Candidate],
+    _trained: tuple[Stage[Any], ...],
+    settings: CompareSettings,
     out: Path,
-    *,
-    task: Task,
-    evaluate: EvaluateConfig,
-    export: ExportConfig,
-    benchmark: BenchmarkConfig,
-    max_length: int,
-    seed: int,
 ) -> ComparisonFacts:
-    """Measure all candidates; the first is the plain backbone with its head.
+    """Measure all candidates; graphs and outputs are written to ``out``.
 
     Args:
-        checkpoint: The backbone, whose tokenizer all of them share.
-
-    Graphs and logits are written to ``out``.
+        _trained: The stages that the candidates are loaded from.
 
     Raises:
         InputError: when a graph differs from torch by more than the tolerance.
         RuntimeError: when a measuring process fails, with what it said.
     """
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
-    test = read_split(data.folder, "test")
-    examples = encode(tokenizer, test.texts, max_length=max_length)
-    logits: dict[str, np.ndarray] = {}
-    files: dict[str, Path] = {}
-    sizes: dict[str, int] = {}
-    with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=None) as bar:
-        for candidate in bar:
-            bar.set_postfix_str(candidate.name)
-            model = candidate.load()
-            sizes[candidate.name] = sum(p.numel() for p in model.parameters())
-            logits[candidate.name] = predict_logits(model, tokenizer, examples)
-            files[candidate.name] = out / candidate.name.replace(" ", "-") / MODEL
-            write_graph(
-                model, files[candidate.name], export, max_length=max_length, name=candidate.name
-            )
-    tokenizer.save_pretrained(out)
-    np.savez_compressed(out / "logits.npz", allow_pickle=False, labels=test.labels, **logits)
-    hashes = {name: describe_graph(path).hash for name, path in files.items()}
-    plain = candidates[0].name
-    workload = _workload(out, files, test, benchmark, max_length)
-    timed = _time(files, hashes, plain, workload, benchmark, seed)
-    samples = resamples(len(test), evaluate.bootstrap_samples, seed)
-
-    def quality(name: str) -> Measured:
-        return measure_statistic(
-            lambda rows: task.metrics(logits[name][rows], test.labels[rows]),
-            samples,
-            evaluate.confidence,
-        )
-
-    def fidelity(name: str, teacher: str) -> Measured:
-        return measure_statistic(
-            lambda rows: task.fidelity(logits[name][rows], logits[teacher][rows]),
-            samples,
-            evaluate.confidence,
-        )
-
+    found = _run_all(data, settings, out)
+    config, labels = settings.evaluate, found.test.labels
+    hashes = {name: describe_graph(path).hash for name, path in found.files.items()}
+    plain = settings.candidates[0].name
+    timed = _time(found.files, hashes, plain, _workload(out, found, settings), settings)
+    measured = MeasuredModels(
+        task=settings.context.task,
+        outputs=found.outputs,
+        labels=labels,
+        samples=resamples(len(labels), config.bootstrap_samples, settings.context.seed),
+        confidence=config.confidence,
+    )
     return ComparisonFacts(
         models=tuple(
             ComparedModel(
                 name=each.name,
                 teacher=each.teacher,
                 trainable_parameters=each.trainable_parameters,
-                total_parameters=sizes[each.name],
-                quality=quality(each.name),
-                fidelity=None if each.teacher is None else fidelity(each.name, each.teacher),
+                total_parameters=found.parameters[each.name],
+                quality=measured.quality(each.name),
+                fidelity=(
+                    None if each.teacher is None else measured.fidelity(each.name, each.teacher)
+                ),
                 is_plain_graph=hashes[each.name] == hashes[plain],
                 latency=timed.get(each.name),
             )
-            for each in candidates
+            for each in settings.candidates
         ),
-        confidence=evaluate.confidence,
-        machine=describe_machine(),
+        confidence=config.confidence,
+        machine=settings.machine,
     )
 
 
-def _workload(
-    bundle: Path, files: Mapping[str, Path], test: Split, config: BenchmarkConfig, max_length: int
-) -> Workload:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """Every candidate on the test split, and as a graph."""
+
+    test: Split
+    outputs: dict[Arm, np.ndarray]
+    files: dict[Arm, Path]
+    parameters: dict[Arm, int]
+
+
+def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _Run:
+    context = settings.context
+    objective, max_length = context.task.objective(), context.max_length
+    tokenizer = load_tokenizer(context.backbone, max_length=max_length)
+    test = read_split(data.folder, "test")
+    examples = encode(tokenizer, test.texts, max_length=max_length)
+    run = _Run(test=test, outputs={}, files={}, parameters={})
+    candidates = settings.candidates
+    with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=None) as bar:
+        for candidate in bar:
+            name = candidate.name
+            bar.set_postfix_str(name)
+            model = candidate.load()
+            run.parameters[name] = sum(p.numel() for p in model.parameters())
+            run.outputs[name] = compute_outputs(model, objective, tokenizer, examples)
+            run.files[name] = out / name.replace(" ", "-") / MODEL
+            traced = Traced(model=model, name=name, output=objective.output, max_length=max_length)
+            write_graph(traced, run.files[name], settings.export)
+    tokenizer.save_pretrained(out)
+    np.savez_compressed(out / "outputs.npz", allow_pickle=False, labels=test.labels, **run.outputs)
+    return run
+
+
+def _workload(bundle: Path, run: _Run, settings: CompareSettings) -> Workload:
     """Return single test texts that stand for the lengths of all."""
-    vocabularies = [vocabulary_size(load_graph(path)) for path in files.values()]
+    vocabularies = [vocabulary_size(load_graph(path)) for path in run.files.values()]
     return own_lengths(
         bundle,
-        test.texts,
-        count=config.own_lengths or 1,
-        max_length=max_length,
+        run.test.texts,
+        count=settings.benchmark.own_lengths or 1,
+        max_length=settings.context.max_length,
         vocabulary=min(size for size in vocabularies if size is not None),
     )
 
 
 def _time(
-    files: Mapping[str, Path],
-    hashes: Mapping[str, str],
-    plain: str,
+    files: Mapping[Arm, Path],
+    hashes: Mapping[Arm, str],
+    plain: Arm,
     workload: Workload,
-    config: BenchmarkConfig,
-    seed: int,
-) -> dict[str, Estimate]:
+    settings: CompareSettings,
+) -> dict[Arm, Estimate]:
     """Return the CPU time of a call, as a ratio to the plain backbone's, of each graph of its own.
 
     One model of the plain graph is timed too: what it differs by is noise.
     """
+    config, seed = settings.benchmark, settings.context.seed
     first = {hashes[name]: name for name in reversed(list(files)) if name != plain}
     wanted = [name for name in files if name in first.values()]
-    found: dict[str, Estimate] = {}
+    found: dict[Arm, Estimate] = {}
     groups = list(in_groups(wanted))
     with tqdm(groups, desc="timing", unit="cell", leave=False, disable=None) as bar:
         for some in bar:

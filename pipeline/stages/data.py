@@ -7,6 +7,7 @@ split (or then the validation split) holds is taken out of the others, so no tex
 import csv
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +18,60 @@ from pipeline.config import DataConfig
 from pipeline.errors import InputError, UnreachableError
 from pipeline.facts.data import DataFacts
 from pipeline.store.digests import sha256_json
+from pipeline.tasks.task import Label, Labels, Task
 from pipeline.texts.sources import DATA_SUFFIXES, locate
 from pipeline.texts.splits import LEFT_OUT, Row, hold_out
 from pipeline.texts.tables import Split, Text, write_split
 
 
-def prepare_data(config: DataConfig, out: Path, *, seed: int) -> DataFacts:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSettings:
+    """What shapes the splits."""
+
+    task: Task
+    data: DataConfig
+    sources: tuple[str, ...]
+    """Digest of each source's content."""
+    seed: int
+
+
+def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     """Read the data, split it and write ``train``, ``validation`` and ``test`` to ``out``.
 
-    Beside them stand the training texts that ``train_size`` leaves out.
+    Beside them are the training texts that ``train_size`` leaves out.
 
     Raises:
-        InputError: for a source that cannot be read, a missing column, a label that is not in
-            the list, an empty split, a training split of one class only, or ``splits_of`` that
-            holds no splits.
+        InputError: for a source that cannot be read, a missing column, what is no label, an empty
+            split, training labels that nothing can be learned from, or ``splits_of`` that holds
+            no splits.
     """
+    config, labels = settings.data, settings.task.labels
     given = {"test": config.test, "validation": config.validation, "train": config.train}
     tally: Counter[str] = Counter()
-    seen: dict[Text, int] = {}
+    seen: dict[Text, Label] = {}
     rows: dict[str, list[Row]] = {}
     for name, reference in given.items():  # test first: what it holds leaves the other splits
         if reference is not None:
-            labelled = _read_rows(reference, config, tally)
+            labelled = _read_rows(reference, settings, tally)
             # Sorted, because the order of the rows must not matter.
             rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
     texts_digest = sha256_json(
         [config.labels, sorted(row for part in rows.values() for row in part)]
     )
-    splits = {name: _as_split(part) for name, part in hold_out(rows, config, seed).items() if part}
+    parts = hold_out(rows, config, settings.seed, strata=labels.strata)
+    names = labels.names(config)
+    if reason := labels.check([label for _, label in parts["train"]], names):
+        raise InputError(f"The training split {reason}.")
+    splits = {name: _as_split(part, labels) for name, part in parts.items() if part}
     for name, split in splits.items():
         write_split(split, out / f"{name}.parquet")
     splits.pop(LEFT_OUT, None)
-    return _describe(splits, config, tally, texts_digest)
+    return _describe(splits, settings, tally, texts_digest)
 
 
-def _read_rows(reference: str, config: DataConfig, tally: Counter[str]) -> list[Row]:
-    """Return the filtered rows of one source with their class indices."""
+def _read_rows(reference: str, settings: DataSettings, tally: Counter[str]) -> list[Row]:
+    """Return the filtered rows of one source with their labels."""
+    config = settings.data
     table = _load(reference, config)
     _check_columns(reference, table.column_names, config)
     columns = {name: table[name][:] for name in table.column_names}
@@ -61,20 +80,18 @@ def _read_rows(reference: str, config: DataConfig, tally: Counter[str]) -> list[
         for row in range(len(table))
         if all(str(columns[name][row]) == value for name, value in config.filter.items())
     ]
-    names = _class_names(table, config)
-    labels = [_spelled(columns[config.label][row]) for row in kept]
-    unknown = sorted({label for label in labels if label and label not in names})
-    if unknown:
-        raise InputError(
-            f"{reference}: the column {config.label!r} holds {', '.join(map(repr, unknown[:10]))}, "
-            f"which is not in data.labels {list(config.labels)}. Add the label, or filter its rows "
-            "out."
-        )
+    feature = table.features[config.label]
+    own_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+    cells = [_spelled(columns[config.label][row]) for row in kept]
+    try:
+        labels = settings.task.labels.read(cells, config, own_names)
+    except ValueError as error:
+        raise InputError(f"{reference}: {error}.") from error
     rows: list[Row] = []
     for row, label in zip(kept, labels, strict=True):
         text = tuple(_spelled(columns[name][row]) for name in config.text_columns)
-        if label and all(text):
-            rows.append((text, names[label]))
+        if label is not None and all(text):
+            rows.append((text, label))
     tally["empty"] += len(kept) - len(rows)
     if not rows:
         raise InputError(
@@ -97,19 +114,6 @@ def _check_columns(reference: str, found: list[str], config: DataConfig) -> None
             f"{reference} has no column {', '.join(map(repr, missing))}. Its columns are "
             f"{', '.join(map(repr, found))}: set data.text, data.label and data.filter to these."
         )
-
-
-def _class_names(table: datasets.Dataset, config: DataConfig) -> dict[str, int]:
-    """Return the class index of every accepted spelling of a label: its name, or its index.
-
-    A hub data set with its own label names is matched by name, never by position: its index i
-    means its own i-th name.
-    """
-    by_name = {name: index for index, name in enumerate(config.labels)}
-    feature = table.features[config.label]
-    own_names = feature.names if isinstance(feature, datasets.ClassLabel) else config.labels
-    by_index = {str(i): by_name[name] for i, name in enumerate(own_names) if name in by_name}
-    return by_index | by_name
 
 
 def _load(reference: str, config: DataConfig) -> datasets.Dataset:
@@ -160,7 +164,7 @@ def _csv_options(path: Path) -> dict[str, Any]:
     return {"sep": separator, "keep_default_na": False, "features": features}
 
 
-def _drop_duplicates(rows: list[Row], seen: dict[Text, int], tally: Counter[str]) -> list[Row]:
+def _drop_duplicates(rows: list[Row], seen: dict[Text, Label], tally: Counter[str]) -> list[Row]:
     """Return the rows whose text has not been seen, and remember them."""
     fresh: list[Row] = []
     for text, label in rows:
@@ -173,33 +177,29 @@ def _drop_duplicates(rows: list[Row], seen: dict[Text, int], tally: Counter[str]
     return fresh
 
 
-def _as_split(rows: list[Row]) -> Split:
+def _as_split(rows: list[Row], labels: Labels) -> Split:
     return Split(
         texts=tuple(text for text, _ in rows),
-        labels=np.array([label for _, label in rows], dtype=np.int64),
+        labels=np.array([label for _, label in rows], dtype=labels.dtype),
     )
 
 
 def _describe(
-    splits: dict[str, Split], config: DataConfig, tally: Counter[str], texts_digest: str
+    splits: dict[str, Split], settings: DataSettings, tally: Counter[str], texts_digest: str
 ) -> DataFacts:
+    config, labels = settings.data, settings.task.labels
     content = {
-        name: [[text, int(label)] for text, label in zip(split.texts, split.labels, strict=True)]
+        name: list(zip(split.texts, split.labels.tolist(), strict=True))
         for name, split in splits.items()
     }
-    counts = {
-        name: {
-            label: int((split.labels == index).sum()) for index, label in enumerate(config.labels)
-        }
-        for name, split in splits.items()
-    }
+    names = labels.names(config)
     return DataFacts(
         digest=sha256_json([config.labels, content]),
         texts_digest=texts_digest,
-        labels=config.labels,
+        labels=names,
         text_columns=config.text_columns,
         sizes={name: len(split) for name, split in splits.items()},
-        label_counts=counts,
+        label_counts=labels.counts({name: split.labels for name, split in splits.items()}, names),
         dropped_duplicates=tally["duplicates"],
         conflicting_labels=tally["conflicts"],
         dropped_empty=tally["empty"],

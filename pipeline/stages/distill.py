@@ -1,36 +1,55 @@
 """Stage distill: the student learns what the teacher says, and keeps it only if it helped.
 
-The student minimises ``alpha * T² * KL(teacher || student) + (1 - alpha) * cross-entropy`` (Hinton
-et al., 2015, https://arxiv.org/abs/1503.02531). Where it starts is given: from the absorbed
-adapters, from the plain backbone or some of its layers, or as another model. The weights with the
-lowest validation KL are kept, and the start is one of the candidates.
+The student minimises ``alpha * soft + (1 - alpha) * hard``: the task's losses on the teacher's
+outputs and on the labels (Hinton et al., 2015, https://arxiv.org/abs/1503.02531). It starts from
+the absorbed adapters, from the plain backbone or some of its layers, or as another model. The
+weights closest to the teacher on the validation split are kept; the start is one of the candidates.
 """
 
 import copy
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from models.architectures.table import architecture_of
 from models.losses import Objective, distillation_loss
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
-from pipeline.checkpoints.pretrained import Checkpoint, load_classifier, load_tokenizer
+from models.units import Units, units_of
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import (
+    Checkpoint,
+    find_architecture,
+    load_model,
+    load_tokenizer,
+)
 from pipeline.checkpoints.teachers import TEACHER_TENSORS
 from pipeline.config import DistillConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.facts.data import DataFacts
+from pipeline.facts.quality import Metrics
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
-from pipeline.tasks.task import Metrics, Task
-from pipeline.texts.tables import Split, read_soft_targets, read_split
-from pipeline.training.encoding import Example, encode, predict_logits
+from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.training.encoding import compute_outputs, encode_labelled
+from pipeline.training.setup import Goal, TrainingSetup
 from pipeline.training.trainer import train
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillSettings:
+    """What shapes a student, beside the stages that it is made of."""
+
+    context: ModelContext
+    """Its backbone is the student's own pretrained model."""
+    distill: DistillConfig
+    layers: tuple[int, ...] | None
+    """Layers of it to keep; None keeps all."""
 
 
 def distill(
@@ -38,71 +57,41 @@ def distill(
     teacher: Stage[TeacherFacts],
     targets: Stage[SoftTargetFacts],
     absorbed: Stage[AbsorbFacts] | None,
-    checkpoint: Checkpoint,
-    config: DistillConfig,
+    settings: DistillSettings,
     out: Path,
-    *,
-    task: Task,
-    objective: Objective,
-    layers: tuple[int, ...] | None,
-    max_length: int,
-    seed: int,
 ) -> StudentFacts:
     """Write the student to ``out`` as ``from_pretrained`` reads it, tokenizer included.
 
     Args:
-        data: The splits.
         teacher: Its head is the student's start where it fits.
-        targets: Its logits on the training and validation texts.
+        targets: Its outputs on the training and validation texts.
         absorbed: The student's start, head and choice of layers included; None starts from the
-            checkpoint.
-        checkpoint: The student's own pretrained model.
-        layers: Layers of it to keep; None keeps all.
-        max_length: Longest input, in tokens.
+            pretrained model.
 
     Raises:
         InputError: for a layer that the backbone does not have, an unreadable model, or a loss
             that is not finite.
     """
-    student = _start(teacher, absorbed, checkpoint, objective, data.facts.labels, layers, seed)
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
-    splits = (
-        read_split(data.folder, "train").head(config.texts),
-        read_split(data.folder, "validation"),
+    context, config = settings.context, settings.distill
+    student = _start(teacher, absorbed, data.facts.labels, settings)
+    setup = _prepare(student, data, targets, settings)
+    goal = _goal(setup.objective, settings)
+    best = goal.best
+    packed = np.array([example["labels"] for example in setup.validation])
+    at_start = goal.metrics(
+        compute_outputs(student, setup.objective, setup.tokenizer, setup.validation), packed
     )
-    training, validation = (
-        _with_targets(tokenizer, split, read_soft_targets(targets.folder, split.texts), max_length)
-        for split in splits
-    )
-    measure = partial(_measure, task=task)
-    packed = np.array([example["labels"] for example in validation])
-    at_start = measure(predict_logits(student, tokenizer, validation), packed)
     start_weights = copy.deepcopy(student.state_dict())
     if config.dropout is not None:
         set_dropout(student, config.dropout)
-    outcome = train(
-        student,
-        tokenizer,
-        training=training,
-        validation=validation,
-        loss=partial(
-            _loss, objective=objective, temperature=config.temperature, alpha=config.alpha
-        ),
-        metrics=measure,
-        best="kl",
-        greater_is_better=False,
-        config=config,
-        scratch=out / SCRATCH,
-        seed=seed,
-        title="distilling",
-    )
-    helped = outcome.best_metric < at_start["kl"]
+    outcome = train(setup, goal, config, scratch=out / SCRATCH, context=context, title="distilling")
+    helped = outcome.best_metric < at_start[best]
     if not helped:
         student.load_state_dict(start_weights)
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     student.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    setup.tokenizer.save_pretrained(out)
     return StudentFacts(
         start="absorbed" if absorbed else "pretrained",
         kept="trained" if helped else "start",
@@ -116,17 +105,16 @@ def distill(
 def _start(
     teacher: Stage[TeacherFacts],
     absorbed: Stage[AbsorbFacts] | None,
-    checkpoint: Checkpoint,
-    objective: Objective,
     labels: tuple[str, ...],
-    layers: tuple[int, ...] | None,
-    seed: int,
+    settings: DistillSettings,
 ) -> PreTrainedModel:
     """Return the student before any gradient step."""
+    context, layers = settings.context, settings.layers
+    objective = context.task.objective()
     if absorbed is not None:
-        checkpoint = Checkpoint(folder=absorbed.folder, digest=absorbed.digest)
-        return load_classifier(checkpoint, objective, labels=labels, seed=seed)
-    student = load_classifier(checkpoint, objective, labels=labels, seed=seed)
+        start = Checkpoint(folder=absorbed.folder, digest=absorbed.digest)
+        return load_model(start, objective, labels=labels, seed=context.seed)
+    student = load_model(context.backbone, objective, labels=labels, seed=context.seed)
     if layers is not None:
         try:
             keep_layers(student, architecture_of(student.config.model_type), layers)
@@ -136,37 +124,66 @@ def _start(
     return student
 
 
+def _prepare(
+    student: PreTrainedModel,
+    data: Stage[DataFacts],
+    targets: Stage[SoftTargetFacts],
+    settings: DistillSettings,
+) -> TrainingSetup:
+    """Return the student with examples whose ``labels`` hold label and teacher's outputs."""
+    context = settings.context
+    task, objective = context.task, context.task.objective()
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    splits = (
+        read_split(data.folder, "train").head(settings.distill.texts),
+        read_split(data.folder, "validation"),
+    )
+    training, validation = (
+        encode_labelled(
+            tokenizer,
+            split,
+            task.pack(split.labels, read_soft_targets(targets.folder, split.texts)),
+            max_length=context.max_length,
+        )
+        for split in splits
+    )
+    units: Units | None = None
+    if objective.standardised:
+        units = units_of(splits[0].labels, student, objective.head(find_architecture(student)))
+    return TrainingSetup(
+        model=student,
+        tokenizer=tokenizer,
+        objective=objective,
+        training=training,
+        validation=validation,
+        units=units,
+    )
+
+
+def _goal(objective: Objective, settings: DistillSettings) -> Goal:
+    """Return the loss of packed labels, and the closeness to the teacher that judges it."""
+    task, config = settings.context.task, settings.distill
+
+    def loss(outputs: Tensor, packed: Tensor) -> Tensor:
+        labels, wanted = task.unpack(packed)
+        return distillation_loss(
+            outputs,
+            wanted,
+            labels,
+            objective=objective,
+            temperature=config.temperature,
+            alpha=config.alpha,
+        )
+
+    def metrics(outputs: np.ndarray, packed: np.ndarray) -> Metrics:
+        labels, wanted = task.unpack(packed)
+        quality = task.metrics(outputs, labels.astype(task.labels.dtype))
+        return {**task.fidelity(outputs, wanted), **quality}
+
+    return Goal(loss=loss, metrics=metrics, best=task.distance, greater_is_better=False)
+
+
 def _at_best(outcome: TrainingOutcome) -> Metrics:
     """Return what was measured on the validation split at the step whose weights were kept."""
     best = (point.validation for point in outcome.curve if point.step == outcome.best_step)
     return next(values for values in best if values is not None)
-
-
-def _with_targets(
-    tokenizer: PreTrainedTokenizerBase, split: Split, targets: np.ndarray, max_length: int
-) -> list[Example]:
-    """Return examples whose ``labels`` hold the class index and then the teacher's logits."""
-    examples = encode(tokenizer, split.texts, max_length=max_length)
-    return [
-        {**example, "labels": [float(label), *logits.tolist()]}
-        for example, label, logits in zip(examples, split.labels, targets, strict=True)
-    ]
-
-
-def _loss(
-    logits: Tensor, packed: Tensor, *, objective: Objective, temperature: float, alpha: float
-) -> Tensor:
-    return distillation_loss(
-        logits,
-        packed[:, 1:],
-        packed[:, 0].long(),
-        objective=objective,
-        temperature=temperature,
-        alpha=alpha,
-    )
-
-
-def _measure(logits: np.ndarray, packed: np.ndarray, *, task: Task) -> Metrics:
-    fidelity = task.fidelity(logits, packed[:, 1:])
-    quality = task.metrics(logits, packed[:, 0].astype(np.int64))
-    return {"kl": fidelity["mean_kl"], "agreement": fidelity["agreement"], **quality}

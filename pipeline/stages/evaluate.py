@@ -4,81 +4,82 @@ The ONNX files are measured and not the torch models, because the files ship. Al
 see the same resamples of the test texts, so that the interval of a difference is paired.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.config import EvaluateConfig
+from pipeline.facts.arms import EXPORTED, STUDENT, STUDENT_FP32, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import EvaluateFacts
+from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.statistics.bootstrap import measure_statistic, resamples
-from pipeline.statistics.class_quality import measure_classes
+from pipeline.statistics.bootstrap import resamples
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Metrics, Task
+from pipeline.tasks.measuring import MeasuredModels
+from pipeline.tasks.task import Task
 from pipeline.texts.tables import read_split
 
-ARMS = ("plain", "teacher", "student")
-"""The fourth, ``student_fp32``, is measured where the student ships as something else."""
+OUTPUTS = "outputs.npz"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateSettings:
+    """What shapes the measured quality, beside texts and files."""
+
+    task: Task
+    evaluate: EvaluateConfig
+    seed: int
 
 
 def evaluate(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
     quantized: Stage[QuantizeFacts] | None,
-    config: EvaluateConfig,
+    settings: EvaluateSettings,
     out: Path,
-    *,
-    task: Task,
-    seed: int,
 ) -> EvaluateFacts:
-    """Measure the bundles on the test split; write their logits to ``out``.
+    """Measure the bundles on the test split; write their outputs to ``out``.
 
     The student is the file that ships: the winner of ``quantized``, where that stage ran.
     """
+    config, task = settings.evaluate, settings.task
     test = read_split(data.folder, "test")
-    bundles = {arm: exported.folder / arm for arm in ARMS}
+    bundles = {arm: exported.folder / arm for arm in EXPORTED}
     if quantized is not None:
-        bundles |= {"student": quantized.folder / "student", "student_fp32": bundles["student"]}
-    logits = {
-        arm: load_bundle(bundle).logits(
+        bundles |= {STUDENT: quantized.folder / STUDENT, STUDENT_FP32: bundles[STUDENT]}
+    outputs = {
+        arm: load_bundle(bundle).outputs(
             test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
         )
         for arm, bundle in bundles.items()
     }
-    np.savez_compressed(out / "logits.npz", allow_pickle=False, labels=test.labels, **logits)
-    samples = resamples(len(test), config.bootstrap_samples, seed)
-
-    def quality(arm: str) -> Callable[[np.ndarray], Metrics]:
-        return lambda rows: task.metrics(logits[arm][rows], test.labels[rows])
-
-    def fidelity(arm: str) -> Callable[[np.ndarray], Metrics]:
-        return lambda rows: task.fidelity(logits[arm][rows], logits["teacher"][rows])
-
-    def change(rows: np.ndarray) -> Metrics:
-        student, teacher = quality("student")(rows), quality("teacher")(rows)
-        return {name: student[name] - teacher[name] for name in student}
-
+    np.savez_compressed(out / OUTPUTS, allow_pickle=False, labels=test.labels, **outputs)
+    measured = MeasuredModels(
+        task=task,
+        outputs=outputs,
+        labels=test.labels,
+        samples=resamples(len(test), config.bootstrap_samples, settings.seed),
+        confidence=config.confidence,
+    )
     return EvaluateFacts(
         texts=len(test),
         confidence=config.confidence,
-        **{arm: measure_statistic(quality(arm), samples, config.confidence) for arm in logits},
-        fidelity=measure_statistic(fidelity("student"), samples, config.confidence),
-        fidelity_fp32=(
-            measure_statistic(fidelity("student_fp32"), samples, config.confidence)
-            if quantized
-            else None
-        ),
-        change=measure_statistic(change, samples, config.confidence),
-        classes=measure_classes(
-            logits["teacher"],
-            logits["student"],
-            test.labels,
-            data.facts.labels,
-            task=task,
-            confidence=config.confidence,
-        ),
+        **{arm: measured.quality(arm) for arm in outputs},
+        fidelity=measured.fidelity(STUDENT, TEACHER),
+        fidelity_fp32=measured.fidelity(STUDENT_FP32, TEACHER) if quantized else None,
+        change=measured.change(STUDENT, TEACHER),
+        classes=_breakdown(measured, data.facts.labels),
+    )
+
+
+def _breakdown(measured: MeasuredModels, names: Sequence[str]) -> tuple[ClassQuality, ...]:
+    if measured.task.breakdown is None:
+        return ()
+    teacher, student = measured.outputs[TEACHER], measured.outputs[STUDENT]
+    return measured.task.breakdown(
+        teacher, student, measured.labels, names, confidence=measured.confidence
     )

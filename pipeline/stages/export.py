@@ -8,26 +8,28 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from models.losses import Objective
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import (
     Checkpoint,
     count_layers,
-    load_classifier,
+    load_model,
     load_tokenizer,
 )
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import ExportConfig
+from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts, Parity
 from pipeline.facts.training import StudentFacts, TeacherFacts
-from pipeline.graphs.trace import write_graph
+from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL
 from pipeline.store.stage import RECORD, Stage
 
@@ -36,17 +38,21 @@ _LAYERS_WORTH_A_PROCESS = 4
 second process takes to start, and is done there, beside the others."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """What shapes the ONNX files, beside the models."""
+
+    context: ModelContext
+    export: ExportConfig
+
+
 def export(
     data: Stage[DataFacts],
     head_only: Stage[TeacherFacts],
     teacher: Stage[TeacherFacts],
     student: Stage[StudentFacts],
-    checkpoint: Checkpoint,
-    config: ExportConfig,
+    settings: ExportSettings,
     out: Path,
-    *,
-    objective: Objective,
-    max_length: int,
 ) -> ExportFacts:
     """Write a bundle each for ``plain`` backbone, ``teacher`` and ``student`` to ``out``.
 
@@ -57,42 +63,33 @@ def export(
         InputError: when a graph differs from torch by more than the tolerance.
     """
     shutil.copytree(
-        student.folder, out / "student", dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD)
+        student.folder, out / STUDENT, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD)
     )
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
-    student_checkpoint = Checkpoint(folder=student.folder, digest=student.digest)
-    loaders: dict[str, Callable[[], PreTrainedModel]] = {
-        "plain": partial(load_teacher, checkpoint, head_only.folder, objective),
-        "teacher": partial(load_teacher, checkpoint, teacher.folder, objective),
-        "student": partial(
-            load_classifier, student_checkpoint, objective, labels=data.facts.labels, seed=0
-        ),
+    context = settings.context
+    weights = Checkpoint(folder=student.folder, digest=student.digest)
+    loaders: dict[Arm, Callable[[], PreTrainedModel]] = {
+        PLAIN: partial(load_teacher, context.backbone, head_only.folder),
+        TEACHER: partial(load_teacher, context.backbone, teacher.folder),
+        STUDENT: partial(load_model, weights, context.task.objective(), labels=data.facts.labels),
     }
     jobs = {
-        name: partial(
-            _export_one,
-            name,
-            load,
-            out / name,
-            None if name == "student" else tokenizer,
-            config,
-            max_length,
-        )
-        for name, load in loaders.items()
+        arm: partial(_export_one, arm, load, out / arm, settings) for arm, load in loaders.items()
     }
     parity: list[Parity] = []
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=3, desc="exporting", leave=False, disable=None))
+        bar = stack.enter_context(
+            tqdm(total=len(jobs), desc="exporting", leave=False, disable=None)
+        )
         waiting = None
-        if count_layers(checkpoint) >= _LAYERS_WORTH_A_PROCESS:
-            waiting = stack.enter_context(_second_process()).submit(jobs.pop("teacher"))
+        if count_layers(context.backbone) >= _LAYERS_WORTH_A_PROCESS:
+            waiting = stack.enter_context(_second_process()).submit(jobs.pop(TEACHER))
         for job in jobs.values():
             parity += job()
             bar.update()
         if waiting is not None:
             parity += waiting.result()
             bar.update()
-    return ExportFacts(opset=config.opset, parity=tuple(parity))
+    return ExportFacts(opset=settings.export.opset, parity=tuple(parity))
 
 
 @contextlib.contextmanager
@@ -116,16 +113,18 @@ def _set_up_process(progress_bars: bool) -> None:
 
 
 def _export_one(
-    name: str,
-    load: Callable[[], PreTrainedModel],
-    bundle: Path,
-    tokenizer: PreTrainedTokenizerBase | None,
-    config: ExportConfig,
-    max_length: int,
+    arm: Arm, load: Callable[[], PreTrainedModel], bundle: Path, settings: ExportSettings
 ) -> list[Parity]:
-    """Write a model's bundle and return its parity; without a tokenizer, its graph alone."""
+    """Write a model's bundle and return its parity; the student's own has all but its graph."""
+    context = settings.context
     model = load()
-    if tokenizer is not None:
+    if arm != STUDENT:
         model.config.save_pretrained(bundle)
-        tokenizer.save_pretrained(bundle)
-    return write_graph(model, bundle / MODEL, config, max_length=max_length, name=name)
+        load_tokenizer(context.backbone, max_length=context.max_length).save_pretrained(bundle)
+    traced = Traced(
+        model=model,
+        name=arm,
+        output=context.task.objective().output,
+        max_length=context.max_length,
+    )
+    return write_graph(traced, bundle / MODEL, settings.export)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from models.adapters.drop import check_droppable, drop_randomly
-from models.losses import Objective
 from models.teacher import backbone_digest, freeze_backbone
-from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import (
     add_adapters,
     describe_teacher,
@@ -25,90 +26,82 @@ from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task
-from pipeline.training.encoding import predict_logits
+from pipeline.training.encoding import compute_outputs
 from pipeline.training.on_labels import prepare_training, train_on_labels
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherStart:
+    """A trained teacher whose adapters and head a training goes on from."""
+
+    folder: Path
+    sha256: str
+    """Digest of its tensors."""
+
+    def key(self) -> str:
+        """Return what a stage's key holds of it: its content, wherever it is."""
+        return self.sha256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneSettings:
+    """What shapes a teacher, beside data and baseline."""
+
+    context: ModelContext
+    training: TrainingConfig
+    adapter: AdapterConfig
+    start: TeacherStart | None = None
+
+
 def finetune(
     data: Stage[DataFacts],
-    checkpoint: Checkpoint,
-    config: TrainingConfig,
-    out: Path,
-    *,
-    task: Task,
-    objective: Objective,
-    adapter: AdapterConfig,
     head_from: Stage[TeacherFacts],
-    start: Path | None = None,
-    max_length: int,
-    seed: int,
+    settings: FinetuneSettings,
+    out: Path,
 ) -> TeacherFacts:
     """Train adapters and head on a frozen backbone; write them to ``out``.
 
     Args:
-        data: The splits.
-        checkpoint: The backbone.
         head_from: The baseline, whose head is the start of this one's.
-        start: Folder of a trained teacher, whose adapters and head are the start instead.
-        max_length: Longest input, in tokens.
 
     Raises:
         InputError: for an unreadable model, an unknown architecture, a start that does not fit,
             or a loss that is not finite.
         RuntimeError: when the backbone's weights changed, which would be a bug.
     """
-    begun = prepare_training(
-        data,
-        checkpoint,
-        config,
-        objective=objective,
-        head_from=head_from,
-        max_length=max_length,
-        seed=seed,
-    )
-    model, tokenizer = begun.model, begun.tokenizer
-    notes = _insert(
-        model, adapter, partial(predict_logits, model, tokenizer, begun.validation[:32])
-    )
-    if start is not None:
-        _start_at(model, start, adapter, data.facts.labels, checkpoint)
+    context, adapter = settings.context, settings.adapter
+    setup = prepare_training(data, head_from, context, settings.training)
+    model = setup.model
+    probe = partial(compute_outputs, model, setup.objective, setup.tokenizer, setup.validation[:32])
+    notes = _insert(model, adapter, probe)
+    if settings.start is not None:
+        _start_at(model, settings.start.folder, settings, data.facts.labels)
     freeze_backbone(model)
     digest = backbone_digest(model)
     with _random_drop(model, adapter):
         outcome = train_on_labels(
-            begun, config, out, task=task, loss=objective.hard, seed=seed, title="fine-tuning"
+            setup, settings.training, out, context=context, title="fine-tuning"
         )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
-    save_teacher(
-        model,
-        out,
-        checkpoint=checkpoint,
-        labels=data.facts.labels,
-        adapter=adapter,
-        max_length=max_length,
-    )
+    save_teacher(model, out, context=context, labels=data.facts.labels, adapter=adapter)
     return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
 
 
 def _start_at(
-    model: PreTrainedModel,
-    start: Path,
-    adapter: AdapterConfig,
-    labels: tuple[str, ...],
-    checkpoint: Checkpoint,
+    model: PreTrainedModel, start: Path, settings: FinetuneSettings, labels: tuple[str, ...]
 ) -> None:
     """Load a trained teacher's adapters and head, where they fit."""
-    found = read_teacher(start)
-    expected = (adapter, labels, checkpoint.digest)
-    if (found.adapter, found.labels, found.backbone_digest) != expected:
+    found, adapter, context = read_teacher(start), settings.adapter, settings.context
+    expected = (adapter, labels, context.backbone.digest, context.task.name)
+    if (found.adapter, found.labels, found.backbone_digest, found.task) != expected:
         raise InputError(
-            f"teacher.start = {start}: its adapters ({found.adapter}), labels ({found.labels}) or "
-            f"backbone ({found.backbone}) are not this run's ({adapter}, {labels}). Give a teacher "
-            "of the same kind, or leave teacher.start out."
+            f"teacher.start = {start}: its adapters ({found.adapter}), labels ({found.labels}), "
+            f"task ({found.task}) or backbone ({found.backbone}) are not this run's ({adapter}, "
+            f"{labels}, {context.task.name}). Give a teacher of the same kind, or leave "
+            "teacher.start out."
         )
     load_trained(model, start)
 
@@ -152,8 +145,8 @@ def _insert(
         )
     if moved > 0.1:
         notes.append(
-            f"initialisation {adapter.initialisation!r} moves the backbone's logits by {moved:.0%} "
-            "before any training; zero_up starts at exactly the backbone's own"
+            f"initialisation {adapter.initialisation!r} moves the backbone's outputs by "
+            f"{moved:.0%} before any training; zero_up starts at exactly the backbone's own"
         )
     for note in notes:
         logger.warning("adapters: %s", note)

@@ -5,6 +5,7 @@ attention's projections that PEFT names for the architecture. A LoRA model is wr
 is a stock model, and beside it the low-rank matrices, so that the unmerged one can be built again.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,16 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from models.losses import Objective
 from models.student import take_head
 from models.teacher import freeze_backbone, is_head_parameter
-from pipeline.checkpoints.pretrained import Checkpoint, load_classifier
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import Checkpoint, load_model
 from pipeline.config import LoraConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import BaselineFacts, TeacherFacts
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task
 from pipeline.training.on_labels import prepare_training, train_on_labels
 
 LORA_TENSORS = "lora.safetensors"
@@ -33,66 +33,55 @@ _LORA = "lora_"
 """What the names of LoRA's own tensors hold."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineSettings:
+    """What shapes a training without adapters, beside data and baseline."""
+
+    context: ModelContext
+    training: TrainingConfig
+    method: Literal["full", "lora"]
+    """``full`` trains all parameters, ``lora`` low-rank changes and the head."""
+    lora: LoraConfig | None
+    """Their rank and scale; None for ``full``."""
+
+
 def finetune_baseline(
     data: Stage[DataFacts],
-    checkpoint: Checkpoint,
-    config: TrainingConfig,
-    out: Path,
-    *,
-    method: Literal["full", "lora"],
-    lora: LoraConfig,
-    task: Task,
-    objective: Objective,
     head_from: Stage[TeacherFacts],
-    max_length: int,
-    seed: int,
+    settings: BaselineSettings,
+    out: Path,
 ) -> BaselineFacts:
-    """Train a classifier by another method, and write it to ``out`` as a stock model.
+    """Train a model by another method, and write it to ``out`` as a stock model.
 
     Args:
-        data: The splits.
-        checkpoint: The backbone.
-        method: ``full`` trains all parameters, ``lora`` low-rank changes and the head.
-        lora: Their rank and scale.
         head_from: The baseline, whose head is the start of this one's.
-        max_length: Longest input, in tokens.
 
     Raises:
         InputError: for an unreadable model, a loss that is not finite, or an architecture that
             PEFT names no matrices of.
     """
-    begun = prepare_training(
-        data,
-        checkpoint,
-        config,
-        objective=objective,
-        head_from=head_from,
-        max_length=max_length,
-        seed=seed,
-    )
-    model, tokenizer = begun.model, begun.tokenizer
-    if method == "lora":
+    setup = prepare_training(data, head_from, settings.context, settings.training)
+    model = setup.model
+    if settings.lora is not None:
         freeze_backbone(model)
-        insert_lora(model, lora)
+        insert_lora(model, settings.lora)
     outcome = train_on_labels(
-        begun,
-        config,
+        setup,
+        settings.training,
         out,
-        task=task,
-        loss=objective.hard,
-        seed=seed,
-        title={"full": "full fine-tuning", "lora": "LoRA"}[method],
+        context=settings.context,
+        title={"full": "full fine-tuning", "lora": "LoRA"}[settings.method],
     )
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     model.eval()
-    if method == "lora":
+    if settings.lora is not None:
         tensors = {n: p.detach().contiguous() for n, p in model.named_parameters() if _LORA in n}
         save_file(tensors, out / LORA_TENSORS)
         _merge_lora(model)
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    setup.tokenizer.save_pretrained(out)
     return BaselineFacts(
-        method=method,
+        method=settings.method,
         total_parameters=sum(p.numel() for p in model.parameters()),
         trainable_parameters=trainable,
         outcome=outcome,
@@ -100,16 +89,12 @@ def finetune_baseline(
 
 
 def load_unmerged_lora(
-    backbone: Checkpoint,
-    folder: Path,
-    objective: Objective,
-    lora: LoraConfig,
-    *,
-    labels: tuple[str, ...],
+    context: ModelContext, folder: Path, lora: LoraConfig, *, labels: tuple[str, ...]
 ) -> PreTrainedModel:
     """Return the LoRA model of a `finetune_baseline` folder as it was trained, in eval mode."""
-    merged = load_classifier(Checkpoint(folder=folder, digest=""), objective, labels=labels, seed=0)
-    model = load_classifier(backbone, objective, labels=labels, seed=0)
+    objective = context.task.objective()
+    merged = load_model(Checkpoint(folder=folder, digest=""), objective, labels=labels)
+    model = load_model(context.backbone, objective, labels=labels)
     head = {n: p for n, p in merged.named_parameters() if is_head_parameter(merged, n)}
     take_head(model, head)
     insert_lora(model, lora)

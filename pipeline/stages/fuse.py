@@ -5,13 +5,14 @@ backbone and adapters are frozen; what trains is AdapterFusion, or one weight a 
 and a head for the run's own task.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from models.adapters.composition import Fuse, FusionSettings, Weighted, distance_from_identity
 from models.adapters.hooks import add_fusion, set_active
-from models.losses import Objective
 from models.teacher import backbone_digest, freeze_adapters, frozen_digest
 from pipeline.checkpoints.adapter_folders import (
     find_teacher_of,
@@ -19,7 +20,8 @@ from pipeline.checkpoints.adapter_folders import (
     hang_head,
     name_adapters,
 )
-from pipeline.checkpoints.pretrained import Checkpoint, find_adapter_folder
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import find_adapter_folder
 from pipeline.checkpoints.teachers import (
     ImportedAdapters,
     describe_teacher,
@@ -30,54 +32,72 @@ from pipeline.config import AdapterSource, FuseConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task
 from pipeline.training.on_labels import prepare_training, train_on_labels
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FuseSettings:
+    """What shapes a fused teacher, beside data and baseline."""
+
+    context: ModelContext
+    training: FuseConfig
+    source: AdapterSource
+    files: str
+    """Digest of the adapters' files."""
+
+
 def fuse(
-    data: Stage[DataFacts],
-    checkpoint: Checkpoint,
-    source: AdapterSource,
-    config: FuseConfig,
-    out: Path,
-    *,
-    task: Task,
-    objective: Objective,
-    head_from: Stage[TeacherFacts],
-    max_length: int,
-    seed: int,
+    data: Stage[DataFacts], head_from: Stage[TeacherFacts], settings: FuseSettings, out: Path
 ) -> TeacherFacts:
     """Train how several adapters work together, and a head; write the teacher to ``out``.
 
     Args:
-        data: The splits.
-        checkpoint: The backbone that all adapters were trained in.
-        source: The adapters.
         head_from: The baseline, whose head is the start of this one's where none of the adapters'
             teachers has one for these labels.
-        max_length: Longest input, in tokens.
 
     Raises:
         InputError: when a folder holds no adapter of this backbone, two have one name, or the loss
             is not finite.
         RuntimeError: when frozen weights changed, which would be a bug.
     """
+    context = settings.context
+    setup = prepare_training(data, head_from, context, settings.training)
+    model, labels = setup.model, data.facts.labels
+    composed = _compose(model, settings, labels)
+    freeze_adapters(model)
+    frozen = frozen_digest(model)
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        per_example = setup.objective.hard(outputs, labels)  # (B,)
+        return per_example + settings.training.value_penalty * distance_from_identity(model)
+
+    outcome = train_on_labels(
+        setup, settings.training, out, context=context, loss=loss, title="fusing adapters"
+    )
+    if frozen_digest(model) != frozen:
+        raise RuntimeError("Frozen weights changed while training. Nothing was saved.")
+    save_teacher(model, out, context=context, labels=labels, adapter=composed)
+    return describe_teacher(
+        model,
+        adapter=settings.source,
+        digest=backbone_digest(model),
+        warnings=(),
+        outcome=outcome,
+    )
+
+
+def _compose(
+    model: PreTrainedModel, settings: FuseSettings, labels: tuple[str, ...]
+) -> ImportedAdapters:
+    """Put the adapters and what composes them into a model, in place."""
+    source = settings.source
     folders = [find_adapter_folder(reference) for reference in source.references]
     named = name_adapters(folders, source.names)
-    begun = prepare_training(
-        data,
-        checkpoint,
-        config,
-        objective=objective,
-        head_from=head_from,
-        max_length=max_length,
-        seed=seed,
-    )
-    model = begun.model
     adapters = {
-        name: hang_adapter(folder, name, model, checkpoint) for name, folder in named.items()
+        name: hang_adapter(folder, name, model, settings.context.backbone)
+        for name, folder in named.items()
     }
-    if (trained := find_teacher_of(data.facts.labels, folders)) is not None:
+    if (trained := find_teacher_of(labels, folders)) is not None:
         hang_head(trained, model)
     is_fusion = source.trained_as == "fuse"
     composed = ImportedAdapters(
@@ -88,30 +108,4 @@ def fuse(
     composed = drop_lower_adapters(model, composed, source.drop_layers)
     add_fusion(model.base_model, composed.active, composed.fusion)
     set_active(model.base_model, composed.active)
-    freeze_adapters(model)
-    frozen = frozen_digest(model)
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        per_example = objective.hard(logits, labels)  # (B,)
-        return per_example + config.value_penalty * distance_from_identity(model)
-
-    outcome = train_on_labels(
-        begun, config, out, task=task, loss=loss, seed=seed, title="fusing adapters"
-    )
-    if frozen_digest(model) != frozen:
-        raise RuntimeError("Frozen weights changed while training. Nothing was saved.")
-    save_teacher(
-        model,
-        out,
-        checkpoint=checkpoint,
-        labels=data.facts.labels,
-        adapter=composed,
-        max_length=max_length,
-    )
-    return describe_teacher(
-        model,
-        adapter=source,
-        digest=backbone_digest(model),
-        warnings=(),
-        outcome=outcome,
-    )
+    return composed

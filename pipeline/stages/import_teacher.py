@@ -1,15 +1,16 @@
 """Stage import: adapters that there are already become the teacher, in finetune's place."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from models.losses import Objective
 from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.adapter_folders import head_labels, holds_teacher
 from pipeline.checkpoints.adapter_setup import find_setup, hang_setup
-from pipeline.checkpoints.pretrained import Checkpoint, find_adapter_folder, load_tokenizer
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import find_adapter_folder, load_tokenizer
 from pipeline.checkpoints.teachers import (
     ImportedAdapters,
     adapters_of,
@@ -25,50 +26,43 @@ from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that was given no name."""
 
 
-def import_teacher(
-    data: Stage[DataFacts],
-    checkpoint: Checkpoint,
-    source: AdapterSource,
-    out: Path,
-    *,
-    task: Task,
-    objective: Objective,
-    max_length: int,
-) -> TeacherFacts:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportSettings:
+    """What shapes an imported teacher, beside the data."""
+
+    context: ModelContext
+    source: AdapterSource
+    files: str
+    """Digest of the adapters' files."""
+
+
+def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) -> TeacherFacts:
     """Write the imported teacher to ``out``; nothing is trained.
 
     Args:
         data: The splits; the teacher is measured on the validation split.
-        checkpoint: The backbone that the adapters were trained in.
-        max_length: Longest input, in tokens.
 
     Raises:
         InputError: when the checkpoints are not sound, or their head's labels are not the data's.
     """
-    labels = data.facts.labels
-    model, adapters = _bring(source, checkpoint, objective, labels)
+    context, source, labels = settings.context, settings.source, data.facts.labels
+    task, objective = context.task, context.task.objective()
+    model, adapters = _bring(source, context, labels)
     adapters = drop_lower_adapters(model, adapters, source.drop_layers)
     freeze_backbone(model)
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     validation = read_split(data.folder, "validation")
-    examples = encode(tokenizer, validation.texts, max_length=max_length)
-    metrics = task.metrics(predict_logits(model, tokenizer, examples), validation.labels)
-    save_teacher(
-        model,
-        out,
-        checkpoint=checkpoint,
-        labels=labels,
-        adapter=adapters,
-        max_length=max_length,
-    )
+    examples = encode(tokenizer, validation.texts, max_length=context.max_length)
+    outputs = compute_outputs(model, objective, tokenizer, examples)
+    metrics = task.metrics(outputs, validation.labels)
+    save_teacher(model, out, context=context, labels=labels, adapter=adapters)
     return describe_teacher(
         model,
         adapter=source,
@@ -85,12 +79,12 @@ def import_teacher(
 
 
 def _bring(
-    source: AdapterSource, checkpoint: Checkpoint, objective: Objective, labels: tuple[str, ...]
+    source: AdapterSource, context: ModelContext, labels: tuple[str, ...]
 ) -> tuple[PreTrainedModel, ImportedAdapters]:
-    """Return a classifier with the adapters, active, and their head."""
+    """Return a model with the adapters, active, and their head."""
     folders = [find_adapter_folder(reference) for reference in source.references]
     if len(folders) == 1 and holds_teacher(folders[0]):
-        return _take_over(folders[0], checkpoint, objective, labels)
+        return _take_over(folders[0], context, labels)
     if source.together == "fuse" or source.together == "weigh":
         raise TypeError(f"a composition that is trained, {source.together!r}, is not imported")
     setup = find_setup(
@@ -101,19 +95,24 @@ def _bring(
         labels=labels,
     )
     _check_labels(head_labels(setup.head), labels, setup.head)
-    return hang_setup(setup, checkpoint, objective, labels=labels)
+    return hang_setup(setup, context.backbone, context.task.objective(), labels=labels)
 
 
 def _take_over(
-    folder: Path, checkpoint: Checkpoint, objective: Objective, labels: tuple[str, ...]
+    folder: Path, context: ModelContext, labels: tuple[str, ...]
 ) -> tuple[PreTrainedModel, ImportedAdapters]:
     """Return a teacher of an earlier run, whatever its adapters do together."""
     description = read_teacher(folder)
-    check_backbone_of(folder, description, checkpoint)
+    check_backbone_of(folder, description, context.backbone)
+    if description.task != context.task.name:
+        raise InputError(
+            f"The teacher in {folder} was trained for {description.task}, and this run's task is "
+            f"{context.task.name}. Give a teacher of this task."
+        )
     _check_labels(description.labels, labels, folder)
     if description.adapter is None:
         raise InputError(f"The teacher in {folder} has no adapters: there is nothing to import.")
-    return load_teacher(checkpoint, folder, objective), adapters_of(description.adapter)
+    return load_teacher(context.backbone, folder), adapters_of(description.adapter)
 
 
 def _check_labels(own: tuple[str, ...], wanted: tuple[str, ...], head: Path) -> None:

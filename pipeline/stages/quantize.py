@@ -9,7 +9,7 @@ winner and its session settings.
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
 from pipeline.config import QuantizeConfig
-from pipeline.decisions.variant import Quality, hold_against
+from pipeline.decisions.variant import Quality, judge_variant
 from pipeline.errors import InputError
+from pipeline.facts.arms import STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.latency import Estimate
@@ -29,8 +30,10 @@ from pipeline.graphs.int8 import INT8_SESSION, write_int8
 from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, WAYS
 from pipeline.inference.classifier import MODEL, RUNTIME, load_bundle
 from pipeline.inference.processor import has_vnni
+from pipeline.statistics.bootstrap import resamples
 from pipeline.store.files import link_or_copy, write_atomic
 from pipeline.store.stage import RECORD, Stage
+from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.variants import ratio_to_first, time_variants
@@ -41,14 +44,22 @@ _FP16_TEXTS = 32
 _JUDGED = (FP32_FILE, FUSED_FILE, INT8_FILE)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeSettings:
+    """What shapes the variants and their choice, beside texts and files."""
+
+    task: Task
+    quantize: QuantizeConfig
+    seed: int
+    machine: dict[str, str]
+    """Where they are timed."""
+
+
 def quantize(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
-    config: QuantizeConfig,
+    settings: QuantizeSettings,
     out: Path,
-    *,
-    task: Task,
-    seed: int,
 ) -> QuantizeFacts:
     """Write the student's bundle with all variants to ``out/student``; its winner is the default.
 
@@ -57,29 +68,24 @@ def quantize(
             the precision that is to ship is refused.
         RuntimeError: when onnxruntime does not quantise every product, or a measurement fails.
     """
-    bundle = out / "student"
-    shutil.copytree(
-        exported.folder / "student",
-        bundle,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(RECORD),
-        copy_function=link_or_copy,
-    )
-    products = write_int8(
-        bundle / MODEL, bundle / "onnx" / INT8_FILE, _calibration(bundle, data, config)
-    )
-    _write_fused(bundle)
-    _write_fp16(bundle)
+    config, bundle = settings.quantize, out / STUDENT
+    products = _write_variants(data, exported, config, bundle)
     validation = read_split(data.folder, "validation").head(config.texts)
-    teacher = load_bundle(exported.folder / "teacher").logits(validation.texts)
-    logits = {file: _logits(bundle, file, validation) for file in _JUDGED}
-    single = logits[FP32_FILE]
-    difference = _check_fp16(bundle, single[:_FP16_TEXTS], validation.head(_FP16_TEXTS), config)
-    judge = partial(hold_against, student=single, teacher=teacher, labels=validation.labels)
-    judged = {file: judge(logits[file], config=config, task=task, seed=seed) for file in _JUDGED}
+    outputs = {file: _outputs(bundle, file, validation) for file in _JUDGED}
+    single = outputs[FP32_FILE][:_FP16_TEXTS]
+    difference = _check_fp16(bundle, single, validation.head(_FP16_TEXTS), config)
+    teacher = load_bundle(exported.folder / TEACHER).outputs(validation.texts)
+    measured = MeasuredModels(
+        task=settings.task,
+        outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
+        labels=validation.labels,
+        samples=resamples(len(validation), config.bootstrap_samples, settings.seed),
+        confidence=config.confidence,
+    )
+    judged = {file: _judge(measured, file, config) for file in _JUDGED}
     accepted = {n: w.runtime for n, w in WAYS.items() if judged[w.runtime.file].refused is None}
     eligible = _may_ship(accepted, judged, config)
-    times = _time(bundle, accepted, validation, config, seed)
+    times = _time(bundle, accepted, validation, config, settings.seed)
     among = {name: times[name] for name in eligible}
     chosen = choose({name: ratio_to_first(among, name, config.confidence) for name in eligible})
     write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
@@ -96,6 +102,37 @@ def quantize(
     )
     _drop_useless(bundle, facts)
     return facts
+
+
+def _write_variants(
+    data: Stage[DataFacts], exported: Stage[ExportFacts], config: QuantizeConfig, bundle: Path
+) -> int:
+    """Write the bundle with a file per variant; return how many products are in 8 bits."""
+    shutil.copytree(
+        exported.folder / STUDENT,
+        bundle,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(RECORD),
+        copy_function=link_or_copy,
+    )
+    products = write_int8(
+        bundle / MODEL, bundle / "onnx" / INT8_FILE, _calibration(bundle, data, config)
+    )
+    _write_fused(bundle)
+    _write_fp16(bundle)
+    return products
+
+
+def _judge(measured: MeasuredModels, file: str, config: QuantizeConfig) -> Quality:
+    """Hold one file against the fp32 student and the teacher."""
+    task = measured.task
+    return judge_variant(
+        measured.cost(Arm(file), Arm(FP32_FILE), TEACHER),
+        measured.fidelity(Arm(file), TEACHER),
+        config,
+        metric=task.main_metric,
+        agreement=task.agreement,
+    )
 
 
 def choose(ratios: Mapping[str, Estimate]) -> str:
@@ -168,21 +205,21 @@ def _write_fused(bundle: Path) -> None:
 
 
 def _write_fp16(bundle: Path) -> None:
-    """Write the fp16 copy; its logits stay fp32."""
+    """Write the fp16 copy; its outputs stay fp32."""
     half = convert_float_to_float16(onnx.load(bundle / MODEL), keep_io_types=True)
     onnx.save(half, bundle / "onnx" / FP16_FILE)
 
 
-def _logits(bundle: Path, file: str, split: Split) -> np.ndarray:
-    """Return one file's logits, text by text as requests come."""
+def _outputs(bundle: Path, file: str, split: Split) -> np.ndarray:
+    """Return one file's outputs, text by text as requests come."""
     config = INT8_SESSION if file == INT8_FILE else {}
     classifier = load_bundle(bundle, runtime=Runtime(file=file, session_config=config))
-    return classifier.logits(split.texts, batch_size=1, title=f"judging {file}")
+    return classifier.outputs(split.texts, batch_size=1, title=f"judging {file}")
 
 
 def _check_fp16(bundle: Path, single: np.ndarray, split: Split, config: QuantizeConfig) -> float:
-    """Return the largest logit difference to the fp32 file's; refuse one above the tolerance."""
-    half = _logits(bundle, FP16_FILE, split)
+    """Return the largest difference of an output to the fp32 file's; refuse one above it."""
+    half = _outputs(bundle, FP16_FILE, split)
     difference = float(abs(half - single).max())
     tolerance = config.fp16_tolerance * max(1.0, float(abs(single).max()))
     if not difference <= tolerance:

@@ -1,38 +1,46 @@
-"""Stage soft_targets: the teacher's logits on the training and validation texts, once.
+"""Stage soft_targets: the teacher's outputs on the training and validation texts, once.
 
 The teacher is frozen, so what it says of a text never changes; distillation reads it from disk.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from models.losses import Objective
-from pipeline.checkpoints.pretrained import Checkpoint, load_tokenizer
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import SoftTargetFacts, TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split, write_soft_targets
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoftTargetSettings:
+    """What shapes soft targets, beside data and teacher."""
+
+    context: ModelContext
+    texts: int | None
+    """Training texts; None takes all."""
 
 
 def compute_soft_targets(
     data: Stage[DataFacts],
     teacher: Stage[TeacherFacts],
-    checkpoint: Checkpoint,
+    settings: SoftTargetSettings,
     out: Path,
-    *,
-    objective: Objective,
-    texts: int | None,
-    max_length: int,
 ) -> SoftTargetFacts:
-    """Write the teacher's logits on ``texts`` training texts and all validation texts."""
-    model = load_teacher(checkpoint, teacher.folder, objective)
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
+    """Write the teacher's outputs on training texts and all validation texts to ``out``."""
+    context = settings.context
+    model = load_teacher(context.backbone, teacher.folder)
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     wanted = (
-        *read_split(data.folder, "train").head(texts).texts,
+        *read_split(data.folder, "train").head(settings.texts).texts,
         *read_split(data.folder, "validation").texts,
     )
-    examples = encode(tokenizer, wanted, max_length=max_length)
-    logits = predict_logits(model, tokenizer, examples, title="soft targets")
-    write_soft_targets(wanted, logits, out)
-    return SoftTargetFacts(texts=len(wanted), classes=logits.shape[1])
+    examples = encode(tokenizer, wanted, max_length=context.max_length)
+    objective = context.task.objective()
+    outputs = compute_outputs(model, objective, tokenizer, examples, title="soft targets")
+    write_soft_targets(wanted, outputs, out)
+    return SoftTargetFacts(texts=len(wanted), outputs=outputs.shape[1])

@@ -6,60 +6,72 @@ order, so that what disturbs the machine disturbs all of them.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from pipeline.checkpoints.context import ModelContext
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import PLAIN, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.sweep import PLAIN, TEACHER, StudentFile, SweepTimes
+from pipeline.facts.sweep import StudentFile, SweepTimes
+from pipeline.facts.training import TeacherFacts
+from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import MODEL
 from pipeline.store.files import write_atomic
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split
 from pipeline.timing.ladder import TorchTeacher, describe_rungs, measure_ladder
-from pipeline.timing.machine import ConditionsMeter, describe_machine
+from pipeline.timing.machine import ConditionsMeter
 from pipeline.timing.workload import own_lengths, smallest_vocabulary
 
 MEASUREMENT = "latency.json"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepLatencySettings:
+    """What shapes a sweep's times, beside texts and students."""
+
+    context: ModelContext
+    files: tuple[StudentFile, ...]
+    """Those that may ship."""
+    benchmark: BenchmarkConfig
+    """Its ladder's blocks, and the time after which none is begun."""
+    machine: dict[str, str]
+
+
 def measure_latency(
     data: Stage[DataFacts],
+    teacher: Stage[TeacherFacts],
     exported: Stage[ExportFacts],
-    files: Sequence[StudentFile],
-    torch_teacher: TorchTeacher,
-    config: BenchmarkConfig,
+    _quantized: tuple[Stage[QuantizeFacts], ...],
+    settings: SweepLatencySettings,
     out: Path,
-    *,
-    max_length: int,
-    seed: int,
 ) -> SweepTimes:
     """Time all files; write every call's time to ``out``.
 
     Args:
+        teacher: The first rung.
         exported: Any of the students' export stages: plain backbone and teacher are the same in
             all.
-        files: Those that may ship.
-        torch_teacher: The first rung.
-        config: Its ladder's blocks, and the time after which none is begun.
+        _quantized: The stages that hold the files.
 
     Raises:
         RuntimeError: when a measuring process fails, with what it said.
     """
+    context, config = settings.context, settings.benchmark
     bundles = {name: exported.folder / name for name in (PLAIN, TEACHER)}
     texts = own_lengths(
         bundles[PLAIN],
         read_split(data.folder, "test").texts,
         count=config.own_lengths or 1,
-        max_length=max_length,
+        max_length=context.max_length,
         vocabulary=smallest_vocabulary(bundles.values()),
     )
     paths = {name: bundle / MODEL for name, bundle in bundles.items()}
-    paths |= {file.name: file.bundle / "onnx" / file.runtime.file for file in files}
+    paths |= {file.name: file.bundle / "onnx" / file.runtime.file for file in settings.files}
     meter = ConditionsMeter()
     with tqdm(total=config.ladder_blocks, desc="timing", unit="block", disable=None) as bar:
 
@@ -68,11 +80,11 @@ def measure_latency(
 
         blocks = measure_ladder(
             paths,
-            torch_teacher,
+            TorchTeacher(folder=teacher.folder, backbone=context.backbone.folder),
             texts,
             config,
-            runtimes={file.name: file.runtime for file in files},
-            seed=seed,
+            runtimes={file.name: file.runtime for file in settings.files},
+            seed=context.seed,
             tell=count,
         )
     calls = len(texts.calls)
@@ -83,6 +95,6 @@ def measure_latency(
         blocks=len(blocks),
         texts=calls,
         confidence=config.confidence,
-        machine=describe_machine(),
+        machine=settings.machine,
         conditions=meter.read(),
     )

@@ -4,94 +4,89 @@ Students are chosen by the one and reported on the other. All files see the same
 a difference to the teacher is paired.
 """
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.config import EvaluateConfig
+from pipeline.facts.arms import PLAIN, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import Measured
-from pipeline.facts.sweep import PLAIN, TEACHER, FileQuality, StudentFile, SweepQuality
+from pipeline.facts.sweep import FileQuality, StudentFile, SweepQuality
+from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.statistics.bootstrap import measure_statistic, resamples
+from pipeline.statistics.bootstrap import resamples
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Metrics, Task
+from pipeline.tasks.measuring import MeasuredModels
+from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, read_split
 
 SPLITS = ("validation", "test")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepQualitySettings:
+    """What shapes a sweep's measured quality, beside texts and students."""
+
+    task: Task
+    files: tuple[StudentFile, ...]
+    """Those that may ship."""
+    evaluate: EvaluateConfig
+    seed: int
+
+
 def measure_quality(
     data: Stage[DataFacts],
     exported: Stage[ExportFacts],
-    files: Sequence[StudentFile],
-    config: EvaluateConfig,
+    _quantized: tuple[Stage[QuantizeFacts], ...],
+    settings: SweepQualitySettings,
     out: Path,
-    *,
-    task: Task,
-    seed: int,
 ) -> SweepQuality:
-    """Measure all files; write their logits to ``out``.
+    """Measure all files; write their outputs to ``out``.
 
     Args:
         exported: Any of the students' export stages: plain backbone and teacher are the same in
             all.
-        files: Those that may ship.
+        _quantized: The stages that hold the files.
     """
-    splits = {name: read_split(data.folder, name) for name in SPLITS}
-    logits = {name: _all_logits(exported, files, split, config) for name, split in splits.items()}
+    splits = {name: _run_all(read_split(data.folder, name), exported, settings) for name in SPLITS}
     for name, split in splits.items():
         np.savez_compressed(
-            out / f"{name}.npz", allow_pickle=False, labels=split.labels, **logits[name]
+            out / f"{name}.npz",
+            allow_pickle=False,
+            labels=split.labels,
+            **{str(name): found for name, found in split.outputs.items()},
         )
-    samples = {
-        name: resamples(len(split), config.bootstrap_samples, seed)
-        for name, split in splits.items()
-    }
-
-    def measure(split: str, file: str, *, against_teacher: bool = False) -> Measured:
-        labels, all_logits = splits[split].labels, logits[split]
-
-        def quality(rows: np.ndarray) -> Metrics:
-            own, teacher = all_logits[file][rows], all_logits[TEACHER][rows]
-            return task.metrics(own, labels[rows]) | task.fidelity(own, teacher)
-
-        def change(rows: np.ndarray) -> Metrics:
-            own, teacher = (
-                task.metrics(all_logits[name][rows], labels[rows]) for name in (file, TEACHER)
-            )
-            return {name: own[name] - teacher[name] for name in own}
-
-        statistic = change if against_teacher else quality
-        return measure_statistic(statistic, samples[split], config.confidence)
-
     return SweepQuality(
-        texts={name: len(split) for name, split in splits.items()},
-        confidence=config.confidence,
+        texts={name: len(split.labels) for name, split in splits.items()},
+        confidence=settings.evaluate.confidence,
         files={
             file: FileQuality(
-                validation=measure("validation", file),
-                test=measure("test", file),
-                change=measure("test", file, against_teacher=True),
+                validation=splits["validation"].both(file, TEACHER),
+                test=splits["test"].both(file, TEACHER),
+                change=splits["test"].change(file, TEACHER),
             )
-            for file in logits["test"]
+            for file in splits["test"].outputs
         },
     )
 
 
-def _all_logits(
-    exported: Stage[ExportFacts],
-    files: Sequence[StudentFile],
-    split: Split,
-    config: EvaluateConfig,
-) -> Mapping[str, np.ndarray]:
+def _run_all(
+    split: Split, exported: Stage[ExportFacts], settings: SweepQualitySettings
+) -> MeasuredModels:
     bundles = {name: (exported.folder / name, None) for name in (PLAIN, TEACHER)}
-    students = {file.name: (file.bundle, file.runtime) for file in files}
-    return {
-        name: load_bundle(bundle, runtime=runtime).logits(
-            split.texts, batch_size=config.batch_size, title=f"evaluating {name}"
-        )
-        for name, (bundle, runtime) in {**bundles, **students}.items()
-    }
+    students = {file.name: (file.bundle, file.runtime) for file in settings.files}
+    config = settings.evaluate
+    return MeasuredModels(
+        task=settings.task,
+        outputs={
+            name: load_bundle(bundle, runtime=runtime).outputs(
+                split.texts, batch_size=config.batch_size, title=f"evaluating {name}"
+            )
+            for name, (bundle, runtime) in {**bundles, **students}.items()
+        },
+        labels=split.labels,
+        samples=resamples(len(split), config.bootstrap_samples, settings.seed),
+        confidence=config.confidence,
+    )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.teachers import find_backbone
 from pipeline.config import AbsorbConfig
 from pipeline.facts.absorption import AbsorbFacts
-from pipeline.stages.absorb import absorb
+from pipeline.stages.absorb import AbsorbSettings, absorb_teacher
 from pipeline.store.files import new_folder
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.tasks.table import find_task
 from pipeline.texts.tables import Text
 
 
@@ -36,15 +36,13 @@ def absorb_alone(
     """
     with new_folder(out) as partial:
         description, checkpoint = find_backbone(teacher, backbone)
-        return absorb(
-            texts,
-            teacher,
-            checkpoint,
-            config,
-            partial,
-            task=TASK,
-            objective=OBJECTIVE,
-            layers=layers,
+        context = ModelContext(
+            backbone=checkpoint,
+            task=find_task(description.task),
             max_length=description.max_length,
             seed=0,
+            device=find_device(),
+        )
+        return absorb_teacher(
+            texts, teacher, AbsorbSettings(context=context, absorb=config, layers=layers), partial
         )

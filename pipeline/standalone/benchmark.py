@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config import BenchmarkConfig
 from pipeline.errors import InputError
+from pipeline.facts.arms import Arm
 from pipeline.graphs.structure import load_graph, vocabulary_size
 from pipeline.inference.classifier import MODEL
 from pipeline.texts.tables import Text
@@ -108,13 +109,13 @@ def find_model(path: Path) -> Path:
     return found[0]
 
 
-def _names(models: Sequence[Path]) -> dict[Path, str]:
+def _names(models: Sequence[Path]) -> dict[Path, Arm]:
     """Return what each model is called: the last part of its path that tells it from others."""
     for parts in range(1, 1 + max(len(model.parts) for model in models)):
-        names = {model: "/".join(model.parts[-parts:]) for model in models}
+        names = {model: Arm("/".join(model.parts[-parts:])) for model in models}
         if len(set(names.values())) == len(models):
             return names
-    return {model: str(model) for model in models}
+    return {model: Arm(str(model)) for model in models}
 
 
 def _vocabulary(path: Path) -> int:

@@ -13,7 +13,6 @@ from models.adapters.composition import (
     names_in,
     parts_of,
 )
-from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import check_adapter_name
 from pipeline.checkpoints.adapterhub.setup import SETUP, setup_tree
 from pipeline.checkpoints.adapterhub.writing import (
@@ -50,7 +49,7 @@ def export_adapter(
             format cannot express them, or a name is given to several or cannot be one.
     """
     with new_folder(out) as partial:
-        description, checkpoint, model = load_backed_teacher(teacher, OBJECTIVE, backbone=backbone)
+        description, checkpoint, model = load_backed_teacher(teacher, backbone=backbone)
         if description.adapter is None:
             raise InputError(
                 f"The teacher in {teacher} has no adapters: there is nothing to write."

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import head_labels
 from pipeline.checkpoints.adapter_setup import Together, find_setup, hang_setup
+from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import (
     find_checkpoint,
     load_tokenizer,
@@ -19,6 +19,7 @@ from pipeline.checkpoints.teachers import (
 )
 from pipeline.config import ModelConfig
 from pipeline.store.files import new_folder
+from pipeline.tasks.classification import CLASSIFICATION
 
 
 def import_adapter(
@@ -51,14 +52,20 @@ def import_adapter(
         checkpoint = find_checkpoint(ModelConfig(model=backbone))
         longest = max_length or min(128, longest_input(checkpoint))
         load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-        model, adapters = hang_setup(setup, checkpoint, OBJECTIVE, labels=labels)
+        model, adapters = hang_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
         adapters = drop_lower_adapters(model, adapters, drop_layers)
+        context = ModelContext(
+            backbone=checkpoint,
+            task=CLASSIFICATION,
+            max_length=longest,
+            seed=0,
+            device=find_device(),
+        )
         save_teacher(
             model,
             partial,
-            checkpoint=checkpoint,
+            context=context,
             labels=labels,
             adapter=adapters,
-            max_length=longest,
         )
     return read_teacher(out)

@@ -1,15 +1,17 @@
-"""Predictions of an exported student: labels and scores, without torch."""
+"""Answers of an exported student, without torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
-from pipeline.tasks.classification import SINGLE_LABEL
 
 
-def predict(bundle: Path, texts: Sequence[str]) -> list[dict[str, object]]:
-    """Return for each text its ``label``, the label's ``score``, and ``scores`` of all labels.
+def predict(bundle: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the answer to each text, as the student's task gives it.
+
+    Classification: ``label``, its ``score``, and ``scores`` of all labels. Regression: ``value``.
 
     Args:
         bundle: The student's folder.
@@ -18,17 +20,7 @@ def predict(bundle: Path, texts: Sequence[str]) -> list[dict[str, object]]:
     Raises:
         InputError: when the folder is not a bundle, or a damaged one.
     """
-    classifier = load_bundle(bundle)
+    model = load_bundle(bundle)
     with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
-        logits = classifier.logits([tuple(text.split("\t", 1)) for text in texts])
-    predictions: list[dict[str, object]] = []
-    for scores in SINGLE_LABEL.scores(logits):
-        best = int(scores.argmax())
-        predictions.append(
-            {
-                "label": classifier.labels[best],
-                "score": float(scores[best]),
-                "scores": dict(zip(classifier.labels, map(float, scores), strict=True)),
-            }
-        )
-    return predictions
+        outputs = model.outputs([tuple(text.split("\t", 1)) for text in texts])
+    return model.task.answers(outputs, model.labels)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.facts.quality import Measured
-from pipeline.tasks.task import Metrics
+from pipeline.facts.quality import Measured, Metrics
 
 
 def resamples(texts: int, count: int, seed: int) -> np.ndarray:

@@ -18,8 +18,6 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from pipeline.facts.quality import ClassQuality, Interval
-from pipeline.statistics.paired import count_discordant
-from pipeline.tasks.task import Task
 
 
 def measure_classes(
@@ -28,17 +26,15 @@ def measure_classes(
     labels: np.ndarray,
     names: Sequence[str],
     *,
-    task: Task,
     confidence: float,
 ) -> tuple[ClassQuality, ...]:
     """Return every class that has texts, in class order.
 
     Args:
-        teacher: (N, C) logits.
-        student: (N, C) logits.
+        teacher: (N,) predicted class indices.
+        student: (N,) predicted class indices.
         labels: (N,) class indices.
-        names: Of the C classes.
-        task: Says which class logits stand for.
+        names: Names of the C classes.
         confidence: That all intervals hold together, at least.
     """
     present = np.unique(labels)
@@ -46,10 +42,11 @@ def measure_classes(
     found = []
     for index in present.tolist():
         rows = labels == index  # (N,)
-        lost, won = count_discordant(teacher[rows], student[rows], labels[rows], task=task)
+        right = [each[rows] == labels[rows] for each in (teacher, student)]
+        lost, won = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
         texts = int(rows.sum())
         recalls, f1s = zip(
-            *(_recall_and_f1(task.predictions(each), labels, index) for each in (teacher, student)),
+            *(_recall_and_f1(each, labels, index) for each in (teacher, student)),
             strict=True,
         )
         found.append(
@@ -65,14 +62,6 @@ def measure_classes(
             )
         )
     return tuple(found)
-
-
-def worst_class(classes: Sequence[ClassQuality]) -> ClassQuality:
-    """Return the class whose loss of recall is the most certain: the highest low end.
-
-    The largest loss itself would mostly be that of the rarest class.
-    """
-    return max(classes, key=lambda each: (each.interval[0], each.recall_lost))
 
 
 def paired_difference(first: int, second: int, texts: int, confidence: float) -> Interval:

@@ -1,21 +1,21 @@
 """Two models on the same texts: what the second is better or worse at, and whether that is luck.
 
-Only texts on which exactly one of the two is right tell them apart. McNemar's exact test (1947,
-https://doi.org/10.1007/BF02295996) asks whether these are split evenly; paired bootstraps (Efron &
-Tibshirani, 1993, section 13.3) say how large the difference of every metric may be, far more
-narrowly than the models' own intervals do.
+Only texts on which the models' errors differ tell them apart. The sign test asks whether these are
+split evenly; where an error is 0 or 1 it is McNemar's exact test (1947,
+https://doi.org/10.1007/BF02295996). Paired bootstraps (Efron & Tibshirani, 1993, section 13.3) say
+how large the difference of every metric may be, far more narrowly than the models' own intervals.
 
-Shapes: N = texts, C = classes.
+Shapes: N = texts, C = outputs per text.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from pipeline.facts.quality import Measured
+from pipeline.facts.quality import Measured, Metrics
 from pipeline.statistics.bootstrap import measure_statistic, resamples
-from pipeline.tasks.task import Metrics, Task
 
 _RESAMPLES, _SEED = 1000, 0
 
@@ -31,11 +31,12 @@ class Paired:
     """Candidate minus baseline, metric by metric."""
     confidence: float
     """Level of the intervals."""
-    only_baseline_right: int
-    """Texts."""
-    only_candidate_right: int
+    baseline_better: int
+    """Texts on which the baseline's error is smaller."""
+    candidate_better: int
+    """Texts on which the candidate's error is smaller."""
     p_value: float
-    """McNemar's exact test, two-sided."""
+    """Sign test, two-sided."""
 
 
 def compare_paired(
@@ -43,41 +44,35 @@ def compare_paired(
     candidate: np.ndarray,
     labels: np.ndarray,
     *,
-    task: Task,
+    metrics: Callable[[np.ndarray, np.ndarray], Metrics],
+    errors: Callable[[np.ndarray, np.ndarray], np.ndarray],
     confidence: float,
 ) -> Paired:
     """Return how a candidate does against a baseline.
 
     Args:
-        baseline: (N, C) logits.
-        candidate: (N, C) logits on the same texts.
-        labels: (N,) class indices.
-        task: Whose metrics.
+        baseline: Outputs, (N, C).
+        candidate: Outputs on the same texts, (N, C).
+        labels: (N,).
+        metrics: (outputs, labels) -> named values.
+        errors: (outputs, labels) -> (N,), the error of each text.
         confidence: Level of the intervals, between 0 and 1.
     """
 
     def change(rows: np.ndarray) -> Metrics:
-        new = task.metrics(candidate[rows], labels[rows])
-        old = task.metrics(baseline[rows], labels[rows])
+        new = metrics(candidate[rows], labels[rows])
+        old = metrics(baseline[rows], labels[rows])
         return {name: new[name] - old[name] for name in new}
 
-    lost, won = count_discordant(baseline, candidate, labels, task=task)
+    before, after = errors(baseline, labels), errors(candidate, labels)  # (N,)
+    lost, won = int((before < after).sum()), int((after < before).sum())
     return Paired(
         texts=len(labels),
-        baseline=task.metrics(baseline, labels),
-        candidate=task.metrics(candidate, labels),
+        baseline=metrics(baseline, labels),
+        candidate=metrics(candidate, labels),
         change=measure_statistic(change, resamples(len(labels), _RESAMPLES, _SEED), confidence),
         confidence=confidence,
-        only_baseline_right=lost,
-        only_candidate_right=won,
+        baseline_better=lost,
+        candidate_better=won,
         p_value=float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0,
     )
-
-
-def count_discordant(
-    baseline: np.ndarray, candidate: np.ndarray, labels: np.ndarray, *, task: Task
-) -> tuple[int, int]:
-    """Return on how many texts only the baseline is right, and on how many only the candidate."""
-    before = task.predictions(baseline) == labels  # (N,)
-    after = task.predictions(candidate) == labels  # (N,)
-    return int((before & ~after).sum()), int((after & ~before).sum())

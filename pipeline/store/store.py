@@ -13,19 +13,19 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from filelock import FileLock
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import write_atomic
 from pipeline.store.stage import RECORD, Artifact, Stage, describe_files
+from pipeline.store.step import Step
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +33,6 @@ Facts = TypeVar("Facts")
 
 # What a stage may leave in its partial folder for itself; never part of the result.
 SCRATCH = "scratch"
-# A new minor version of these may compute other numbers.
-_COMPUTING = ("adapter-distill", "torch", "transformers", "onnx", "onnxruntime")
-
-
-def stage_key(name: str, *, settings: Mapping[str, object], inputs: Sequence[Stage[object]]) -> str:
-    """Return the key of a stage: equal exactly when nothing that shapes its result changed."""
-    plain = {
-        key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        for key, value in settings.items()
-    }
-    versions = {package: version(package) for package in _COMPUTING}
-    made_of = [name, plain, [stage.digest for stage in inputs], versions]
-    return sha256_json(made_of)[:24]
 
 
 def build_here(_name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
@@ -69,36 +56,18 @@ class Store:
     builder: Builder = build_here
     """Where builds are run: in this process, or in a child."""
 
-    def ensure(
-        self,
-        name: str,
-        build: Callable[[Path], Facts],
-        facts_type: type[Facts],
-        *,
-        settings: Mapping[str, object],
-        inputs: Sequence[Stage[object]] = (),
-        again: bool = False,
-    ) -> Stage[Facts]:
-        """Return the finished stage, building it only where no sound one exists.
-
-        Args:
-            name: Name of the stage, the first part of its folder's name.
-            build: Fills the folder that it is given and returns the stage's facts.
-            facts_type: The frozen record that ``build`` returns.
-            settings: Whatever shapes the result beside the inputs: config sections, seeds.
-            inputs: The stages whose results are read.
-            again: Build it even where it is finished: a measurement that was disturbed.
-        """
-        folder = self.root / f"{name}-{stage_key(name, settings=settings, inputs=inputs)}"
+    def ensure(self, step: Step[Facts]) -> Stage[Facts]:
+        """Return the finished stage of a step, building it only where no sound one exists."""
+        folder = self.root / f"{step.name}-{step.key}"
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if again:
+            if step.again:
                 shutil.rmtree(folder, ignore_errors=True)
-            finished = _load(name, folder, facts_type)
+            finished = _load(step.name, folder, step.facts)
             if finished is not None:
-                logger.info("%s: nothing changed, using %s", name, folder.name)
+                logger.info("%s: nothing changed, using %s", step.name, folder.name)
                 return finished
-            return _build(name, folder, partial(self.builder, name, build), facts_type)
+            return _build(step.name, folder, partial(self.builder, step.name, step.run), step.facts)
 
 
 def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | None:

@@ -1,82 +1,274 @@
-"""What a task measures: the half of a task that knows neither torch nor transformers.
+"""Classification: one of C classes for a text or a pair of texts.
 
-One `Task` a kind of task; the stages take theirs from here and don't ask which it is. Its other
-half, head and losses, is in models/losses.py.
+The hard loss is cross-entropy, the soft one T² KL (Hinton et al., 2015,
+https://arxiv.org/abs/1503.02531, section 2). scipy is imported where it is used: a server, which
+needs the answers alone, would pay 20 MB for it.
 
-Shapes: N = examples, C = classes.
+Shapes: N = texts, C = classes.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-from scipy.special import log_softmax, softmax
+from pydantic import BaseModel, ConfigDict
 
-from pipeline.tasks.task import Metrics, Task
+from pipeline.config import DataConfig, GateConfig
+from pipeline.decisions.check import Check, make_check
+from pipeline.decisions.quality import agreement, least_quality, quality_lost, worst_class
+from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.tasks.class_metrics import (
+    classification_fidelity,
+    classification_metrics,
+    softmax_rows,
+    wrong_labels,
+)
+from pipeline.tasks.task import Label, Labels, Shift, Task, Words
+
+if TYPE_CHECKING:
+    from models.losses import Objective
+
+_LISTED = 5
+"""Classes that a warning names."""
 
 
-def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Return accuracy, macro-F1 and expected calibration error, each in [0, 1]."""
-    predicted = logits.argmax(axis=1)
+class ClassAnswer(BaseModel):
+    """The answer to one text."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    label: str
+    score: float
+    """Probability of the label."""
+    scores: dict[str, float]
+    """Probability of every label."""
+
+
+def class_answers(logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return each text's label, its score, and the scores of all labels."""
+    answers = []
+    for probabilities in softmax_rows(logits):
+        scores = dict(zip(names, map(float, probabilities), strict=True))
+        best = names[int(probabilities.argmax())]
+        answers.append({"label": best, "score": scores[best], "scores": scores})
+    return answers
+
+
+def _breakdown(
+    teacher: np.ndarray,
+    student: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    confidence: float,
+) -> tuple[ClassQuality, ...]:
+    from pipeline.statistics.class_quality import measure_classes
+
+    return measure_classes(
+        teacher.argmax(axis=1), student.argmax(axis=1), labels, names, confidence=confidence
+    )
+
+
+def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
+    return (
+        quality_lost(evaluation, config, "accuracy"),
+        agreement(
+            evaluation,
+            config,
+            "agreement",
+            "The student agrees with the teacher on {} of the test texts",
+        ),
+        worst_class_lost(evaluation, config),
+        calibration_lost(evaluation, config),
+        *least_quality(evaluation, config, "accuracy"),
+    )
+
+
+def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
+    """Return the most certain loss of recall of any class."""
+    worst = worst_class(evaluation.classes)
+    low, high = worst.interval
+    return make_check(
+        f"recall lost of the worst class, {worst.label}",
+        worst.recall_lost,
+        ("at most", config.max_class_drop),
+        interval=worst.interval,
+        evidence="not_refuted",
+        reason=(
+            f"Of the class {worst.label} ({worst.texts:,} test texts) the teacher finds "
+            f"{worst.teacher_recall:.1%} and the student {worst.student_recall:.1%}: "
+            f"{100 * worst.recall_lost:.2f} points lost ({100 * low:.2f} to {100 * high:.2f}, all "
+            f"classes together at {evaluation.confidence:.0%}); gate.max_class_drop refuses what "
+            f"is surely more than {100 * config.max_class_drop:.2f}."
+        ),
+    )
+
+
+def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
+    """Return what the expected calibration error gained against the teacher."""
+    growth = evaluation.change.values["calibration_error"]
+    low, high = evaluation.change.intervals["calibration_error"]
+    return make_check(
+        "calibration error gained against the teacher",
+        growth,
+        ("at most", config.max_calibration_growth),
+        interval=(low, high),
+        evidence="not_refuted",
+        reason=(
+            f"The student's expected calibration error is {growth:+.4f} from the teacher's "
+            f"({low:+.4f} to {high:+.4f}); gate.max_calibration_growth refuses what is surely more "
+            f"than {config.max_calibration_growth:.4f}."
+        ),
+    )
+
+
+def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
+    """Return one warning of the classes that lost too much on too few texts to be sure of it.
+
+    The worst class has its own check; it is the surest loss, and rarely the largest.
+    """
+    worst = worst_class(evaluation.classes)
+    beyond = [
+        each
+        for each in evaluation.classes
+        if each is not worst and each.recall_lost > config.max_class_drop
+    ]
+    if not beyond:
+        return ()
+    largest = sorted(beyond, key=lambda each: -each.recall_lost)[:_LISTED]
+    listed = ", ".join(
+        f"{each.label} ({100 * each.recall_lost:.0f} points on {each.texts:,})" for each in largest
+    )
+    rest = len(beyond) - len(largest)
+    return (
+        f"Classes that lost more than {100 * config.max_class_drop:.2f} points of recall, on "
+        f"too few texts to be sure: {listed}{f' and {rest} more' if rest else ''}. "
+        "Measure on more texts of them to know.",
+    )
+
+
+def _read_labels(
+    cells: Sequence[str], config: DataConfig, own_names: Sequence[str] | None
+) -> list[Label | None]:
+    """Return the class index of every cell: a label's name, or its index.
+
+    A hub data set with its own label names is matched by name, never by position: its index i
+    means its own i-th name.
+    """
+    by_name = {name: index for index, name in enumerate(config.labels)}
+    numbered = config.labels if own_names is None else own_names
+    by_index = {str(i): by_name[name] for i, name in enumerate(numbered) if name in by_name}
+    known = by_index | by_name
+    if unknown := sorted({cell for cell in cells if cell and cell not in known}):
+        raise ValueError(
+            f"the column {config.label!r} holds {', '.join(map(repr, unknown[:10]))}, which is not "
+            f"in data.labels {list(config.labels)}. Add the label, or filter its rows out"
+        )
+    return [known[cell] if cell else None for cell in cells]
+
+
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return config.labels
+
+
+def _strata(labels: Sequence[Label]) -> list[int]:
+    return [int(label) for label in labels]
+
+
+def _check_labels(labels: Sequence[Label], names: Sequence[str]) -> str | None:
+    if len(set(labels)) >= 2:
+        return None
+    return (
+        f"holds one class only ({names[int(labels[0])]!r}). At least two are needed: check "
+        "data.label, data.filter and the source"
+    )
+
+
+def _count_labels(
+    splits: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, dict[str, int]]:
     return {
-        "accuracy": float((predicted == labels).mean()),
-        "macro_f1": _macro_f1(predicted, labels, classes=logits.shape[1]),
-        "calibration_error": expected_calibration_error(logits, labels),
+        split: {name: int((labels == index).sum()) for index, name in enumerate(names)}
+        for split, labels in splits.items()
     }
 
 
-def _macro_f1(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> float:
-    """Return the mean of the F1 of every class that occurs, as scikit-learn defines it.
-
-    Computed here because the bootstrap asks for it thousands of times.
-    """
-    correct = np.bincount(labels[predicted == labels], minlength=classes)
-    counted = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
-    occurs = counted > 0
-    return float((2 * correct[occurs] / counted[occurs]).mean())
+def _shifts(
+    old: np.ndarray, new: np.ndarray, logits_old: np.ndarray, logits_new: np.ndarray
+) -> list[Shift]:
+    return [_label_mix(old, new, logits_old.shape[1]), _confidence(logits_old, logits_new)]
 
 
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Return the mean gap between confidence and accuracy over bins of equal width.
+def _label_mix(old: np.ndarray, new: np.ndarray, classes: int) -> Shift:
+    from scipy import stats
 
-    Guo et al., 2017, https://arxiv.org/abs/1706.04599, section 2: the sum over bins of
-    ``n_bin / N * |accuracy - confidence|``, the confidence being the largest probability.
-    """
-    probabilities = softmax(logits.astype(np.float64), axis=1)
-    confidence = probabilities.max(axis=1)  # (N,)
-    correct = probabilities.argmax(axis=1) == labels  # (N,)
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)  # (N,)
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)  # (bins,)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def classification_fidelity(student: np.ndarray, teacher: np.ndarray) -> Metrics:
-    """Return agreement, mean KL(teacher || student) in nats and the largest logit difference."""
-    return {
-        "agreement": float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean()),
-        "mean_kl": float(kl_per_example(student, teacher).mean()),
-        "max_abs_logit_difference": float(np.abs(student - teacher).max()),
-    }
+    before, now = (np.bincount(labels, minlength=classes) for labels in (old, new))
+    top = int(before.argmax())
+    table = np.array([before, now])[:, before + now > 0]
+    return Shift(
+        name="part of the commonest label",
+        before=float(before[top] / before.sum()),
+        now=float(now[top] / now.sum()),
+        test="chi-squared",
+        p_value=float(stats.chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0,
+    )
 
 
-def kl_per_example(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return KL(teacher || student) of each example, (N,), in nats, at temperature 1."""
-    log_student = log_softmax(student.astype(np.float64), axis=1)
-    log_teacher = log_softmax(teacher.astype(np.float64), axis=1)
-    divergence: np.ndarray = (np.exp(log_teacher) * (log_teacher - log_student)).sum(axis=1)
-    return divergence
+def _confidence(logits_old: np.ndarray, logits_new: np.ndarray) -> Shift:
+    from pipeline.statistics.two_samples import two_samples
+
+    before, now = (
+        softmax_rows(logits.astype(np.float64)).max(axis=1) for logits in (logits_old, logits_new)
+    )
+    return Shift(name="confidence of the champion", **two_samples(before, now))
 
 
-def _predictions(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(logits.argmax(axis=1))
+def _objective() -> "Objective":
+    from models.losses import CLASSIFICATION_OBJECTIVE
+
+    return CLASSIFICATION_OBJECTIVE
 
 
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(softmax(logits, axis=1))
+def _agrees(agreement: float) -> str:
+    return f"agrees with the teacher on {agreement:.1%} of the texts"
 
 
-SINGLE_LABEL = Task(
+CLASSIFICATION = Task(
+    name="classification",
+    labels=Labels(
+        dtype=np.int64,
+        names=_names,
+        read=_read_labels,
+        check=_check_labels,
+        strata=_strata,
+        counts=_count_labels,
+    ),
+    words=Words(
+        loss="cross-entropy, nats",
+        distance="KL to the teacher (nats)",
+        agreement="agreement with the teacher",
+        agrees=_agrees,
+        model="text classifier with the labels",
+        intended_use="to sort texts like those of its test split (source below) into these labels.",
+        limits=(
+            "It always answers with one of its labels, also to texts that fit none.",
+            "Its scores are not calibrated beyond what the table shows.",
+        ),
+        hub_task="text-classification",
+        hub_metrics={"accuracy": "accuracy", "macro_f1": "f1"},
+    ),
+    objective=_objective,
     main_metric="accuracy",
+    agreement="agreement",
+    distance="mean_kl",
     metrics=classification_metrics,
     fidelity=classification_fidelity,
-    predictions=_predictions,
-    scores=_probabilities,
+    errors=wrong_labels,
+    breakdown=_breakdown,
+    checks=_checks,
+    warnings=uncertain_classes,
+    shifts=_shifts,
+    answers=class_answers,
+    answer_type=ClassAnswer,
 )
 """One of C classes for a text or a pair of texts."""

@@ -1,24 +1,139 @@
-"""The contract of a task: what the stages ask of it."""
+"""The contract of a task: everything that the stages, the gate and the server ask of it.
 
-from collections.abc import Callable
+One file per task in this folder fills in one `Task`; pipeline/tasks/table.py lists them. Nothing
+else knows which task it works for. Neither torch nor transformers is imported here: what trains is
+in the task's `Objective` (models/losses.py), which `Task.objective` imports when it is called.
+
+Two numbers of every task are at most 1, and better when higher: its main metric, and its agreement
+of student with teacher. Gate, sweep and report speak of both in points (hundredths).
+
+Shapes: N = texts, C = outputs per text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
-Metrics = dict[str, float]
+from pipeline.config import DataConfig, GateConfig
+from pipeline.config.task import TaskName
+from pipeline.decisions.check import Check
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
+
+if TYPE_CHECKING:
+    from models.losses import Objective
+
+Label = int | float
+"""A label as the splits hold it: a class index, or a number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """How a task reads its labels, draws by them, and counts them."""
+
+    dtype: type[np.generic]
+    """Type of a split's labels."""
+    names: Callable[[DataConfig], tuple[str, ...]]
+    """Names of the C outputs, in their order."""
+    read: Callable[[Sequence[str], DataConfig, Sequence[str] | None], list[Label | None]]
+    """(spelled cells, config, the source's own label names) -> labels; None for an empty cell.
+    Raises ValueError for what is no label, in a sentence."""
+    check: Callable[[Sequence[Label], Sequence[str]], str | None]
+    """(training labels, names) -> why nothing can be learned from them; None if something can."""
+    strata: Callable[[Sequence[Label]], list[int]]
+    """Group of each label; splits are drawn in proportion of the groups."""
+    counts: Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, dict[str, int]]]
+    """(labels by split, names) -> texts by split and label, or range of labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shift:
+    """One statistic of old and new texts, with its test."""
+
+    name: str
+    before: float
+    """Mean over the old texts."""
+    now: float
+    """Mean over the new texts."""
+    test: str
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """What people read of a task: in plots, tables and on the card."""
+
+    loss: str
+    """The hard loss and its unit."""
+    distance: str
+    """The distance to the teacher that distillation lowers, and its unit."""
+    agreement: str
+    """Agreement of student and teacher, as the noun of a sentence."""
+    agrees: Callable[[float], str]
+    """(agreement) -> a clause whose subject is the student."""
+    model: str
+    """A noun for the model, which the names of its outputs follow."""
+    intended_use: str
+    """What the student is for, after "Intended use:"."""
+    limits: tuple[str, ...]
+    """What such a student cannot do, in sentences."""
+    hub_task: str
+    """Name of the task on a model hub."""
+    hub_metrics: Mapping[str, str]
+    """Name on a model hub of each metric that is shown there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """The measuring half of a task."""
+    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,).
 
+    They are functions of a module, not lambdas: a task travels to the process that builds.
+    """
+
+    name: TaskName
+    """Value of the config's ``task``."""
+    labels: Labels
+    words: Words
+    objective: "Callable[[], Objective]"
+    """Head and losses, the torch half."""
     main_metric: str
-    """The metric that decides which weights are kept, and what the gate looks at."""
+    """Metric that decides which weights are kept, and what the gate looks at."""
+    agreement: str
+    """Fidelity value: how far the student agrees with its teacher."""
+    distance: str
+    """Fidelity value that distillation lowers."""
     metrics: Callable[[np.ndarray, np.ndarray], Metrics]
-    """(logits, labels) -> quality."""
+    """(outputs, labels) -> quality."""
     fidelity: Callable[[np.ndarray, np.ndarray], Metrics]
-    """(student logits, teacher logits) -> closeness."""
-    predictions: Callable[[np.ndarray], np.ndarray]
-    """(N, C) logits -> (N,) the class that each stands for."""
-    scores: Callable[[np.ndarray], np.ndarray]
-    """(N, C) logits -> (N, C) what a user reads: probabilities."""
+    """(student outputs, teacher outputs) -> closeness."""
+    errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """(outputs, labels) -> (N,), the error of each text; less is better."""
+    breakdown: Callable[..., tuple[ClassQuality, ...]] | None
+    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; None
+    for a task without classes."""
+    checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
+    """The gate's checks of quality."""
+    warnings: Callable[[EvaluateFacts, GateConfig], tuple[str, ...]]
+    """What a user should know of a student that passes them."""
+    shifts: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], list[Shift]]
+    """(old labels, new labels, outputs on old texts, outputs on new texts) -> drift of both."""
+    answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
+    """(outputs, names) -> what a user reads of each text, as plain JSON."""
+    answer_type: type[BaseModel]
+    """Schema of an answer."""
+
+    def key(self) -> str:
+        """Return what a stage's key holds of a task: its name."""
+        return self.name
+
+    def pack(self, labels: np.ndarray, outputs: np.ndarray) -> list[list[float]]:
+        """Return rows that hold a label and the teacher's outputs: the targets of distillation."""
+        rows: list[list[float]] = np.column_stack([labels, outputs]).astype(np.float64).tolist()
+        return rows
+
+    # Any: arrays and tensors alike.
+    def unpack(self, packed: Any) -> tuple[Any, Any]:
+        """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
+        return packed[:, 0], packed[:, 1:]

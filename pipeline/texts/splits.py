@@ -6,6 +6,8 @@ then never seen a text that is held out now.
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +17,35 @@ from pipeline.config import DataConfig
 from pipeline.errors import InputError
 from pipeline.texts.tables import Text, read_split
 
-Row = tuple[Text, int]
+Row = tuple[Text, int | float]
+Strata = Callable[[Sequence[int | float]], list[int]]
+"""(labels) -> group of each."""
 
 NAMES = ("train", "validation", "test")
 LEFT_OUT = "left-out"
 """Training texts beyond ``train_size``: kept apart, so that a later run does not test on them."""
 
 
-def hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[str, list[Row]]:
-    """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``, by class.
+def hold_out(
+    rows: dict[str, list[Row]], config: DataConfig, seed: int, *, strata: Strata
+) -> dict[str, list[Row]]:
+    """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``, by label.
 
     Args:
         rows: The sources' distinct rows, ``train`` among them, each sorted.
         config: Sizes, and the earlier run whose splits are kept.
-        seed: Of all that is drawn.
+        seed: Seed of all draws.
+        strata: Groups of labels that are drawn in proportion.
 
     Raises:
-        InputError: for an empty split, a training split of one class only, or an earlier run's
-            folder that holds no splits.
+        InputError: for an empty split, or an earlier run's folder that holds no splits.
     """
     earlier = {} if config.splits_of is None else _read_earlier(Path(config.splits_of))
     splits = dict(rows)
     for name, size in (("test", config.test_size), ("validation", config.validation_size)):
         if name not in splits:
-            splits["train"], splits[name] = _take(splits["train"], name, size, seed, earlier)
+            draw = partial(_draw, seed=seed, strata=strata)
+            splits["train"], splits[name] = _take(splits["train"], name, size, draw, earlier)
     order = np.random.default_rng(seed).permutation(len(splits["train"]))
     shuffled = [splits["train"][i] for i in order]
     size = len(shuffled) if config.train_size is None else config.train_size
@@ -49,11 +56,6 @@ def hold_out(rows: dict[str, list[Row]], config: DataConfig, seed: int) -> dict[
                 f"The {name} split is empty: every text of it stands in another split. Give a "
                 "source with other texts, or let it be held out of data.train."
             )
-    if len({label for _, label in splits["train"]}) < 2:
-        raise InputError(
-            f"The training split holds one class only ({config.labels[splits['train'][0][1]]!r}). "
-            "At least two are needed: check data.label, data.filter and the source."
-        )
     return splits
 
 
@@ -73,7 +75,11 @@ def _read_earlier(folder: Path) -> dict[Text, str]:
 
 
 def _take(
-    rows: list[Row], name: str, size: int | float, seed: int, earlier: dict[Text, str]
+    rows: list[Row],
+    name: str,
+    size: int | float,
+    draw: Callable[[list[Row], int], tuple[list[Row], list[Row]]],
+    earlier: dict[Text, str],
 ) -> tuple[list[Row], list[Row]]:
     """Split rows in two: what is kept, and the split of this name.
 
@@ -87,23 +93,23 @@ def _take(
             f"split. Give a size between 1 and {len(rows) - 1}, or more texts."
         )
     if not earlier:
-        return _draw(rows, count, seed)
+        return draw(rows, count)
     fresh = [row for row in rows if row[0] not in earlier]
-    new_kept, new_taken = _draw(fresh, round(len(fresh) * count / len(rows)), seed)
+    new_kept, new_taken = draw(fresh, round(len(fresh) * count / len(rows)))
     known = [row for row in rows if row[0] in earlier]
     kept = [row for row in known if earlier[row[0]] != name]
     taken = [row for row in known if earlier[row[0]] == name]
     return kept + new_kept, taken + new_taken
 
 
-def _draw(rows: list[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Draw so many rows, each class in proportion where its size allows; return the rest first."""
+def _draw(rows: list[Row], count: int, *, seed: int, strata: Strata) -> tuple[list[Row], list[Row]]:
+    """Draw so many rows, each group in proportion where its size allows; return the rest first."""
     if not 0 < count < len(rows):
         return (rows, []) if count == 0 else ([], rows)
-    labels = [label for _, label in rows]
-    classes = Counter(labels)
-    can_stratify = min(classes.values()) >= 2 and len(classes) <= min(count, len(rows) - count)
+    groups = strata([label for _, label in rows])
+    sizes = Counter(groups)
+    can_stratify = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(rows) - count)
     kept, taken = train_test_split(
-        rows, test_size=count, random_state=seed, stratify=labels if can_stratify else None
+        rows, test_size=count, random_state=seed, stratify=groups if can_stratify else None
     )
     return kept, taken

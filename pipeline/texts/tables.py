@@ -7,6 +7,7 @@ resuming or another order of the data cannot give a text another text's targets.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,11 +24,11 @@ Text = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Texts and their class indices, in a fixed order."""
+    """Texts and their labels, in a fixed order."""
 
     texts: tuple[Text, ...]
     labels: np.ndarray
-    """(N,) int64."""
+    """(N,): int64 class indices, or float64 numbers."""
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -59,36 +60,41 @@ def read_split(folder: Path, name: str) -> Split:
     is_split = (
         names in (["text", "label"], ["text", "text_b", "label"])
         and all(pa.types.is_string(table.schema.field(name).type) for name in names[:-1])
-        and pa.types.is_integer(table.schema.field("label").type)
+        and _is_number(table.schema.field("label").type)
         and not any(column.null_count for column in table.columns)
     )
     if not is_split:
         found = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
         raise InputError(
-            f"{path} is not a split: expected the columns text, text_b for pairs, and label (an "
-            f"integer), without gaps, found {found or 'none'}. {advice}"
+            f"{path} is not a split: expected the columns text, text_b for pairs, and label (a "
+            f"number), without gaps, found {found or 'none'}. {advice}"
         )
     columns = [table.column(column).to_pylist() for column in names[:-1]]
-    labels = np.asarray(table.column("label").to_numpy(), dtype=np.int64)
+    labels = np.asarray(table.column("label").to_numpy())
     return Split(texts=tuple(zip(*columns, strict=True)), labels=labels)
 
 
-def write_soft_targets(texts: Sequence[Text], logits: np.ndarray, folder: Path) -> None:
-    """Write the logits of texts, (N, C), each under its text's digest."""
+def write_soft_targets(texts: Sequence[Text], outputs: np.ndarray, folder: Path) -> None:
+    """Write a teacher's outputs on texts, (N, C), each under its text's digest."""
     keys = [_content_key(text) for text in texts]
-    pq.write_table(pa.table({"key": keys, "logits": list(logits)}), folder / _SOFT_TARGETS)
+    pq.write_table(pa.table({"key": keys, "outputs": list(outputs)}), folder / _SOFT_TARGETS)
 
 
 def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
-    """Return the logits of these texts, (N, C) float32.
+    """Return the teacher's outputs on these texts, (N, C) float32.
 
     Raises:
         KeyError: for a text whose targets were not written.
     """
     table = pq.read_table(folder / _SOFT_TARGETS)
-    by_key = dict(zip(table["key"].to_pylist(), table["logits"].to_pylist(), strict=True))
+    by_key = dict(zip(table["key"].to_pylist(), table["outputs"].to_pylist(), strict=True))
     return np.array([by_key[_content_key(text)] for text in texts], dtype=np.float32)
 
 
 def _content_key(text: Text) -> str:
     return sha256_json(text)
+
+
+# Any: pyarrow has no types.
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.facts.arms import Arm
+
 Call = Callable[[], object]
 
 
@@ -23,11 +25,11 @@ Call = Callable[[], object]
 class Block:
     """Every timed call of one block, in nanoseconds, by arm, round after round."""
 
-    cpu_ns: dict[str, list[int]]
-    wall_ns: dict[str, list[int]]
+    cpu_ns: dict[Arm, list[int]]
+    wall_ns: dict[Arm, list[int]]
 
 
-def time_block(arms: Mapping[str, Sequence[Call]], *, rounds: int, chance: random.Random) -> Block:
+def time_block(arms: Mapping[Arm, Sequence[Call]], *, rounds: int, chance: random.Random) -> Block:
     """Time every arm's calls ``rounds`` times, the arms interleaved in random order.
 
     Args:

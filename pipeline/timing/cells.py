@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import Arm, a_a_arm
 from pipeline.facts.latency import cell_name
 from pipeline.statistics.intervals import estimate_ratio
 from pipeline.timing.blocks import Block, mean_call
@@ -42,28 +43,28 @@ class MeasuredCell:
         return cell_name(self.batch, self.length)
 
     @property
-    def arms(self) -> tuple[str, ...]:
+    def arms(self) -> tuple[Arm, ...]:
         """Return the names of the arms."""
         return tuple(self.blocks[0].cpu_ns)
 
-    def log_ratios(self, arm: str, base: str) -> np.ndarray:
+    def log_ratios(self, arm: Arm, base: Arm) -> np.ndarray:
         """Return log(arm / base) of the CPU time of a mean call, one a block."""
         return log_ratios([block.cpu_ns for block in self.blocks], arm, base, self.calls)
 
-    def wall_ms(self, arm: str) -> np.ndarray:
+    def wall_ms(self, arm: Arm) -> np.ndarray:
         """Return the wall time of every call, in milliseconds."""
         return np.concatenate([block.wall_ns[arm] for block in self.blocks]) / 1e6
 
 
 def log_ratios(
-    times: Sequence[Mapping[str, Sequence[int]]], arm: str, base: str, calls: int
+    times: Sequence[Mapping[Arm, Sequence[int]]], arm: Arm, base: Arm, calls: int
 ) -> np.ndarray:
     """Return log(arm / base) of a mean call, one a block."""
     pairs = [(mean_call(each[arm], calls), mean_call(each[base], calls)) for each in times]
     return np.log([one / other for one, other in pairs])
 
 
-def in_groups(arms: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def in_groups(arms: Sequence[Arm]) -> Iterator[tuple[Arm, ...]]:
     """Yield the arms that are measured together beside a baseline.
 
     They are two: the baseline is measured twice, and more than four disturb one another.
@@ -72,14 +73,9 @@ def in_groups(arms: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(arms[start : start + _BESIDE_THE_BASELINE])
 
 
-def again(arm: str) -> str:
-    """Return the name of the arm that is the same file once more."""
-    return f"{arm} again"
-
-
 def measure_cell(
-    files: Mapping[str, Path],
-    baseline: str,
+    files: Mapping[Arm, Path],
+    baseline: Arm,
     workload: Workload,
     config: BenchmarkConfig,
     *,
@@ -97,7 +93,7 @@ def measure_cell(
         RuntimeError: when the measuring process fails, with what it said.
     """
     rest = {arm: path for arm, path in files.items() if arm != baseline}
-    arms = {baseline: files[baseline], again(baseline): files[baseline], **rest}
+    arms = {baseline: files[baseline], a_a_arm(baseline): files[baseline], **rest}
     several = len(workload.calls) > 1
     spec = CellSpec(
         files={arm: str(path) for arm, path in arms.items()},
@@ -140,10 +136,10 @@ def is_enough(blocks: int, half_width: float, seconds: float, config: BenchmarkC
     return quiet or blocks >= config.max_blocks or seconds > config.seconds_per_cell
 
 
-def _noise(blocks: Sequence[Block], baseline: str, calls: int, confidence: float) -> float:
+def _noise(blocks: Sequence[Block], baseline: Arm, calls: int, confidence: float) -> float:
     """Return the half-width of the A/A interval; infinite before there are two blocks."""
     if len(blocks) < 2:
         return float("inf")
     times = [block.cpu_ns for block in blocks]
-    logs = log_ratios(times, again(baseline), baseline, calls)
+    logs = log_ratios(times, a_a_arm(baseline), baseline, calls)
     return estimate_ratio(logs, confidence).half_width

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Estimate
 from pipeline.statistics.intervals import estimate_change
 from pipeline.timing.blocks import mean_call
@@ -36,9 +37,9 @@ class Row:
 class Comparison:
     """What changed from A to B."""
 
-    old: str
+    old: Arm
     """A's candidate."""
-    new: str
+    new: Arm
     """B's candidate."""
     rows: tuple[Row, ...]
     finding: str
@@ -108,7 +109,7 @@ def _by_name(measurement: Measurement) -> dict[str, MeasuredCell]:
     return {cell.name: cell for cell in measurement.cells if candidate in cell.arms}
 
 
-def _log_times(cell: MeasuredCell, arm: str) -> np.ndarray:
+def _log_times(cell: MeasuredCell, arm: Arm) -> np.ndarray:
     return np.log([mean_call(block.cpu_ns[arm], cell.calls) for block in cell.blocks])
 
 

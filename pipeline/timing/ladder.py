@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import TORCH_TEACHER, Arm
 from pipeline.facts.latency import Rung
 from pipeline.facts.variants import Runtime
 from pipeline.statistics.intervals import estimate_ratio
@@ -24,7 +25,6 @@ from pipeline.timing.processes import Worker
 from pipeline.timing.time_cell import CellSpec
 from pipeline.timing.workload import Workload
 
-TORCH_TEACHER = "teacher in PyTorch"
 _FEWEST = 3
 _ROUNDS = 3
 
@@ -41,7 +41,7 @@ class TorchTeacher:
 class _TorchSpec:
     """`pipeline.timing.time_torch.TorchSpec`: importing that would import torch."""
 
-    arm: str
+    arm: Arm
     teacher: str
     backbone: str | None
     calls: list[list[list[int]]]
@@ -51,12 +51,12 @@ class _TorchSpec:
 
 
 def measure_ladder(
-    files: Mapping[str, Path],
+    files: Mapping[Arm, Path],
     torch_teacher: TorchTeacher | None,
     workload: Workload,
     config: BenchmarkConfig,
     *,
-    runtimes: Mapping[str, Runtime] | None = None,
+    runtimes: Mapping[Arm, Runtime] | None = None,
     seed: int,
     tell: Callable[[str], None],
 ) -> tuple[Block, ...]:
@@ -101,7 +101,7 @@ def measure_ladder(
 
 
 def describe_rungs(
-    blocks: Sequence[Block], calls: int, confidence: float, *, teacher: str | None
+    blocks: Sequence[Block], calls: int, confidence: float, *, teacher: Arm | None
 ) -> tuple[Rung, ...]:
     """Return the rungs of measured blocks, slowest first; none without blocks.
 
@@ -140,7 +140,7 @@ def describe_rungs(
 
 
 def _session_worker(
-    arm: str,
+    arm: Arm,
     path: Path,
     runtime: Runtime | None,
     workload: Workload,

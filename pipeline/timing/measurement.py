@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from pipeline.errors import InputError
+from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, FileCost, Graph
 from pipeline.facts.overhead import Verdict
 from pipeline.store.files import write_atomic
@@ -29,15 +30,15 @@ class Measurement:
     """UTC, ISO 8601."""
     machine: dict[str, str]
     conditions: Conditions
-    candidate: str
+    candidate: Arm
     """The arm that is in question."""
-    baseline: str
+    baseline: Arm
     """The arm whose time is 1, the plain backbone."""
-    teacher: str | None
+    teacher: Arm | None
     """The adapter teacher, the positive control, where there is one."""
-    graphs: dict[str, Graph]
+    graphs: dict[Arm, Graph]
     """Structure and digest of each arm's file."""
-    costs: dict[str, FileCost]
+    costs: dict[Arm, FileCost]
     cells: tuple[MeasuredCell, ...]
     ladder: tuple[Block, ...]
     ladder_calls: int

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.facts.arms import Arm
 from pipeline.timing.cells import in_groups
 from pipeline.timing.ladder import TorchTeacher
 from pipeline.timing.workload import Workload
@@ -13,13 +14,13 @@ from pipeline.timing.workload import Workload
 class Plan:
     """What is to be measured."""
 
-    files: Mapping[str, Path]
+    files: Mapping[Arm, Path]
     """ONNX file by arm."""
-    candidate: str
-    baseline: str
-    teacher: str | None
+    candidate: Arm
+    baseline: Arm
+    teacher: Arm | None
     """The adapter teacher's arm; without it there is no verdict."""
-    others: tuple[str, ...]
+    others: tuple[Arm, ...]
     """Further arms of the cells."""
     workloads: Sequence[Workload]
     """The cells."""
@@ -27,7 +28,7 @@ class Plan:
     """Single texts, for the ladder and the costs."""
     torch_teacher: TorchTeacher | None
 
-    def groups(self) -> Iterator[tuple[str, ...]]:
+    def groups(self) -> Iterator[tuple[Arm, ...]]:
         """Yield the arms that are measured together, the baseline first."""
         wanted = [self.candidate, *([self.teacher] if self.teacher else []), *self.others]
         rest = [arm for arm in dict.fromkeys(wanted) if arm != self.baseline]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from pipeline.facts.arms import Arm
 from pipeline.facts.variants import Runtime
 from pipeline.inference.classifier import runtime_of
 from pipeline.inference.session import open_file
@@ -33,7 +34,7 @@ _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 class CellSpec:
     """What one process measures."""
 
-    files: dict[str, str]
+    files: dict[Arm, str]
     """ONNX file by arm: at most four, more of them disturb one another."""
     calls: list[TokenIds]
     """Token ids of each call of a round, (B, T)."""
@@ -43,7 +44,7 @@ class CellSpec:
     """Whether to stay on one core."""
     seed: int
     # Any: a `Runtime` as plain JSON.
-    runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runtimes: dict[Arm, dict[str, Any]] = field(default_factory=dict)
     """How to open an arm's file; by default as its bundle says."""
 
 
@@ -52,7 +53,7 @@ def open_arm_session(path: str, threads: int = 1) -> ort.InferenceSession:
     return open_file(runtime_of(Path(path)), Path(path), threads=threads)
 
 
-def _open_arm(spec: CellSpec, arm: str) -> ort.InferenceSession:
+def _open_arm(spec: CellSpec, arm: Arm) -> ort.InferenceSession:
     if arm not in spec.runtimes:
         return open_arm_session(spec.files[arm])
     runtime = Runtime.model_validate(spec.runtimes[arm])
@@ -82,7 +83,7 @@ def measure_block(spec: CellSpec, chance: random.Random) -> Block:
     names = list(spec.files)
     chance.shuffle(names)
     padding = []
-    arms: dict[str, list[Callable[[], object]]] = {}
+    arms: dict[Arm, list[Callable[[], object]]] = {}
     for arm in names:
         padding.append(bytearray(chance.randrange(1, 4_000_000)))
         arms[arm] = make_calls(_open_arm(spec, arm), spec.calls)

@@ -1,6 +1,6 @@
 """A process that times an adapter teacher in PyTorch, as its users run it today.
 
-Eager mode with transformers' own choice of attention, one thread, token ids in and logits out: the
+Eager mode with transformers' own choice of attention, one thread, token ids in and outputs out: the
 first rung of the latency ladder. Every block loads the model anew, as `pipeline.timing.time_cell`
 does with its sessions. This is the benchmark's only module with torch in it; it runs as a process
 of its own, because torch and onnxruntime in one process wait for one another's threads.
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from models.losses import SINGLE_LABEL
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.config import ModelConfig
+from pipeline.facts.arms import Arm
 from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks, time_block
 
 
@@ -26,7 +26,7 @@ from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks
 class TorchSpec:
     """What the process measures."""
 
-    arm: str
+    arm: Arm
     teacher: str
     """Folder of the teacher."""
     backbone: str | None
@@ -40,7 +40,7 @@ class TorchSpec:
 
 def measure_block(spec: TorchSpec, chance: random.Random) -> Block:
     """Return one block: a fresh model, warmed up, then timed."""
-    model = load_teacher(_find_backbone(spec), Path(spec.teacher), SINGLE_LABEL)
+    model = load_teacher(_find_backbone(spec), Path(spec.teacher))
     runs: list[Call] = []
     for rows in spec.calls:
         ids = torch.tensor(rows)  # (B, T)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.facts.arms import variant_arm
 from pipeline.facts.latency import Estimate
 from pipeline.facts.variants import Runtime
 from pipeline.statistics.intervals import estimate_ratio
@@ -41,8 +42,8 @@ def time_variants(
         RuntimeError: when the measuring process fails, with what it said.
     """
     spec = CellSpec(
-        files={name: str(bundle / "onnx" / way.file) for name, way in ways.items()},
-        runtimes={name: way.model_dump(mode="json") for name, way in ways.items()},
+        files={variant_arm(name): str(bundle / "onnx" / way.file) for name, way in ways.items()},
+        runtimes={variant_arm(name): way.model_dump(mode="json") for name, way in ways.items()},
         calls=workload.calls,
         rounds=1,
         warmup_runs=_WARMUP_CALLS,
@@ -57,7 +58,10 @@ def time_variants(
                 break
             done.append(worker.block())
     calls = len(workload.calls)
-    return {name: [mean_call(each.cpu_ns[name], calls) / 1e6 for each in done] for name in ways}
+    return {
+        name: [mean_call(each.cpu_ns[variant_arm(name)], calls) / 1e6 for each in done]
+        for name in ways
+    }
 
 
 def ratio_to_first(times: Mapping[str, Sequence[float]], name: str, confidence: float) -> Estimate:

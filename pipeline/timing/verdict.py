@@ -1,18 +1,20 @@
 """From measured cells to the verdict on the adapters' overhead."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from pipeline.config import BenchmarkConfig
 from pipeline.decisions.overhead import CellLogs, decide_overhead
+from pipeline.facts.arms import Arm, a_a_arm
 from pipeline.facts.latency import Graph
 from pipeline.facts.overhead import Rules, Structure, Verdict
-from pipeline.timing.cells import MeasuredCell, again
+from pipeline.timing.cells import MeasuredCell
 from pipeline.timing.plan import Plan
 
 
 def decide_measured(
     plan: Plan,
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[Arm, Graph],
     cells: Sequence[MeasuredCell],
     config: BenchmarkConfig,
 ) -> Verdict | None:
@@ -30,18 +32,12 @@ def decide_measured(
     logs = [
         CellLogs(
             name=cell.name,
-            again=cell.log_ratios(again(plain), plain),
+            a_a_arm=cell.log_ratios(a_a_arm(plain), plain),
             teacher=cell.log_ratios(teacher, plain),
             student=cell.log_ratios(student, plain),
         )
         for cell in cells
         if student in cell.arms
     ]
-    rules = Rules(
-        confidence=config.confidence,
-        max_half_width=config.max_half_width,
-        min_margin=config.min_margin,
-        max_margin=config.max_margin,
-        min_removed=config.min_removed,
-    )
+    rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
     return decide_overhead(structure, logs, rules)

@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from models.losses import Objective
 from pipeline.texts.tables import Split, Text
 
 # Any: ids and masks are lists, labels a number or a list of numbers.
@@ -25,11 +26,11 @@ def encode(
 
 
 def encode_labelled(
-    tokenizer: PreTrainedTokenizerBase, split: Split, *, max_length: int
+    tokenizer: PreTrainedTokenizerBase, split: Split, labels: Sequence[Any], *, max_length: int
 ) -> list[Example]:
-    """Return what `encode` does of a split, with each text's class index as ``labels``."""
+    """Return what `encode` does of a split, with ``labels``: one per text, or one row per text."""
     examples = encode(tokenizer, split.texts, max_length=max_length)
-    return [{**e, "labels": int(y)} for e, y in zip(examples, split.labels, strict=True)]
+    return [{**e, "labels": y} for e, y in zip(examples, labels, strict=True)]
 
 
 def batches_by_length(
@@ -45,15 +46,16 @@ def batches_by_length(
 
 
 @torch.inference_mode()
-def predict_logits(
+def compute_outputs(
     model: PreTrainedModel,
+    objective: Objective,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
     *,
     batch_size: int = 32,
     title: str | None = None,
 ) -> np.ndarray:
-    """Return the logits of a model in eval mode, (N, C) float32, in the examples' order.
+    """Return the outputs of a model in eval mode, (N, C) float32, in the examples' order.
 
     A title asks for a progress bar.
 
@@ -61,13 +63,16 @@ def predict_logits(
         ValueError: when the model is in training mode, whose dropout would make noise of them.
     """
     if model.training:
-        raise ValueError("expected a model in eval mode: dropout would make noise of its logits")
-    logits = np.zeros((len(examples), int(model.config.num_labels or 0)), dtype=np.float32)
+        raise ValueError("expected a model in eval mode: dropout would make noise of its outputs")
+    outputs = np.zeros((0,), dtype=np.float32)
     # disable=None leaves the bar out where no terminal looks on.
     with tqdm(
         total=len(examples), desc=title, unit="text", leave=False, disable=None if title else True
     ) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=batch_size):
-            logits[rows] = model(**batch.to(model.device)).logits.float().cpu().numpy()
+            found = objective.outputs(model(**batch.to(model.device))).float().cpu().numpy()
+            if not len(outputs):
+                outputs = np.zeros((len(examples), *found.shape[1:]), dtype=np.float32)
+            outputs[rows] = found
             bar.update(len(rows))
-    return logits
+    return outputs

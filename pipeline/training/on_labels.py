@@ -4,90 +4,83 @@ Everything starts at the baseline's head, on the same texts, and is judged by th
 differs between two trainings is what trains.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.losses import Objective
 from models.student import set_dropout, take_head
-from pipeline.checkpoints.pretrained import Checkpoint, load_classifier, load_tokenizer
+from models.units import Units, units_of
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import find_architecture, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import TEACHER_TENSORS
 from pipeline.config import TrainingConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
-from pipeline.tasks.task import Task
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import Example, encode_labelled
-from pipeline.training.trainer import Loss, train
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
-    """A classifier before its training, and the examples of it."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    training: list[Example]
-    validation: list[Example]
+from pipeline.training.encoding import encode_labelled
+from pipeline.training.setup import Goal, Loss, TrainingSetup
+from pipeline.training.trainer import train
 
 
 def prepare_training(
     data: Stage[DataFacts],
-    checkpoint: Checkpoint,
-    config: TrainingConfig,
-    *,
-    objective: Objective,
     head_from: Stage[TeacherFacts],
-    max_length: int,
-    seed: int,
-) -> Start:
+    context: ModelContext,
+    config: TrainingConfig,
+) -> TrainingSetup:
     """Return the backbone with the baseline's head, and both splits, encoded.
 
     Raises:
         InputError: for an unreadable model.
     """
-    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
+    objective, max_length = context.task.objective(), context.max_length
+    tokenizer = load_tokenizer(context.backbone, max_length=max_length)
+    splits = [read_split(data.folder, name) for name in ("train", "validation")]
     training, validation = (
-        encode_labelled(tokenizer, read_split(data.folder, name), max_length=max_length)
-        for name in ("train", "validation")
+        encode_labelled(tokenizer, split, split.labels.tolist(), max_length=max_length)
+        for split in splits
     )
-    model = load_classifier(checkpoint, objective, labels=data.facts.labels, seed=seed)
+    model = load_model(context.backbone, objective, labels=data.facts.labels, seed=context.seed)
     take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
     if config.dropout is not None:
         set_dropout(model, config.dropout)
-    return Start(model=model, tokenizer=tokenizer, training=training, validation=validation)
+    units: Units | None = None
+    if objective.standardised:
+        units = units_of(splits[0].labels, model, objective.head(find_architecture(model)))
+    return TrainingSetup(
+        model=model,
+        tokenizer=tokenizer,
+        objective=objective,
+        training=training,
+        validation=validation,
+        units=units,
+    )
 
 
 def train_on_labels(
-    start: Start,
+    setup: TrainingSetup,
     config: TrainingConfig,
     out: Path,
     *,
-    task: Task,
-    loss: Loss,
-    seed: int,
+    context: ModelContext,
     title: str,
+    loss: Loss | None = None,
 ) -> TrainingOutcome:
     """Train what requires gradients, in place; checkpoints lie in ``out`` meanwhile.
+
+    Args:
+        loss: What is minimised; the task's own by default.
 
     Raises:
         InputError: for a loss that is not finite.
     """
-    return train(
-        start.model,
-        start.tokenizer,
-        training=start.training,
-        validation=start.validation,
-        loss=loss,
+    task = context.task
+    goal = Goal(
+        loss=loss or setup.objective.hard,
         metrics=task.metrics,
         best=task.main_metric,
         greater_is_better=True,
-        config=config,
-        scratch=out / SCRATCH,
-        seed=seed,
-        title=title,
     )
+    return train(setup, goal, config, scratch=out / SCRATCH, context=context, title=title)

@@ -1,7 +1,7 @@
 """One training by gradient descent: the transformers Trainer, set up for teacher and student alike.
 
 A caller gives its model, its examples and a loss per example. What an example's ``labels`` hold is
-between the caller and its loss: a class index, or a class index and the teacher's logits.
+between the caller and its loss: a label, or a label and the teacher's outputs.
 
 Killed and started again with the same scratch folder, training goes on from its last whole
 checkpoint: a checkpoint counts once a marker file, written last, stands in it.
@@ -10,9 +10,8 @@ checkpoint: a checkpoint counts once a marker file, written last, stands in it.
 import logging
 import math
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,8 +22,6 @@ from transformers import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -33,65 +30,95 @@ from transformers import (
     TrainingArguments,
 )
 
+from models.losses import Objective
+from models.units import to_label_unit, to_standard_units
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import Point, TrainingOutcome
 from pipeline.store.files import write_atomic
-from pipeline.training.encoding import Example
+from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
+from pipeline.training.setup import Goal, Loss, TrainingSetup, in_standard_units
 
 logger = logging.getLogger(__name__)
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits, labels) -> one value per example."""
-Metrics = Callable[[np.ndarray, np.ndarray], dict[str, float]]
-"""(logits, labels) of the whole validation split -> named values."""
 
 _WHOLE = "checkpoint-is-whole"
 
 
 def train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    training: Sequence[Example],
-    validation: Sequence[Example],
-    loss: Loss,
-    metrics: Metrics,
-    best: str,
-    greater_is_better: bool,
+    setup: TrainingSetup,
+    goal: Goal,
     config: TrainingConfig,
+    *,
     scratch: Path,
-    seed: int,
+    context: ModelContext,
     title: str,
 ) -> TrainingOutcome:
     """Train what requires gradients, in place, and leave the best validated weights in the model.
 
     Args:
-        model: Its dropout is the caller's choice.
-        training: Token ids, masks and ``labels`` of each example.
-        validation: The same for the validation split.
-        loss: One value per example; the mean over the step's examples is minimised.
-        metrics: What is measured on the validation split.
-        best: The metric that decides which weights are kept and when to stop.
-        greater_is_better: Its direction.
         scratch: Folder for checkpoints.
-        seed: Order of the batches and dropout.
+        context: Its seed orders the batches and draws the dropout; its device trains.
         title: What the progress bar says.
 
     Raises:
         InputError: when the loss is not finite, with the step and the cause.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    collate = DataCollatorWithPadding(tokenizer)
-    precision = _choose_precision(config, model, collate([training[0]] * config.batch_size), loss)
+    model = setup.model
+    setup, goal = in_standard_units(setup, goal)
+    collate = DataCollatorWithPadding(setup.tokenizer)
+    head = setup.objective.head(find_architecture(model)) if setup.units else None
+    if setup.units and head:
+        to_standard_units(model, head, setup.units)
+    batch = collate([setup.training[0]] * config.batch_size)
+    precision = choose_precision(config, setup, batch, goal.loss, context.device)
+    trainer = Trainer(
+        model=model,
+        args=_arguments(setup, goal, config, precision, scratch=scratch, context=context),
+        data_collator=collate,
+        train_dataset=cast(Any, setup.training),
+        eval_dataset=cast(Any, setup.validation),
+        compute_loss_func=_checked_mean(goal.loss, setup.objective),
+        compute_metrics=_as_compute_metrics(goal),
+        callbacks=[
+            EarlyStoppingCallback(early_stopping_patience=config.patience),
+            _MarkWholeCheckpoints(),
+            ProgressBar(title),
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)
+    resume_from = _last_whole_checkpoint(scratch)
+    if resume_from is not None:
+        logger.info("%s: going on from %s", title, resume_from.name)
+    with warnings.catch_warnings():
+        # torch warns once that this scheduler and that loader were built before a resume.
+        warnings.simplefilter("ignore", UserWarning)
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    model.eval()
+    if setup.units and head:
+        to_label_unit(model, head, setup.units)
+    return _outcome(trainer.state, precision)
+
+
+def _arguments(
+    setup: TrainingSetup,
+    goal: Goal,
+    config: TrainingConfig,
+    precision: str,
+    *,
+    scratch: Path,
+    context: ModelContext,
+) -> TrainingArguments:
     steps_per_epoch = max(
-        1, math.ceil(len(training) / config.batch_size / config.gradient_accumulation)
+        1, math.ceil(len(setup.training) / config.batch_size / config.gradient_accumulation)
     )
     interval = max(
         1, math.ceil(steps_per_epoch * min(config.epochs, 1) / config.evaluations_per_epoch)
     )
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
@@ -111,57 +138,34 @@ def train(
         logging_steps=_logging_interval(interval),
         logging_nan_inf_filter=False,
         load_best_model_at_end=True,
-        metric_for_best_model=best,
-        greater_is_better=greater_is_better,
+        metric_for_best_model=goal.best,
+        greater_is_better=goal.greater_is_better,
         bf16=precision == "bf16",
         # Without it the Trainer takes bf16 to be a mistake on a machine without a GPU.
-        use_cpu=precision == "bf16" and not torch.cuda.is_available(),
-        seed=seed,
+        use_cpu=precision == "bf16" and not context.device.is_cuda,
+        seed=context.seed,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=context.device.is_cuda,
     )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        data_collator=collate,
-        train_dataset=cast(Any, training),
-        eval_dataset=cast(Any, validation),
-        compute_loss_func=_checked_mean(loss),
-        compute_metrics=_as_compute_metrics(metrics),
-        callbacks=[
-            EarlyStoppingCallback(early_stopping_patience=config.patience),
-            _MarkWholeCheckpoints(),
-            ProgressBar(title),
-        ],
-    )
-    trainer.remove_callback(PrinterCallback)
-    resume_from = _last_whole_checkpoint(scratch)
-    if resume_from is not None:
-        logger.info("%s: going on from %s", title, resume_from.name)
-    with warnings.catch_warnings():
-        # torch warns once that this scheduler and that loader were built before a resume.
-        warnings.simplefilter("ignore", UserWarning)
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    model.eval()
-    return _outcome(trainer.state, precision)
 
 
-def _checked_mean(loss: Loss) -> Callable[..., Tensor]:
+def _checked_mean(loss: Loss, objective: Objective) -> Callable[..., Tensor]:
     """Return the Trainer's loss: the mean over the examples of all accumulated batches.
 
     ``num_items_in_batch`` counts the numbers in ``labels``, of which an example may have several.
     """
     calls = 0
 
-    def mean_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+    def mean_loss(result: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
         nonlocal calls
         calls += torch.is_grad_enabled()
-        per_example = loss(outputs.logits, labels)  # (B,)
+        outputs = objective.outputs(result)
+        per_example = loss(outputs, labels)  # (B,)
         if not torch.isfinite(per_example).all():
-            raise InputError(_why_not_finite(outputs.logits, calls))
+            raise InputError(_why_not_finite(outputs, calls))
         numbers_per_example = labels[0].numel()
         examples = (
             len(labels) if num_items_in_batch is None else num_items_in_batch / numbers_per_example
@@ -171,11 +175,11 @@ def _checked_mean(loss: Loss) -> Callable[..., Tensor]:
     return mean_loss
 
 
-def _why_not_finite(logits: Tensor, batch: int) -> str:
+def _why_not_finite(outputs: Tensor, batch: int) -> str:
     cause = (
-        "the loss itself overflowed on finite logits"
-        if torch.isfinite(logits).all()
-        else "the model's logits are not finite: its weights diverged, or were so before"
+        "the loss itself overflowed on finite outputs"
+        if torch.isfinite(outputs).all()
+        else "the model's outputs are not finite: its weights diverged, or were so before"
     )
     return (
         f"The loss is not finite at batch {batch} of this training: {cause}. Lower the learning "
@@ -183,39 +187,10 @@ def _why_not_finite(logits: Tensor, batch: int) -> str:
     )
 
 
-def _as_compute_metrics(metrics: Metrics) -> Callable[[EvalPrediction], dict[str, float]]:
-    return lambda prediction: metrics(
+def _as_compute_metrics(goal: Goal) -> Callable[[EvalPrediction], dict[str, float]]:
+    return lambda prediction: goal.metrics(
         np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
     )
-
-
-def _choose_precision(
-    config: TrainingConfig, model: PreTrainedModel, batch: Any, loss: Loss
-) -> str:
-    """Return ``bf16`` or ``fp32``; ``auto`` tries a step of each where bf16 is in hardware."""
-    if config.precision != "auto":
-        return config.precision
-    on_gpu = torch.cuda.is_available()
-    # torch reports the CPU's instructions under these names only.
-    capable = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_avx512_bf16_supported()
-    if not capable:
-        return "fp32"
-    device = torch.device("cuda" if on_gpu else "cpu")
-    torch.nn.Module.to(model, device)
-    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    labels = inputs.pop("labels")
-    seconds = {"fp32": math.inf, "bf16": math.inf}
-    for _ in range(3):
-        for name in seconds:
-            started = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
-                logits = model(**inputs).logits
-            loss(logits, labels).mean().backward()
-            if on_gpu:
-                torch.cuda.synchronize()
-            seconds[name] = min(seconds[name], time.perf_counter() - started)
-    model.zero_grad()
-    return min(seconds, key=seconds.__getitem__)
 
 
 def _logging_interval(interval: int) -> int:

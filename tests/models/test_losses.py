@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
-from models.losses import SINGLE_LABEL, cross_entropy, distillation_loss, kl_divergence
+from models.losses import (
+    CLASSIFICATION_OBJECTIVE,
+    REGRESSION_OBJECTIVE,
+    cross_entropy,
+    distillation_loss,
+    kl_divergence,
+    squared_distance,
+    squared_error,
+)
 
 STUDENT = torch.tensor([[0.2, -1.0, 0.5], [2.0, 0.1, -0.3]])
 TEACHER = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
@@ -14,7 +22,12 @@ LABELS = torch.tensor([2, 0])
 
 def loss_of(student, teacher=TEACHER, *, temperature=2.0, alpha=0.5):
     return distillation_loss(
-        student, teacher, LABELS, objective=SINGLE_LABEL, temperature=temperature, alpha=alpha
+        student,
+        teacher,
+        LABELS,
+        objective=CLASSIFICATION_OBJECTIVE,
+        temperature=temperature,
+        alpha=alpha,
     )
 
 
@@ -101,3 +114,57 @@ def test_half_precision_logits_are_compared_in_single_precision():
 
     expected = kl_divergence(student.float(), teacher.float(), 2.0)
     assert torch.equal(kl_divergence(student, teacher, 2.0), expected)
+
+
+def test_squared_error_by_hand():
+    found = squared_error(torch.tensor([[1.5], [-2.0]]), torch.tensor([1.0, 1.0]))
+
+    torch.testing.assert_close(found, torch.tensor([0.25, 9.0]))
+
+
+def test_squared_error_of_one_and_of_whole_numbers():
+    assert squared_error(torch.tensor([[0.5]]), torch.tensor([2])).tolist() == [2.25]
+
+
+def test_squared_distance_is_zero_when_student_equals_teacher():
+    outputs = torch.tensor([[1.5], [-2.0]])
+
+    assert squared_distance(outputs, outputs.clone(), 1.0).tolist() == [0.0, 0.0]
+
+
+def test_squared_distance_knows_no_temperature():
+    student, teacher = torch.tensor([[1.5], [-2.0]]), torch.tensor([[1.0], [1.0]])
+
+    expected = torch.tensor([0.25, 9.0])
+    for temperature in (0.5, 1.0, 4.0):
+        torch.testing.assert_close(squared_distance(student, teacher, temperature), expected)
+
+
+def test_distillation_of_numbers_weighs_teacher_and_label():
+    student, teacher = torch.tensor([[1.5], [-2.0]]), torch.tensor([[1.0], [1.0]])
+
+    found = distillation_loss(
+        student,
+        teacher,
+        torch.tensor([0.5, -2.0]),
+        objective=REGRESSION_OBJECTIVE,
+        temperature=2.0,
+        alpha=0.25,
+    )
+
+    # To the teacher 1/4 and 9, to the labels 1 and 0.
+    torch.testing.assert_close(found, torch.tensor([0.25 * 0.25 + 0.75, 0.25 * 9.0]))
+
+
+def test_gradient_of_squared_errors_passes_gradcheck():
+    student = torch.tensor([[1.5], [-2.0]], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([1.0, 1.0], dtype=torch.float64)
+
+    assert gradcheck(lambda outputs: squared_error(outputs, labels), (student,))
+
+
+def test_half_precision_numbers_are_compared_in_single_precision():
+    found = squared_error(torch.tensor([[300.0]]).bfloat16(), torch.tensor([301.0]))
+
+    assert found.dtype == torch.float32
+    assert found.tolist() == [1.0]

@@ -11,8 +11,9 @@ from pipeline.facts.benchmark import BenchmarkFacts, Latency
 from pipeline.facts.latency import Conditions, Estimate, Graph, Rung
 from pipeline.facts.overhead import Structure
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured
+from pipeline.tasks.classification import CLASSIFICATION
 
-CONFIG = GateConfig(max_accuracy_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
+CONFIG = GateConfig(max_metric_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
 
 
 def measured(half=0.01, **values):
@@ -55,6 +56,20 @@ def evaluation(*, change=0.0, agreement=1.0, calibration=0.0, classes=None):
         fidelity=measured(agreement=agreement),
         change=measured(accuracy=change, macro_f1=-0.5, calibration_error=calibration),
         classes=classes or (class_quality(),),
+    )
+
+
+def evaluation_of_numbers(*, change=0.0, correlation=1.0, growth=0.0, teacher_rmse=0.5):
+    """Return facts of a regression; growth is the student's RMSE minus the teacher's."""
+    return EvaluateFacts(
+        texts=800,
+        confidence=0.95,
+        plain=measured(pearson=0.3, rmse=2.0),
+        teacher=measured(pearson=0.8, rmse=teacher_rmse),
+        student=measured(pearson=0.8 + change, rmse=teacher_rmse + growth),
+        fidelity=measured(teacher_correlation=correlation),
+        change=measured(pearson=change, spearman=-0.5, rmse=growth),
+        classes=(),
     )
 
 
@@ -116,12 +131,13 @@ def benchmark(
     )
 
 
-def decision(evaluated=None, *entries, config=CONFIG, main_metric="accuracy", **measured):
+def decision(evaluated=None, *entries, config=CONFIG, task=CLASSIFICATION, **measured):
+    evaluated = evaluated or evaluation()
     return decide(
-        evaluated or evaluation(),
+        task.checks(evaluated, config),
         benchmark(*entries or (latency(),), **measured),
         config,
-        main_metric=main_metric,
+        warnings=task.warnings(evaluated, config),
         shipped_arm="student int8",
     )
 

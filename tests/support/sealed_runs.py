@@ -87,7 +87,7 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
         predicted = np.where(right, labels, 1 - labels)
         (folder / "evaluate").mkdir()
         logits = np.eye(2, dtype=np.float32)[predicted]
-        np.savez(folder / "evaluate" / "logits.npz", labels=labels, student=logits)
+        np.savez(folder / "evaluate" / "outputs.npz", labels=labels, student=logits)
         held = [
             {
                 "name": f"check {number}",

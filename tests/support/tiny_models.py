@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiny_store import make_once
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -14,6 +15,8 @@ from transformers import (
     BertTokenizerFast,
     PreTrainedModel,
 )
+
+from pipeline.store.store import Store
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD = "good great lovely superb charming brilliant delightful fresh moving fine"
@@ -84,21 +87,26 @@ def token_batch() -> Callable[..., BatchEncoding]:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_checkpoint(tiny_store: Store) -> Path:
     """A folder with a random BERT classifier of two classes and its fast tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny-bert")
+    return make_once(tiny_store.root / "tiny-bert", _write_checkpoint)
+
+
+def _write_checkpoint(folder: Path) -> None:
     words = [*SPECIAL, *GOOD.split(), *BAD.split(), *NEUTRAL.split()]
     model = make_classifier("bert", vocab_size=len(words), num_labels=2)
     model.save_pretrained(folder)
     vocabulary = {word: index for index, word in enumerate(words)}
     BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_csv(tiny_store: Store) -> Path:
     """A CSV with the columns text, label and source: 120 texts in `tiny_checkpoint`'s words."""
-    path = tmp_path_factory.mktemp("tiny-data") / "reviews.csv"
+    return make_once(tiny_store.root / "reviews.csv", _write_reviews)
+
+
+def _write_reviews(path: Path) -> None:
     chance = random.Random(0)
     rows = []
     for number in range(120):
@@ -107,6 +115,30 @@ def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words += chance.sample(NEUTRAL.split(), k=chance.randint(2, 8))
         chance.shuffle(words)
         rows.append((" ".join(words), label, "press" if number % 3 else "forum"))
+    _write_csv(path, [("text", "label", "source"), *rows])
+
+
+@pytest.fixture(scope="session")
+def tiny_scores_csv(tiny_store: Store) -> Path:
+    """A CSV with the columns first, second and score: 160 pairs of texts, and a number of each.
+
+    The score is 200 and 25 more for each good word of the pair, and 25 less for each bad one.
+    """
+    return make_once(tiny_store.root / "scores.csv", _write_scores)
+
+
+def _write_scores(path: Path) -> None:
+    chance = random.Random(0)
+    rows = []
+    for _ in range(160):
+        good = chance.randint(0, 4)
+        words = chance.sample(GOOD.split(), k=good) + chance.sample(BAD.split(), k=4 - good)
+        words += chance.sample(NEUTRAL.split(), k=4)
+        chance.shuffle(words)
+        rows.append((" ".join(words[:4]), " ".join(words[4:]), 200 + 25 * (2 * good - 4)))
+    _write_csv(path, [("first", "second", "score"), *rows])
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("text", "label", "source"), *rows])
-    return path
+        csv.writer(file).writerows(rows)

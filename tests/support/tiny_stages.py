@@ -1,12 +1,16 @@
-"""Fixtures: each stage of the chain, finished on tiny models and texts."""
+"""Fixtures: each stage of the chain, finished on tiny models and texts.
+
+They are real steps in `tiny_store`, where equal ones are built once. A test that needs a build to
+happen gives a store of its own: ``store=Store(root=tmp_path)``.
+"""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.context import Device, ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.config import (
     AbsorbConfig,
@@ -24,34 +28,24 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
-from pipeline.stages.absorb import absorb
-from pipeline.stages.data import prepare_data
-from pipeline.stages.distill import distill
-from pipeline.stages.export import export
-from pipeline.stages.finetune import finetune
-from pipeline.stages.head_only import head_only
-from pipeline.stages.quantize import quantize
-from pipeline.stages.soft_targets import compute_soft_targets
+from pipeline.stages.absorb import AbsorbSettings, absorb
+from pipeline.stages.data import DataSettings, prepare_data
+from pipeline.stages.distill import DistillSettings, distill
+from pipeline.stages.export import ExportSettings, export
+from pipeline.stages.finetune import FinetuneSettings, TeacherStart, finetune
+from pipeline.stages.head_only import HeadOnlySettings, head_only
+from pipeline.stages.quantize import QuantizeSettings, quantize
+from pipeline.stages.soft_targets import SoftTargetSettings, compute_soft_targets
 from pipeline.store.stage import Stage
+from pipeline.store.step import step
 from pipeline.store.store import Store
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
-from pipeline.texts.tables import read_split
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.texts.sources import fingerprint
+from pipeline.timing.machine import describe_machine
 
-MAX_LENGTH = 16
 TRAINING = TrainingConfig(
     epochs=4, batch_size=16, learning_rate=1e-2, evaluations_per_epoch=1, precision="fp32"
 )
-
-
-@pytest.fixture(scope="session")
-def finish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Stage]:
-    """``finish(name, build, facts_type)``: a finished stage in a store of its own."""
-
-    def finish(name: str, build: Callable[[Path], object], facts_type: type) -> Stage:
-        store = Store(root=tmp_path_factory.mktemp(name))
-        return store.ensure(name, build, facts_type, settings={})
-
-    return finish
 
 
 @pytest.fixture(scope="session")
@@ -61,59 +55,76 @@ def tiny_backbone(tiny_checkpoint: Path) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def tiny_data(finish: Callable[..., Stage], tiny_csv: Path) -> Stage[DataFacts]:
+def tiny_context(tiny_backbone: Checkpoint) -> ModelContext:
+    """`tiny_backbone`, for a classification of 16 tokens on the CPU."""
+    return ModelContext(
+        backbone=tiny_backbone,
+        task=CLASSIFICATION,
+        max_length=16,
+        seed=0,
+        device=Device(name="cpu"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_store: Store, tiny_csv: Path) -> Stage[DataFacts]:
     """`tiny_csv` as 72 training, 24 validation and 24 test texts."""
     labels = ("negative", "positive")
-    config = DataConfig(train=str(tiny_csv), labels=labels, validation_size=24, test_size=24)
-    return finish("data", partial(prepare_data, config, seed=0), DataFacts)
+    settings = DataSettings(
+        task=CLASSIFICATION,
+        data=DataConfig(train=str(tiny_csv), labels=labels, validation_size=24, test_size=24),
+        sources=(fingerprint(str(tiny_csv)),),
+        seed=0,
+    )
+    return tiny_store.ensure(step("data", prepare_data, settings=settings, facts=DataFacts))
 
 
 @pytest.fixture(scope="session")
 def tiny_head_only(
-    finish: Callable[..., Stage], tiny_data: Stage[DataFacts], tiny_backbone: Checkpoint
+    tiny_store: Store, tiny_data: Stage[DataFacts], tiny_context: ModelContext
 ) -> Stage[TeacherFacts]:
     """The baseline on `tiny_data`."""
-    build = partial(
-        head_only,
-        tiny_data,
-        tiny_backbone,
-        HeadOnlyConfig(epochs=3, learning_rate=1e-2),
-        task=TASK,
-        objective=OBJECTIVE,
-        max_length=MAX_LENGTH,
-        seed=0,
+    settings = HeadOnlySettings(
+        context=tiny_context, training=HeadOnlyConfig(epochs=3, learning_rate=1e-2)
     )
-    return finish("head-only", build, TeacherFacts)
+    return tiny_store.ensure(
+        step("head-only", head_only, tiny_data, settings=settings, facts=TeacherFacts)
+    )
 
 
 @pytest.fixture(scope="session")
 def tiny_finetune(
-    finish: Callable[..., Stage],
+    tiny_store: Store,
     tiny_data: Stage[DataFacts],
     tiny_head_only: Stage[TeacherFacts],
-    tiny_backbone: Checkpoint,
+    tiny_context: ModelContext,
 ) -> Callable[..., Stage[TeacherFacts]]:
-    """``tiny_finetune(adapter=..., checkpoint=..., **training)``."""
+    """``tiny_finetune(adapter=..., checkpoint=..., start=None, store=..., **training)``."""
 
     def tiny_finetune(
         *,
         adapter: AdapterConfig,
-        checkpoint: Checkpoint = tiny_backbone,
+        checkpoint: Checkpoint = tiny_context.backbone,
+        start: TeacherStart | None = None,
+        store: Store = tiny_store,
         **training: object,
     ) -> Stage[TeacherFacts]:
-        build = partial(
-            finetune,
-            tiny_data,
-            checkpoint,
-            TRAINING.model_copy(update=training),
-            task=TASK,
-            objective=OBJECTIVE,
+        settings = FinetuneSettings(
+            context=replace(tiny_context, backbone=checkpoint),
+            training=TRAINING.model_copy(update=training),
             adapter=adapter,
-            head_from=tiny_head_only,
-            max_length=MAX_LENGTH,
-            seed=0,
+            start=start,
         )
-        return finish("finetune", build, TeacherFacts)
+        return store.ensure(
+            step(
+                "finetune",
+                finetune,
+                tiny_data,
+                tiny_head_only,
+                settings=settings,
+                facts=TeacherFacts,
+            )
+        )
 
     return tiny_finetune
 
@@ -126,79 +137,86 @@ def tiny_teacher(tiny_finetune: Callable[..., Stage]) -> Stage[TeacherFacts]:
 
 @pytest.fixture(scope="session")
 def tiny_targets(
-    finish: Callable[..., Stage],
+    tiny_store: Store,
     tiny_data: Stage[DataFacts],
     tiny_teacher: Stage[TeacherFacts],
-    tiny_backbone: Checkpoint,
+    tiny_context: ModelContext,
 ) -> Stage[SoftTargetFacts]:
     """`tiny_teacher`'s logits on `tiny_data`."""
-    build = partial(
-        compute_soft_targets,
-        tiny_data,
-        tiny_teacher,
-        tiny_backbone,
-        objective=OBJECTIVE,
-        texts=None,
-        max_length=MAX_LENGTH,
+    return tiny_store.ensure(
+        step(
+            "soft-targets",
+            compute_soft_targets,
+            tiny_data,
+            tiny_teacher,
+            settings=SoftTargetSettings(context=tiny_context, texts=None),
+            facts=SoftTargetFacts,
+        )
     )
-    return finish("soft-targets", build, SoftTargetFacts)
 
 
 @pytest.fixture(scope="session")
-def tiny_absorbed(
-    finish: Callable[..., Stage],
+def tiny_absorb(
+    tiny_store: Store,
     tiny_data: Stage[DataFacts],
     tiny_teacher: Stage[TeacherFacts],
-    tiny_backbone: Checkpoint,
-) -> Stage[AbsorbFacts]:
-    """The student's closed-form start."""
-    build = partial(
-        absorb,
-        read_split(tiny_data.folder, "train").texts,
-        tiny_teacher.folder,
-        tiny_backbone,
-        AbsorbConfig(batch_size=8),
-        task=TASK,
-        objective=OBJECTIVE,
-        layers=None,
-        max_length=MAX_LENGTH,
-        seed=0,
-    )
-    return finish("absorb", build, AbsorbFacts)
+    tiny_context: ModelContext,
+) -> Callable[..., Stage[AbsorbFacts]]:
+    """``tiny_absorb(teacher=..., layers=None, store=..., **settings)``: a closed-form start."""
+
+    def tiny_absorb(
+        *,
+        teacher: Stage[TeacherFacts] = tiny_teacher,
+        layers: tuple[int, ...] | None = None,
+        store: Store = tiny_store,
+        **settings: object,
+    ) -> Stage[AbsorbFacts]:
+        config = AbsorbConfig(**{"batch_size": 8} | settings)
+        absorbing = AbsorbSettings(context=tiny_context, absorb=config, layers=layers)
+        return store.ensure(
+            step("absorb", absorb, tiny_data, teacher, settings=absorbing, facts=AbsorbFacts)
+        )
+
+    return tiny_absorb
+
+
+@pytest.fixture(scope="session")
+def tiny_absorbed(tiny_absorb: Callable[..., Stage]) -> Stage[AbsorbFacts]:
+    """The closed-form start of `tiny_teacher`'s student."""
+    return tiny_absorb()
 
 
 @pytest.fixture(scope="session")
 def tiny_distill(
-    finish: Callable[..., Stage],
+    tiny_store: Store,
     tiny_data: Stage[DataFacts],
     tiny_teacher: Stage[TeacherFacts],
     tiny_targets: Stage[SoftTargetFacts],
-    tiny_backbone: Checkpoint,
+    tiny_context: ModelContext,
 ) -> Callable[..., Stage[StudentFacts]]:
-    """``tiny_distill(absorbed=None, layers=None, **settings)``: a student of `tiny_teacher`."""
+    """``tiny_distill(absorbed=None, layers=None, store=..., **settings)``: a student."""
 
     def tiny_distill(
         *,
         absorbed: Stage[AbsorbFacts] | None = None,
         layers: tuple[int, ...] | None = None,
+        store: Store = tiny_store,
         **settings: object,
     ) -> Stage[StudentFacts]:
         plain = {"epochs": 1, "batch_size": 16, "evaluations_per_epoch": 1, "precision": "fp32"}
-        build = partial(
-            distill,
-            tiny_data,
-            tiny_teacher,
-            tiny_targets,
-            absorbed,
-            tiny_backbone,
-            DistillConfig(**plain | settings),
-            task=TASK,
-            objective=OBJECTIVE,
-            layers=layers,
-            max_length=MAX_LENGTH,
-            seed=0,
+        config = DistillConfig(**plain | settings)
+        return store.ensure(
+            step(
+                "distill",
+                distill,
+                tiny_data,
+                tiny_teacher,
+                tiny_targets,
+                absorbed,
+                settings=DistillSettings(context=tiny_context, distill=config, layers=layers),
+                facts=StudentFacts,
+            )
         )
-        return finish("distill", build, StudentFacts)
 
     return tiny_distill
 
@@ -213,45 +231,52 @@ def tiny_student(
 
 @pytest.fixture(scope="session")
 def tiny_export(
-    finish: Callable[..., Stage],
+    tiny_store: Store,
     tiny_data: Stage[DataFacts],
     tiny_head_only: Stage[TeacherFacts],
     tiny_teacher: Stage[TeacherFacts],
     tiny_student: Stage[StudentFacts],
-    tiny_backbone: Checkpoint,
+    tiny_context: ModelContext,
 ) -> Stage[ExportFacts]:
     """Backbone, teacher and student as ONNX bundles."""
-    build = partial(
-        export,
-        tiny_data,
-        tiny_head_only,
-        tiny_teacher,
-        tiny_student,
-        tiny_backbone,
-        ExportConfig(),
-        objective=OBJECTIVE,
-        max_length=MAX_LENGTH,
+    return tiny_store.ensure(
+        step(
+            "export",
+            export,
+            tiny_data,
+            tiny_head_only,
+            tiny_teacher,
+            tiny_student,
+            settings=ExportSettings(context=tiny_context, export=ExportConfig()),
+            facts=ExportFacts,
+        )
     )
-    return finish("export", build, ExportFacts)
 
 
 @pytest.fixture(scope="session")
 def tiny_quantize(
-    finish: Callable[..., Stage], tiny_data: Stage[DataFacts], tiny_export: Stage[ExportFacts]
+    tiny_store: Store, tiny_data: Stage[DataFacts], tiny_export: Stage[ExportFacts]
 ) -> Callable[..., Stage[QuantizeFacts]]:
-    """``tiny_quantize(**settings)``: the variants of the student in `tiny_export`."""
+    """``tiny_quantize(store=..., **settings)``: the variants of the student in `tiny_export`."""
 
-    def tiny_quantize(**settings: object) -> Stage[QuantizeFacts]:
+    def tiny_quantize(*, store: Store = tiny_store, **settings: object) -> Stage[QuantizeFacts]:
         quick = {"calibration_texts": 16, "blocks": 4, "calls": 1, "bootstrap_samples": 100}
-        build = partial(
-            quantize,
-            tiny_data,
-            tiny_export,
-            QuantizeConfig(**quick | settings),
-            task=TASK,
+        quantizing = QuantizeSettings(
+            task=CLASSIFICATION,
+            quantize=QuantizeConfig(**quick | settings),
             seed=0,
+            machine=describe_machine(),
         )
-        return finish("quantize", build, QuantizeFacts)
+        return store.ensure(
+            step(
+                "quantize",
+                quantize,
+                tiny_data,
+                tiny_export,
+                settings=quantizing,
+                facts=QuantizeFacts,
+            )
+        )
 
     return tiny_quantize
 

@@ -8,7 +8,7 @@ colour-blind readers (Okabe & Ito, 2008, https://jfly.uni-koeln.de/color/).
 import base64
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -16,12 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm, model_of
 from pipeline.facts.quality import Interval
 
-PLAIN, TEACHER, STUDENT, STUDENT_LIGHT = "#7a828c", "#d55e00", "#0072b2", "#56b4e9"
+COLOURS: Mapping[Arm, str] = {PLAIN: "#7a828c", TEACHER: "#d55e00", STUDENT: "#0072b2"}
+VARIANT_COLOUR = "#56b4e9"
+"""Colour of a student's file beside the one that was exported."""
 INK, FAINT = "#1f2933", "#e4e7eb"
 
-_WIDTH_IN, _DPI, _COLOURS = 7.2, 110, 96
+_WIDTH_IN, _DPI, _PALETTE = 7.2, 110, 96
 
 
 def new_figure(height_in: float, finding: str) -> Figure:
@@ -31,6 +34,13 @@ def new_figure(height_in: float, finding: str) -> Figure:
     title = textwrap.fill(finding, 84)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, weight="bold", color=INK)
     return figure
+
+
+def colour_of(arm: Arm) -> str:
+    """Return an arm's colour: its model's, and a lighter one for a variant of the student."""
+    model = model_of(arm)
+    is_variant = model == STUDENT and arm != STUDENT
+    return VARIANT_COLOUR if is_variant else COLOURS.get(model, COLOURS[PLAIN])
 
 
 def style(
@@ -75,7 +85,7 @@ def png_bytes(figure: Figure) -> bytes:
     figure.savefig(full, format="png")
     image = Image.open(full).convert("RGB")
     # Median cut, the default, would blend a rare colour, such as a legend's, with others.
-    image = image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image = image.quantize(_PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return small.getvalue()
 

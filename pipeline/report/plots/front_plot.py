@@ -7,23 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.latency import Rung
-from pipeline.facts.sweep import PLAIN as PLAIN_ARM
-from pipeline.facts.sweep import TEACHER as TEACHER_ARM
 from pipeline.facts.sweep import Sweep
-from pipeline.report.headline import TIMES, clearest
+from pipeline.report.headline import TIMES, clearest, spaced
 from pipeline.report.plots.drawing import (
+    COLOURS,
     INK,
-    PLAIN,
-    STUDENT,
-    STUDENT_LIGHT,
-    TEACHER,
+    VARIANT_COLOUR,
     new_figure,
     png_bytes,
     style,
 )
 
-_COLOURS = {"fp32": STUDENT, "int8": STUDENT_LIGHT}
+_PRECISIONS = {"fp32": COLOURS[STUDENT], "int8": VARIANT_COLOUR}
 _ENDS = (0.75, 1.35)
 """Room beside the outermost points, as parts of their time."""
 
@@ -49,7 +46,7 @@ def plot_front(sweep: Sweep) -> bytes:
     for panel, title in ((left, chosen_by), (right, reported)):
         style(panel, title=title, xlabel="ms of wall time a text, one thread (logarithmic)")
     _set_axes(left, right, [rung.mean_ms.value for rung in sweep.times.rungs])
-    left.set_ylabel(f"{sweep.metric.replace('_', ' ')} (%)", fontsize=8, color=INK)
+    left.set_ylabel(f"{spaced(sweep.metric)} (%)", fontsize=8, color=INK)
     figure.legend(
         handles=_legend(sweep), loc="outside lower left", ncols=4, frameon=False, fontsize=8
     )
@@ -59,20 +56,20 @@ def plot_front(sweep: Sweep) -> bytes:
 def _draw(
     panel: Axes,
     sweep: Sweep,
-    rungs: Mapping[str, Rung],
+    rungs: Mapping[Arm, Rung],
     split: Literal["validation", "test"],
 ) -> None:
     for arm, rung in rungs.items():
         if arm not in sweep.quality.files:  # the teacher in PyTorch is as good as its ONNX file
-            quality = _quality(sweep, TEACHER_ARM, split)
-            panel.plot(rung.mean_ms.value, quality, "D", color=TEACHER, mfc="white", markersize=6)
+            place = (rung.mean_ms.value, _quality(sweep, TEACHER, split))
+            panel.plot(*place, "D", color=COLOURS[TEACHER], mfc="white", markersize=6)
             continue
-        if arm == PLAIN_ARM:  # without its teacher's knowledge it would be far below all others
-            panel.axvline(rung.mean_ms.value, color=PLAIN, linewidth=1.5, alpha=0.6)
+        if arm == PLAIN:  # without its teacher's knowledge it would be far below all others
+            panel.axvline(rung.mean_ms.value, color=COLOURS[PLAIN], linewidth=1.5, alpha=0.6)
             continue
         place = (rung.mean_ms.value, _quality(sweep, arm, split))
         file = next((file for file in sweep.files if file.name == arm), None)
-        colour = _COLOURS[file.precision] if file else TEACHER
+        colour = _PRECISIONS[file.precision] if file else COLOURS[TEACHER]
         if split == "test":
             low, high = sweep.quality.files[arm].test.intervals[sweep.metric]
             panel.plot([place[0]] * 2, (100 * low, 100 * high), color=colour, alpha=0.45)
@@ -90,7 +87,7 @@ def _draw(
             )
 
 
-def _quality(sweep: Sweep, arm: str, split: Literal["validation", "test"]) -> float:
+def _quality(sweep: Sweep, arm: Arm, split: Literal["validation", "test"]) -> float:
     """Return the main metric in per cent."""
     measured = getattr(sweep.quality.files[arm], split)
     return 100 * float(measured.values[sweep.metric])
@@ -117,10 +114,17 @@ def _legend(sweep: Sweep) -> list[Line2D]:
 
     precisions = dict.fromkeys(file.precision for file in sweep.files)
     marks = [
-        mark("D", TEACHER, "teacher in PyTorch", hollow=True),
-        mark("D", TEACHER, "teacher"),
-        Line2D([], [], color=PLAIN, linewidth=1.5, alpha=0.6, label="time of the plain backbone"),
-        *(mark("o", _COLOURS[each], f"student, {each} (layers)") for each in precisions),
+        mark("D", COLOURS[TEACHER], "teacher in PyTorch", hollow=True),
+        mark("D", COLOURS[TEACHER], "teacher"),
+        Line2D(
+            [],
+            [],
+            color=COLOURS[PLAIN],
+            linewidth=1.5,
+            alpha=0.6,
+            label="time of the plain backbone",
+        ),
+        *(mark("o", _PRECISIONS[each], f"student, {each} (layers)") for each in precisions),
         Line2D([], [], color=INK, linewidth=1, label="front"),
     ]
     if sweep.pick.name is not None:
@@ -138,6 +142,7 @@ def _finding(sweep: Sweep) -> str:
     rung = next(rung for rung in sweep.times.rungs if rung.arm == name)
     faster = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)
     points = 100 * sweep.quality.files[name].change.values[sweep.metric]
+    lost = f"{points:+.1f} points of {spaced(sweep.metric)}"
     which = "picked" if sweep.pick.name else "fastest on the front"
     speed = f"{faster.value:.1f}{TIMES} faster than the teacher in PyTorch" if faster else ""
-    return f"{name} ({which}): {speed}, {points:+.1f} points of {sweep.metric} on the test split"
+    return f"{name} ({which}): {speed}, {lost} on the test split"

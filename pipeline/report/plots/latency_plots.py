@@ -9,15 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm, a_a_arm
 from pipeline.facts.benchmark import Latency
 from pipeline.facts.latency import Rung
 from pipeline.report.headline import OUTCOMES, TIMES, clearest
 from pipeline.report.plots.drawing import (
+    COLOURS,
     INK,
-    PLAIN,
-    STUDENT,
-    STUDENT_LIGHT,
-    TEACHER,
+    colour_of,
     draw_interval,
     new_figure,
     png_bytes,
@@ -32,23 +31,24 @@ def plot_latency(report: Report) -> bytes:
     cells = report.cells()
     figure = new_figure(1.3 + 0.95 * len(cells), _latency_finding(report))
     panels = figure.subplots(len(cells), 1, sharex=True, squeeze=False)[:, 0]
-    margins = [cell.margin for cell in report.overhead.cells] if report.overhead else []
+    benchmark = report.benchmark
+    margins = [cell.margin for cell in benchmark.verdict.cells] if benchmark.verdict else []
     for number, (panel, entries) in enumerate(zip(panels, cells, strict=True)):
-        style(panel, title=entries["plain"].cell, grid="x")
+        style(panel, title=entries[PLAIN].cell, grid="x")
         if margins:
             for end in (1 - margins[number], 1 + margins[number]):
-                panel.axvline(end, color=STUDENT, linewidth=1, linestyle=":")
+                panel.axvline(end, color=COLOURS[STUDENT], linewidth=1, linestyle=":")
         _draw_cell(panel, entries)
     panels[-1].set_xlabel(
-        f"thread CPU time, multiple of the plain backbone's ({report.confidence:.0%} intervals); "
-        "left: median wall time",
+        "thread CPU time, multiple of the plain backbone's "
+        f"({benchmark.confidence:.0%} intervals); left: median wall time",
         fontsize=8,
         color=INK,
     )
     handles = [
-        Line2D([], [], color=PLAIN, marker="o", mfc="white", label="the plain file again"),
-        Patch(color=PLAIN, alpha=0.2, label="its interval: differences in here are noise"),
-        Line2D([], [], color=STUDENT, linestyle=":", label="margin for the student"),
+        Line2D([], [], color=COLOURS[PLAIN], marker="o", mfc="white", label="the plain file again"),
+        Patch(color=COLOURS[PLAIN], alpha=0.2, label="its interval: differences in here are noise"),
+        Line2D([], [], color=COLOURS[STUDENT], linestyle=":", label="margin for the student"),
     ]
     figure.legend(
         handles=handles[: 3 if margins else 2],
@@ -66,18 +66,17 @@ def plot_ladder(report: Report) -> bytes:
     Raises:
         ValueError: when the ladder was left out.
     """
-    if not report.ladder:
+    if not report.benchmark.ladder:
         raise ValueError(f"The ladder of {report.run_id} was not measured.")
-    rungs = report.ladder
+    rungs = report.benchmark.ladder
     figure = new_figure(1.6 + 0.4 * len(rungs), _ladder_finding(rungs, report.shipped_arm))
     panel = figure.subplots()
     style(panel, title="Wall time of one text on one thread, as a user sees it", grid="x")
     # A busy machine's intervals may leave the picture; its bars must not vanish beside them.
     end = min(max(r.mean_ms.high for r in rungs), 2 * max(r.mean_ms.value for r in rungs))
     for row, rung in enumerate(rungs):
-        colour = _rung_colour(rung.arm)
         mean = rung.mean_ms
-        panel.barh(row, mean.value, color=colour, height=0.58, alpha=0.85)
+        panel.barh(row, mean.value, color=colour_of(rung.arm), height=0.58, alpha=0.85)
         high = min(mean.high, end)
         panel.plot((mean.low, high), (row, row), color=INK, linewidth=1.4)
         text = f"  {mean.value:.1f} ms"
@@ -87,7 +86,8 @@ def plot_ladder(report: Report) -> bytes:
         panel.text(high, row, text, va="center", fontsize=8, color=INK)
     panel.set_xlim(0, 1.5 * end)
     panel.set_xlabel(
-        f"ms, mean over texts of the data's own lengths; lines: {report.confidence:.0%} intervals",
+        "ms, mean over texts of the data's own lengths; "
+        f"lines: {report.benchmark.confidence:.0%} intervals",
         fontsize=8,
         color=INK,
     )
@@ -95,15 +95,7 @@ def plot_ladder(report: Report) -> bytes:
     return png_bytes(figure)
 
 
-def _rung_colour(arm: str) -> str:
-    if arm == "student":
-        return STUDENT
-    if arm.startswith("student"):
-        return STUDENT_LIGHT
-    return TEACHER if arm.startswith("teacher") else PLAIN
-
-
-def _ladder_finding(rungs: tuple[Rung, ...], shipped: str) -> str:
+def _ladder_finding(rungs: tuple[Rung, ...], shipped: Arm) -> str:
     student = next(rung for rung in rungs if rung.arm == shipped)
     faster = [
         f"{ratio.value:.2f}{TIMES} faster than {name}"
@@ -124,28 +116,28 @@ def _ladder_finding(rungs: tuple[Rung, ...], shipped: str) -> str:
 
 def _latency_finding(report: Report) -> str:
     cell = report.cells()[0]
-    teacher, student = (cell[arm].ratio_to_plain for arm in ("teacher", "student"))
+    teacher, student = (cell[arm].ratio_to_plain for arm in (TEACHER, STUDENT))
     finding = (
         f"teacher {teacher:.3f}{TIMES}, student {student:.3f}{TIMES} the plain backbone's time at "
-        f"{cell['plain'].cell}"
+        f"{cell[PLAIN].cell}"
     )
-    if report.overhead is None:
+    if report.benchmark.verdict is None:
         return finding
-    outcome = OUTCOMES[report.overhead.outcome]
+    outcome = OUTCOMES[report.benchmark.verdict.outcome]
     return f"{outcome[0].upper()}{outcome[1:]}: {finding}"
 
 
-def _draw_cell(panel: Axes, entries: Mapping[str, Latency]) -> None:
+def _draw_cell(panel: Axes, entries: Mapping[Arm, Latency]) -> None:
     """Draw one cell: three rows, the noise as a band behind them, ratios at the right."""
-    again = entries["plain again"]
-    panel.axvspan(again.ci_low, again.ci_high, color=PLAIN, alpha=0.2, linewidth=0)
-    panel.axvline(1, color=PLAIN, linewidth=1)
-    arms = {"plain": PLAIN, "teacher": TEACHER, "student": STUDENT}
+    a_a = entries[a_a_arm(PLAIN)]
+    panel.axvspan(a_a.ci_low, a_a.ci_high, color=COLOURS[PLAIN], alpha=0.2, linewidth=0)
+    panel.axvline(1, color=COLOURS[PLAIN], linewidth=1)
     beside = panel.get_yaxis_transform()  # x in parts of the panel's width, y in rows
-    for row, (arm, colour) in enumerate(arms.items()):
-        shown = again if arm == "plain" else entries[arm]
+    for row, arm in enumerate(EXPORTED):
+        colour = COLOURS[arm]
+        shown = a_a if arm == PLAIN else entries[arm]
         ratio, interval = shown.ratio_to_plain, (shown.ci_low, shown.ci_high)
-        draw_interval(panel, row, ratio, interval, colour, hollow=arm == "plain")
+        draw_interval(panel, row, ratio, interval, colour, hollow=arm == PLAIN)
         text = f"{ratio:.3f}{TIMES}"
         panel.text(1.01, row, text, transform=beside, va="center", fontsize=8, color=colour)
-    set_rows(panel, [f"{arm}  {entries[arm].median_ms:.2f} ms" for arm in arms])
+    set_rows(panel, [f"{arm}  {entries[arm].median_ms:.2f} ms" for arm in EXPORTED])

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.facts.quality import Interval
+from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER
+from pipeline.facts.quality import Measured
 from pipeline.facts.training import Point
+from pipeline.report.headline import spaced
 from pipeline.report.plots.drawing import (
+    COLOURS,
     INK,
-    PLAIN,
-    STUDENT,
-    STUDENT_LIGHT,
-    TEACHER,
+    VARIANT_COLOUR,
     draw_curve,
     draw_interval,
     new_figure,
@@ -24,28 +24,31 @@ from pipeline.report.plots.drawing import (
     style,
 )
 from pipeline.report.report import Report
+from pipeline.tasks.table import find_task
 
 
 def plot_training(report: Report) -> bytes:
     """Draw loss and validation metrics by step; the student's step 0 is its start."""
+    task = find_task(report.task)
     figure = new_figure(4.7, _training_finding(report))
     panels = figure.subplot_mosaic("AAABBB\nCCDDEE")
     frozen = (("head only", report.head_only, PLAIN), ("teacher", report.teacher, TEACHER))
-    for label, part, colour in frozen:
-        draw_curve(panels["A"], _losses(part.curve), colour, label)
-        draw_curve(panels["B"], _validations(part.curve, "accuracy", 100), colour)
+    for label, facts, arm in frozen:
+        curve = facts.outcome.curve
+        draw_curve(panels["A"], _losses(curve), COLOURS[arm], label)
+        draw_curve(panels["B"], _validations(curve, task.main_metric, 100), COLOURS[arm])
     panels["A"].legend(frameon=False, fontsize=8)
     student = report.student
-    draw_curve(panels["C"], _losses(student.curve), STUDENT)
-    for panel, name, scale in (("D", "kl", 1), ("E", "agreement", 100)):
-        start = Point(step=0, validation=student.start_validation)
-        draw_curve(panels[panel], _validations((start, *student.curve), name, scale), STUDENT)
+    draw_curve(panels["C"], _losses(student.outcome.curve), COLOURS[STUDENT])
+    curve = (Point(step=0, validation=student.start_validation), *student.outcome.curve)
+    for panel, name, scale in (("D", task.distance, 1), ("E", task.agreement, 100)):
+        draw_curve(panels[panel], _validations(curve, name, scale), COLOURS[STUDENT])
     titles = {
-        "A": "Training loss (cross-entropy, nats)",
-        "B": "Validation accuracy (%)",
+        "A": f"Training loss ({task.words.loss})",
+        "B": f"Validation {spaced(task.main_metric)} (%)",
         "C": "Student: training loss",
-        "D": "Student: validation KL (nats)",
-        "E": "Student: agreement (%)",
+        "D": task.words.distance,
+        "E": f"{spaced(task.agreement).capitalize()} (%)",
     }
     for name, title in titles.items():
         style(panels[name], title=title, xlabel="step")
@@ -53,24 +56,21 @@ def plot_training(report: Report) -> bytes:
 
 
 def plot_quality(report: Report) -> bytes:
-    """Draw accuracy, its change from teacher to student, and agreement, with intervals."""
+    """Draw the main metric, its change from teacher to student, and agreement, with intervals."""
+    task, evaluation = find_task(report.task), report.evaluation
+    metric = task.main_metric
     figure = new_figure(2.3, _quality_finding(report))
-    accuracy, change, agreement = figure.subplots(1, 3, width_ratios=(2, 1, 1))
-    arms = ((report.head_only, PLAIN), (report.teacher, TEACHER), (report.student, STUDENT))
-    for row, (part, colour) in enumerate(arms):
-        interval = _scaled(part.intervals["accuracy"])
-        draw_interval(accuracy, row, 100 * part.metrics["accuracy"], interval, colour)
-    fidelity = report.fidelity
-    interval = _scaled(fidelity.change_intervals["accuracy"])
-    draw_interval(change, 1, 100 * fidelity.change["accuracy"], interval, STUDENT)
+    quality, change, agreement = figure.subplots(1, 3, width_ratios=(2, 1, 1))
+    for row, arm in enumerate(EXPORTED):
+        _draw_measured(quality, row, report.quality[arm], metric, COLOURS[arm])
+    _draw_measured(change, 1, evaluation.change, metric, COLOURS[STUDENT])
     change.axvline(0, color=INK, linewidth=0.8)
-    interval = _scaled(fidelity.intervals["agreement"])
-    draw_interval(agreement, 1, 100 * fidelity.agreement, interval, STUDENT)
-    level = f"{report.confidence:.0%} interval"
-    style(accuracy, title="Accuracy (%)", xlabel=level, grid="x")
+    _draw_measured(agreement, 1, evaluation.fidelity, task.agreement, COLOURS[STUDENT])
+    level = f"{evaluation.confidence:.0%} interval"
+    style(quality, title=f"{spaced(metric).capitalize()} (%)", xlabel=level, grid="x")
     style(change, title="Student - teacher (points)", xlabel=level, grid="x")
-    style(agreement, title="Agreement (%)", xlabel=level, grid="x")
-    set_rows(accuracy, ["head only", "teacher", "student"])
+    style(agreement, title=f"{spaced(task.agreement).capitalize()} (%)", xlabel=level, grid="x")
+    set_rows(quality, ["head only", "teacher", "student"])
     set_rows(change, [""] * 3)
     set_rows(agreement, [""] * 3)
     return png_bytes(figure)
@@ -78,19 +78,18 @@ def plot_quality(report: Report) -> bytes:
 
 def plot_sizes(report: Report) -> bytes:
     """Draw the size of the ONNX files and the number of parameters."""
-    parts = (report.head_only, report.teacher, report.student)
-    student, teacher = report.student.onnx_bytes, report.teacher.onnx_bytes
+    sizes, parameters = report.onnx_bytes, report.parameters
     figure = new_figure(
         2.0,
-        f"The student's ONNX file is {student / 1e6:.1f} MB: "
-        f"{_compared(student, teacher)} the teacher's",
+        f"The student's ONNX file is {sizes[STUDENT] / 1e6:.1f} MB: "
+        f"{_compared(sizes[STUDENT], sizes[TEACHER])} the teacher's",
     )
-    files, parameters = figure.subplots(1, 2, sharey=True)
-    _draw_bars(files, [part.onnx_bytes / 1e6 for part in parts], "MB")
-    _draw_bars(parameters, [part.total_parameters / 1e6 for part in parts], "M")
-    style(files, title="ONNX file (MB; % against plain)", grid="x")
-    style(parameters, title="Parameters (millions; % against plain)", grid="x")
-    set_rows(files, ["plain", "teacher", "student"])
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_bars(left, [sizes[arm] / 1e6 for arm in EXPORTED], "MB")
+    _draw_bars(right, [parameters[arm] / 1e6 for arm in EXPORTED], "M")
+    style(left, title="ONNX file (MB; % against plain)", grid="x")
+    style(right, title="Parameters (millions; % against plain)", grid="x")
+    set_rows(left, EXPORTED)
     return png_bytes(figure)
 
 
@@ -100,7 +99,7 @@ def plot_absorption(report: Report) -> bytes:
     Raises:
         ValueError: when the student has no absorbed sites.
     """
-    absorbed = report.student.absorbed
+    absorbed = report.absorbed
     if absorbed is None or not absorbed.sites:
         raise ValueError(f"The student of {report.run_id} has no absorbed sites to plot.")
     sites = absorbed.sites
@@ -109,7 +108,8 @@ def plot_absorption(report: Report) -> bytes:
         2.6, f"The student's own weights absorb {mean:.0%} of what the adapters do (mean R²)"
     )
     panel = figure.subplots()
-    for name, offset, colour in (("attention", -0.19, STUDENT_LIGHT), ("ffn", 0.19, STUDENT)):
+    bars_of = (("attention", -0.19, VARIANT_COLOUR), ("ffn", 0.19, COLOURS[STUDENT]))
+    for name, offset, colour in bars_of:
         places = [site.layer + offset for site in sites if site.site == name]
         values = [site.r2 for site in sites if site.site == name]
         if values:
@@ -123,26 +123,34 @@ def plot_absorption(report: Report) -> bytes:
 
 
 def _training_finding(report: Report) -> str:
-    student = report.student
-    accuracies = [value for _, value in _validations(report.teacher.curve, "accuracy", 1)]
-    best = f"The teacher reaches {max(accuracies):.1%} validation accuracy. " if accuracies else ""
+    student, task = report.student, find_task(report.task)
+    metric, distance = spaced(task.main_metric), task.words.distance
+    reached = [value for _, value in _validations(report.teacher.outcome.curve, task.main_metric)]
+    best = f"The teacher reaches {max(reached):.1%} validation {metric}. " if reached else ""
     if student.kept == "start":
-        return f"{best}Training did not lower the student's KL: its start was kept"
-    before, after = student.start_validation["kl"], student.validation["kl"]
-    return f"{best}Training takes the student's KL from {before:.4f} to {after:.4f}"
+        return f"{best}Training did not lower the student's {distance}: its start was kept"
+    before, after = student.start_validation[task.distance], student.validation[task.distance]
+    return f"{best}Training takes the student's {distance} from {before:.4f} to {after:.4f}"
 
 
 def _quality_finding(report: Report) -> str:
-    points = 100 * report.fidelity.change["accuracy"]
+    task, evaluation = find_task(report.task), report.evaluation
+    points = 100 * evaluation.change.values[task.main_metric]
     direction = "below" if points < 0 else "above"
     distance = f"{abs(points):.2f} points {direction}" if abs(points) >= 0.005 else "level with"
-    agreement = f"agrees on {report.fidelity.agreement:.2%} of the texts"
-    return f"The student is {distance} its teacher's accuracy and {agreement}"
+    agrees = task.words.agrees(evaluation.fidelity.values[task.agreement])
+    return f"The student is {distance} its teacher's {spaced(task.main_metric)}, and {agrees}"
+
+
+def _draw_measured(panel: Axes, row: int, measured: Measured, name: str, colour: str) -> None:
+    """Draw a value and its interval, parts of 1, in per cent."""
+    low, high = measured.intervals[name]
+    draw_interval(panel, row, 100 * measured.values[name], (100 * low, 100 * high), colour)
 
 
 def _draw_bars(panel: Axes, values: Sequence[float], unit: str) -> None:
     """Draw plain, teacher and student; the latter two with their difference to plain."""
-    panel.barh(range(3), values, color=(PLAIN, TEACHER, STUDENT), height=0.6)
+    panel.barh(range(3), values, color=[COLOURS[arm] for arm in EXPORTED], height=0.6)
     for row, value in enumerate(values):
         gap = value / values[0] - 1
         difference = f" ({gap:+.1%})" if abs(gap) >= 0.0005 else ""
@@ -155,17 +163,12 @@ def _losses(curve: Sequence[Point]) -> list[tuple[int, float]]:
     return [(point.step, point.train_loss) for point in curve if point.train_loss is not None]
 
 
-def _validations(curve: Sequence[Point], name: str, scale: float) -> list[tuple[int, float]]:
+def _validations(curve: Sequence[Point], name: str, scale: float = 1) -> list[tuple[int, float]]:
     return [
         (point.step, scale * point.validation[name])
         for point in curve
         if point.validation and name in point.validation
     ]
-
-
-def _scaled(interval: Interval) -> Interval:
-    """Return an interval of parts of 1 in per cent."""
-    return 100 * interval[0], 100 * interval[1]
 
 
 def _compared(value: float, other: float) -> str:

@@ -82,12 +82,29 @@ def test_head_makes_the_models_own_logits_of_its_hidden_states(
     with torch.no_grad():
         hidden = model.base_model(**batch).last_hidden_state
         expected = model(**batch).logits
-        architecture = architecture_of(model_type)
-        looked_at = architecture.pooling(model, hidden, batch)
-        found = architecture.head(model, looked_at)
+        head = architecture_of(model_type).sequence_head
+        looked_at = head.pooling(model, hidden, batch)
+        found = head.apply(model, looked_at)
 
     assert looked_at.shape == (2, 1, 32)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+@torch.no_grad()
+def test_tokens_that_do_not_count_do_not_reach_the_head(tiny_classifier, token_batch, model_type):
+    model = tiny_classifier(model_type)
+    batch = token_batch(model, (5, 9))
+    head = architecture_of(model_type).sequence_head
+    hidden = model.base_model(**batch).last_hidden_state
+    counts = head.counting(batch["attention_mask"])
+    changed = torch.where(counts[..., None], hidden, torch.full_like(hidden, 7.0))
+
+    found = head.apply(model, head.pooling(model, changed, batch))
+
+    assert counts.any(dim=1).all()
+    assert not (counts & ~batch["attention_mask"].bool()).any()
+    torch.testing.assert_close(found, model(**batch).logits)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -97,10 +114,10 @@ def test_head_of_a_decoder_looks_at_the_last_real_token(tiny_classifier, token_b
     batch = token_batch(model, (5, 9))
     if side == "left":
         batch = BatchEncoding({name: tensor.flip(1) for name, tensor in batch.items()})
-    architecture = architecture_of("llama")
+    head = architecture_of("llama").sequence_head
     hidden = model.base_model(**batch).last_hidden_state
 
-    found = architecture.head(model, architecture.pooling(model, hidden, batch))
+    found = head.apply(model, head.pooling(model, hidden, batch))
 
     torch.testing.assert_close(found, model(**batch).logits)
 
@@ -109,10 +126,10 @@ def test_head_of_a_decoder_looks_at_the_last_real_token(tiny_classifier, token_b
 def test_modernbert_pools_as_its_config_says(tiny_classifier, token_batch):
     model = tiny_classifier("modernbert", classifier_pooling="mean")
     batch = token_batch(model, (5, 9))
-    architecture = architecture_of("modernbert")
+    head = architecture_of("modernbert").sequence_head
     hidden = model.base_model(**batch).last_hidden_state
 
-    found = architecture.head(model, architecture.pooling(model, hidden, batch))
+    found = head.apply(model, head.pooling(model, hidden, batch))
 
     torch.testing.assert_close(found, model(**batch).logits)
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from safetensors.torch import load_file, save_file
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import (
     adapters_digest,
     check_source,
@@ -11,7 +11,7 @@ from pipeline.checkpoints.adapter_folders import (
     hang_adapter,
     name_adapters,
 )
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import TEACHER_FACTS, TEACHER_TENSORS
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
@@ -80,7 +80,7 @@ def test_tensors_that_are_not_the_described_adapters_are_refused(
     tensors = load_file(tiny_teacher.folder / TEACHER_TENSORS)
     tensors.pop(next(name for name in tensors if name.endswith("up.weight")))
     save_file(tensors, tmp_path / TEACHER_TENSORS)
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
 
     with pytest.raises(InputError, match="does not hold the adapter that"):
         hang_adapter(tmp_path, "a", model, tiny_backbone)

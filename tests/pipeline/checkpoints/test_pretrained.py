@@ -3,11 +3,11 @@ import shutil
 import pytest
 import torch
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.pretrained import (
     find_adapter_folder,
     find_checkpoint,
-    load_classifier,
+    load_model,
     load_tokenizer,
 )
 from pipeline.config import ModelConfig
@@ -96,7 +96,7 @@ def test_unreadable_model_is_refused(broken, name, content):
     checkpoint = find_checkpoint(ModelConfig(model=str(broken)))
 
     with pytest.raises(InputError, match="Cannot read the model"):
-        load_classifier(checkpoint, OBJECTIVE, labels=("no", "yes"), seed=0)
+        load_model(checkpoint, OBJECTIVE, labels=("no", "yes"), seed=0)
 
 
 def test_unreadable_tokenizer_is_refused(broken):
@@ -111,7 +111,7 @@ def test_labels_in_another_order_than_the_models_are_refused(tiny_student):
     checkpoint = find_checkpoint(ModelConfig(model=str(tiny_student.folder)))
 
     with pytest.raises(InputError, match=r"in the order \['negative', 'positive'\]"):
-        load_classifier(checkpoint, OBJECTIVE, labels=("positive", "negative"), seed=0)
+        load_model(checkpoint, OBJECTIVE, labels=("positive", "negative"), seed=0)
 
 
 def test_run_that_was_not_made_yet_is_no_id_of_the_hub():

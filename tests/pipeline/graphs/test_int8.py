@@ -8,8 +8,6 @@ from pipeline.graphs.int8 import INT8_SESSION, count_ops, write_int8
 from pipeline.inference.classifier import load_bundle
 from pipeline.texts.tables import read_split
 
-# One worker builds `tiny_export`, which takes longer than these tests.
-
 
 @pytest.fixture(scope="module")
 def texts(tiny_data):
@@ -38,9 +36,9 @@ def test_every_product_with_a_weight_is_an_integer_product(tiny_quantized):
 
 
 def test_logits_are_close_to_those_of_fp32(int8, student, texts):
-    expected = student.logits(texts)
+    expected = student.outputs(texts)
 
-    difference = abs(int8.logits(texts, batch_size=1) - expected).max()
+    difference = abs(int8.outputs(texts, batch_size=1) - expected).max()
 
     # Random weights and logits of 0.5: rounding shows, but a wrong scale would be off by all of it.
     assert 0 < difference < 0.1 * abs(expected).max()

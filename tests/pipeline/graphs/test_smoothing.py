@@ -12,8 +12,6 @@ from pipeline.graphs.smoothing import (
     weighted_products,
 )
 
-# One worker builds `tiny_export`, which takes longer than these tests.
-
 
 @pytest.fixture
 def student(tiny_export):

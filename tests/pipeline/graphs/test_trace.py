@@ -10,7 +10,7 @@ from models.adapters.hooks import add_adapter, add_fusion, set_active, settings_
 from models.adapters.parameter_names import is_adapter_parameter
 from models.architectures.table import ARCHITECTURES, architecture_of
 from pipeline.config import ExportConfig
-from pipeline.graphs.trace import write_graph
+from pipeline.graphs.trace import Traced, write_graph
 
 PLAIN = settings_of("pfeiffer", bottleneck_size=8)
 FORMS = {
@@ -62,9 +62,8 @@ def parity(tiny_classifier, token_batch, tmp_path):
             plain = model(**batch).logits
             set_active(model.base_model, active)
             assert not torch.allclose(model(**batch).logits, plain, atol=1e-2)
-        checks = write_graph(
-            model, tmp_path / "model.onnx", ExportConfig(), max_length=40, name="teacher"
-        )
+        traced = Traced(model=model, name="teacher", output="logits", max_length=40)
+        checks = write_graph(traced, tmp_path / "model.onnx", ExportConfig())
         return max(check.max_abs_difference / check.tolerance for check in checks)
 
     return parity

@@ -14,8 +14,6 @@ from pipeline.inference.classifier import load_bundle
 from pipeline.inference.session import EXACT_SUMS, open_session
 from pipeline.texts.tables import read_split
 
-# One worker builds `tiny_export`, which takes longer than these tests.
-
 WITHOUT_TORCH = """
 import sys
 from pathlib import Path

@@ -14,8 +14,6 @@ from pipeline.release.bundle import seal_bundle, verify_bundle
 from pipeline.release.package import package
 from pipeline.standalone.predict import predict
 
-# One worker builds `tiny_export`, which takes longer than these tests.
-
 NODE = Path(__file__).parents[2] / "node"
 TEXTS = ["a good film", "the plot was boring and the actor awful"]
 

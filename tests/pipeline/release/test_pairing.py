@@ -22,7 +22,7 @@ def test_two_versions_are_paired_text_by_text(registry, write_run, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
 def test_damaged_logits_are_one_error(tmp_path, content):
-    path = tmp_path / "logits.npz"
+    path = tmp_path / "outputs.npz"
     path.write_bytes(content)
 
     with pytest.raises(InputError, match=r"logits\.npz"):
@@ -30,7 +30,7 @@ def test_damaged_logits_are_one_error(tmp_path, content):
 
 
 def test_pickled_arrays_are_not_loaded(tmp_path):
-    path = tmp_path / "logits.npz"
+    path = tmp_path / "outputs.npz"
     np.savez(path, student=np.array([{}], dtype=object), labels=np.zeros(1))
 
     with pytest.raises(InputError, match="pickle"):

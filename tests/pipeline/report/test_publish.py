@@ -1,26 +1,22 @@
 import dataclasses
-from functools import partial
 
 import pytest
 
-from pipeline.chain.finished import Finished
+from pipeline.chain.decide import decide_run
+from pipeline.chain.finished import FinishedStages
 from pipeline.config import BenchmarkConfig, EvaluateConfig, GateConfig, RunConfig
-from pipeline.decisions.gate import decide
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.quality import EvaluateFacts
 from pipeline.report.publish import publish
 from pipeline.report.report import Report
-from pipeline.stages.benchmark import benchmark
-from pipeline.stages.evaluate import evaluate
+from pipeline.stages.benchmark import BenchmarkSettings, benchmark
+from pipeline.stages.evaluate import EvaluateSettings, evaluate
 from pipeline.store.digests import sha256_file
-from pipeline.tasks.classification import SINGLE_LABEL
-from pipeline.timing.ladder import TorchTeacher
-
-# One worker builds `tiny_export`, which takes longer than these tests.
-
+from pipeline.store.step import step
+from pipeline.timing.machine import describe_machine
 
 ANYTHING = GateConfig(
-    max_accuracy_drop=1,
+    max_metric_drop=1,
     min_agreement=0,
     max_class_drop=1,
     max_calibration_growth=1,
@@ -30,9 +26,42 @@ ANYTHING = GateConfig(
 )
 
 
+TINY = BenchmarkConfig(
+    batch_sizes=(1,),
+    lengths=(8,),
+    own_lengths=0,
+    min_blocks=3,
+    max_blocks=3,
+    rounds=2,
+    warmup_runs=1,
+    ladder_blocks=0,
+    seconds_per_file=0.01,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny_evaluation(tiny_store, tiny_data, tiny_export, tiny_quantized, tiny_context):
+    settings = EvaluateSettings(
+        task=tiny_context.task, evaluate=EvaluateConfig(bootstrap_samples=100), seed=0
+    )
+    inputs = (tiny_data, tiny_export, tiny_quantized)
+    return tiny_store.ensure(
+        step("evaluate", evaluate, *inputs, settings=settings, facts=EvaluateFacts)
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_benchmark(tiny_store, tiny_data, tiny_teacher, tiny_export, tiny_quantized, tiny_context):
+    settings = BenchmarkSettings(context=tiny_context, benchmark=TINY, machine=describe_machine())
+    inputs = (tiny_data, tiny_teacher, tiny_export, tiny_quantized)
+    return tiny_store.ensure(
+        step("benchmark", benchmark, *inputs, settings=settings, facts=BenchmarkFacts)
+    )
+
+
 @pytest.fixture(scope="module")
 def finished(
-    finish,
+    tiny_context,
     tiny_data,
     tiny_head_only,
     tiny_teacher,
@@ -40,37 +69,13 @@ def finished(
     tiny_absorbed,
     tiny_student,
     tiny_export,
-    tiny_backbone,
     tiny_quantized,
+    tiny_evaluation,
+    tiny_benchmark,
 ):
     """Every stage of a run on the tiny model."""
-    quick = EvaluateConfig(bootstrap_samples=100)
-    measure = partial(
-        evaluate, tiny_data, tiny_export, tiny_quantized, quick, task=SINGLE_LABEL, seed=0
-    )
-    tiny = BenchmarkConfig(
-        batch_sizes=(1,),
-        lengths=(8,),
-        own_lengths=0,
-        min_blocks=3,
-        max_blocks=3,
-        rounds=2,
-        warmup_runs=1,
-        ladder_blocks=0,
-        seconds_per_file=0.01,
-    )
-    torch_teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
-    time = partial(
-        benchmark,
-        tiny_data,
-        tiny_export,
-        tiny_quantized,
-        torch_teacher,
-        tiny,
-        max_length=16,
-        seed=0,
-    )
-    return Finished(
+    return FinishedStages(
+        task=tiny_context.task,
         data=tiny_data,
         head_only=tiny_head_only,
         teacher=tiny_teacher,
@@ -78,8 +83,8 @@ def finished(
         student=tiny_student,
         exported=tiny_export,
         quantized=tiny_quantized,
-        evaluation=finish("evaluate", measure, EvaluateFacts),
-        benchmark=finish("benchmark", time, BenchmarkFacts),
+        evaluation=tiny_evaluation,
+        benchmark=tiny_benchmark,
         others=(tiny_targets,),
     )
 
@@ -96,13 +101,7 @@ def publish_run(finished, tmp_path):
             teacher={"model": "tiny-bert"},
             gate=gate or ANYTHING,
         )
-        decision = decide(
-            finished.evaluation.facts,
-            finished.benchmark.facts,
-            config.gate,
-            main_metric="accuracy",
-            shipped_arm=finished.shipped_arm,
-        )
+        decision = decide_run(finished, config.gate)
         return publish(config, dataclasses.replace(finished, **stages), decision)
 
     return publish_run
@@ -140,8 +139,29 @@ def test_every_reported_artifact_has_its_digest(publish_run):
     assert report.verdict == "passed"
 
 
+def test_report_holds_the_stages_facts(publish_run, finished):
+    report = read_report(publish_run())
+
+    assert report.task == "classification"
+    assert report.data == finished.data.facts
+    assert report.teacher == finished.teacher.facts
+    assert report.evaluation == finished.evaluation.facts
+    assert report.benchmark == finished.benchmark.facts
+
+
+def test_sizes_are_those_of_the_files(publish_run, finished):
+    folder = publish_run()
+
+    exported = finished.exported.folder
+    assert read_report(folder).onnx_bytes == {
+        "plain": (exported / "plain" / "onnx" / "model.onnx").stat().st_size,
+        "teacher": (exported / "teacher" / "onnx" / "model.onnx").stat().st_size,
+        "student": (folder / "student" / "onnx" / finished.quantized.facts.file).stat().st_size,
+    }
+
+
 def test_refused_run_is_published_with_its_reasons(publish_run):
-    folder = publish_run(gate=GateConfig(max_accuracy_drop=1, max_latency_ratio=1e-3))
+    folder = publish_run(gate=GateConfig(max_metric_drop=1, max_latency_ratio=1e-3))
 
     report = read_report(folder)
     assert report.verdict == "refused"
@@ -151,7 +171,7 @@ def test_refused_run_is_published_with_its_reasons(publish_run):
 def test_run_without_absorption_reports_no_sites(publish_run):
     report = read_report(publish_run(absorbed=None))
 
-    assert report.student.absorbed is None
+    assert report.absorbed is None
     assert "absorb" not in report.timing_s
 
 

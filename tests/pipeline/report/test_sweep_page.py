@@ -20,8 +20,8 @@ ARMS = {
 }
 
 
-def measured(accuracy):
-    values = {"accuracy": accuracy, "agreement": 0.9}
+def measured(accuracy, metric="accuracy", agreement="agreement"):
+    values = {metric: accuracy, agreement: 0.9}
     return Measured(
         values=values, intervals={name: (v - 0.02, v + 0.02) for name, v in values.items()}
     )
@@ -67,6 +67,7 @@ def sweep():
     return Sweep(
         name="small",
         model="some/<b>model</b>",
+        task="classification",
         metric="accuracy",
         files=(student(6), student(3), student(2, refused="It loses 3.00 points.")),
         quality=SweepQuality(
@@ -146,3 +147,22 @@ def test_earlier_pick_is_not_taken_for_this_sweeps(sweep, tmp_path):
 
     assert not (folder / PICKED).is_symlink()
     assert "nothing picked" in (folder / "sweep.html").read_text(encoding="utf-8")
+
+
+def test_sweep_of_a_regression_speaks_of_correlations(sweep, tmp_path):
+    rated = measured(0.8, "pearson", "teacher_correlation")
+    quality = FileQuality(validation=rated, test=rated, change=rated)
+    files = dict.fromkeys(sweep.quality.files, quality)
+    found = replace(
+        sweep,
+        task="regression",
+        metric="pearson",
+        quality=replace(sweep.quality, files=files),
+    )
+
+    folder = publish_sweep(tmp_path, found)
+
+    row = table_rows(found)[-2]
+    assert row["test pearson"] == "0.8000 (0.780 to 0.820)"
+    assert row["correlation with the teacher"] == "90.00%"
+    assert "accuracy" not in (folder / "sweep.html").read_text(encoding="utf-8")

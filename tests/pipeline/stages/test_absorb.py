@@ -1,6 +1,5 @@
 import json
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -8,23 +7,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces, take_head
 from pipeline.checkpoints.pretrained import (
     Checkpoint,
     find_checkpoint,
-    load_classifier,
+    load_model,
     load_tokenizer,
 )
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AbsorbConfig, AdapterConfig, ModelConfig
 from pipeline.errors import InputError
-from pipeline.facts.absorption import AbsorbFacts
-from pipeline.stages.absorb import absorb
+from pipeline.stages.absorb import AbsorbSettings, absorb_teacher
 from pipeline.standalone.absorb import absorb_alone
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.store.store import Store
 from pipeline.texts.tables import read_soft_targets, read_split
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
 
 LINEAR = AdapterConfig(bottleneck_size=8, activation="linear")
 PARALLEL = AdapterConfig(bottleneck_size=8, activation="gelu", kind="parallel")
@@ -35,24 +33,17 @@ def texts(tiny_data):
     return read_split(tiny_data.folder, "train").texts
 
 
-@pytest.fixture(scope="module")
-def run_absorb(finish, texts, tiny_teacher, tiny_backbone):
-    def run_absorb(*, teacher=tiny_teacher, texts=texts, layers=None, **settings):
-        build = partial(
-            absorb,
-            texts,
-            teacher.folder,
-            tiny_backbone,
-            AbsorbConfig(batch_size=8, **settings),
-            task=TASK,
-            objective=OBJECTIVE,
-            layers=layers,
-            max_length=16,
-            seed=0,
-        )
-        return finish("absorb", build, AbsorbFacts)
+@pytest.fixture
+def absorb_texts(texts, tiny_teacher, tiny_context, tmp_path):
+    """``absorb_texts(texts=..., teacher=...)``: the facts of a start on any texts and folder."""
 
-    return run_absorb
+    def absorb_texts(*, texts=texts, teacher=tiny_teacher.folder):
+        settings = AbsorbSettings(
+            context=tiny_context, absorb=AbsorbConfig(batch_size=8), layers=None
+        )
+        return absorb_teacher(texts, teacher, settings, tmp_path / "absorbed")
+
+    return absorb_texts
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +51,7 @@ def logits_of(tiny_data, tiny_backbone):
     """``logits_of(model)``: on the validation texts."""
     tokenizer = load_tokenizer(tiny_backbone, max_length=16)
     examples = encode(tokenizer, read_split(tiny_data.folder, "validation").texts, max_length=16)
-    return lambda model: predict_logits(model, tokenizer, examples)
+    return lambda model: compute_outputs(model, OBJECTIVE, tokenizer, examples)
 
 
 def stock(stage_or_folder):
@@ -99,9 +90,9 @@ def test_absorbed_student_is_closer_to_the_teacher_than_the_backbone(
     teacher = read_soft_targets(tiny_targets.folder, texts)
 
     def distance(checkpoint):
-        model = load_classifier(checkpoint, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+        model = load_model(checkpoint, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
         take_head(model, load_file(tiny_teacher.folder / "teacher.safetensors"))
-        return np.abs(predict_logits(model, tokenizer, examples) - teacher).mean()
+        return np.abs(compute_outputs(model, OBJECTIVE, tokenizer, examples) - teacher).mean()
 
     absorbed = Checkpoint(folder=tiny_absorbed.folder, digest="")
     assert distance(absorbed) < distance(tiny_backbone)
@@ -111,35 +102,35 @@ def test_absorbed_student_is_closer_to_the_teacher_than_the_backbone(
     ("adapter", "exact", "width"), [(LINEAR, "free", 0), (PARALLEL, "always", 8)]
 )
 def test_foldable_adapters_are_folded_exactly(
-    run_absorb, tiny_finetune, tiny_backbone, logits_of, adapter, exact, width
+    tiny_absorb, tiny_finetune, tiny_backbone, logits_of, adapter, exact, width
 ):
     teacher = tiny_finetune(adapter=adapter, epochs=1)
 
-    absorbed = run_absorb(teacher=teacher, exact=exact)
+    absorbed = tiny_absorb(teacher=teacher, exact=exact)
 
     student = stock(absorbed)
     assert (absorbed.facts.method, absorbed.facts.extra_units) == ("exact", width)
     assert absorbed.facts.sites == ()
     assert absorbed.facts.held_out["agreement"] == 1.0
     assert student.config.intermediate_size == stock(tiny_backbone).config.intermediate_size + width
-    expected = logits_of(load_teacher(tiny_backbone, teacher.folder, OBJECTIVE))
+    expected = logits_of(load_teacher(tiny_backbone, teacher.folder))
     np.testing.assert_allclose(logits_of(student), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("adapter", "exact"), [(LINEAR, "never"), (PARALLEL, "free")])
-def test_fold_that_is_not_wanted_is_a_regression(run_absorb, tiny_finetune, adapter, exact):
-    facts = run_absorb(teacher=tiny_finetune(adapter=adapter, epochs=1), exact=exact).facts
+def test_fold_that_is_not_wanted_is_a_regression(tiny_absorb, tiny_finetune, adapter, exact):
+    facts = tiny_absorb(teacher=tiny_finetune(adapter=adapter, epochs=1), exact=exact).facts
 
     assert (facts.method, facts.extra_units, facts.why_not_exact) == ("ridge", 0, ())
 
 
 def test_student_with_some_layers_absorbs_the_others(
-    run_absorb, tiny_teacher, tiny_backbone, logits_of
+    tiny_absorb, tiny_teacher, tiny_backbone, logits_of
 ):
-    absorbed = run_absorb(layers=(0,))
+    absorbed = tiny_absorb(layers=(0,))
 
     student = stock(absorbed)
-    dropped = load_teacher(tiny_backbone, tiny_teacher.folder, OBJECTIVE)
+    dropped = load_teacher(tiny_backbone, tiny_teacher.folder)
     expected = logits_of(dropped)
     dropped.bert.encoder.layer = torch.nn.ModuleList([dropped.bert.encoder.layer[0]])
     assert student.config.num_hidden_layers == 1
@@ -148,8 +139,8 @@ def test_student_with_some_layers_absorbs_the_others(
     assert gap < np.abs(logits_of(dropped) - expected).mean()
 
 
-def test_extra_units_bring_the_student_closer(run_absorb, tiny_absorbed, tiny_backbone):
-    absorbed = run_absorb(extra_units=16)
+def test_extra_units_bring_the_student_closer(tiny_absorb, tiny_absorbed, tiny_backbone):
+    absorbed = tiny_absorb(extra_units=16)
 
     width = stock(tiny_backbone).config.intermediate_size
     assert stock(absorbed).config.intermediate_size == width + 16
@@ -158,28 +149,28 @@ def test_extra_units_bring_the_student_closer(run_absorb, tiny_absorbed, tiny_ba
     assert all(wide.r2 >= plain.r2 - 0.02 for wide, plain in pairs)
 
 
-def test_layer_that_does_not_exist_is_refused(run_absorb):
+def test_layer_that_does_not_exist_is_refused(tiny_absorb, tmp_path):
     with pytest.raises(InputError, match="the backbone has the layers 0 to 1, found"):
-        run_absorb(layers=(0, 7))
+        tiny_absorb(layers=(0, 7), store=Store(root=tmp_path))
 
 
-def test_too_few_texts_are_refused(run_absorb, texts):
+def test_too_few_texts_are_refused(absorb_texts, texts):
     with pytest.raises(InputError, match="at least 8 texts, found 7"):
-        run_absorb(texts=texts[:7])
+        absorb_texts(texts=texts[:7])
 
 
-def test_few_tokens_are_warned_of(run_absorb, texts, caplog):
-    run_absorb(texts=texts[:8])
+def test_few_tokens_are_warned_of(absorb_texts, texts, caplog):
+    absorb_texts(texts=texts[:8])
 
     assert "tokens for regressions on 64 inputs are few" in caplog.text
 
 
-def test_teacher_without_adapters_is_refused(run_absorb, tiny_head_only):
+def test_teacher_without_adapters_is_refused(tiny_absorb, tiny_head_only, tmp_path):
     with pytest.raises(InputError, match="no adapters: there is nothing to absorb"):
-        run_absorb(teacher=tiny_head_only)
+        tiny_absorb(teacher=tiny_head_only, store=Store(root=tmp_path))
 
 
-def test_broken_teacher_is_refused(run_absorb, tiny_teacher, tmp_path):
+def test_broken_teacher_is_refused(absorb_texts, tiny_teacher, tmp_path):
     from safetensors.torch import save_file
 
     folder = shutil.copytree(tiny_teacher.folder, tmp_path / "teacher")
@@ -189,7 +180,7 @@ def test_broken_teacher_is_refused(run_absorb, tiny_teacher, tmp_path):
     save_file(tensors, folder / "teacher.safetensors")
 
     with pytest.raises(InputError, match="are not finite"):
-        run_absorb(teacher=type("Folder", (), {"folder": folder}))
+        absorb_texts(teacher=folder)
 
 
 def test_alone_it_gives_what_the_chain_gives(

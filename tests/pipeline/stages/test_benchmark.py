@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import TORCH_TEACHER
 from pipeline.facts.export import ExportFacts
-from pipeline.stages.benchmark import MEASUREMENT, benchmark, describe
+from pipeline.stages.benchmark import MEASUREMENT, BenchmarkSettings, benchmark, describe
 from pipeline.store.stage import Stage
-from pipeline.timing.ladder import TORCH_TEACHER, TorchTeacher
 from pipeline.timing.machine import describe_machine
-from pipeline.timing.measure import Plan
 from pipeline.timing.measurement import read_measurement
+from pipeline.timing.plan import Plan
 from pipeline.timing.verdict import decide_measured
 
 ARMS = ["plain", "plain again", "teacher", "student"]
@@ -55,15 +55,33 @@ def exported(write_bundle, tmp_path):
 
 
 @pytest.fixture
-def measure(exported, tiny_data, tmp_path):
+def settings_of(tiny_context):
+    """``settings_of(config, max_length=16)``: those of the stage."""
+
+    def settings_of(config, max_length=16):
+        return BenchmarkSettings(
+            context=dataclasses.replace(tiny_context, max_length=max_length),
+            benchmark=config,
+            machine=describe_machine(),
+        )
+
+    return settings_of
+
+
+@pytest.fixture
+def measure(exported, tiny_data, tiny_teacher, settings_of, tmp_path):
     """``measure(config, max_length=128, **settings by model)``: facts and the measurement."""
 
-    def measure(config, *, max_length=128, torch_teacher=None, **settings):
+    def measure(config, *, max_length=128, **settings):
         out = tmp_path / "benchmark"
         out.mkdir()
-        stage = exported(**settings)
         facts = benchmark(
-            tiny_data, stage, None, torch_teacher, config, out, max_length=max_length, seed=0
+            tiny_data,
+            tiny_teacher,
+            exported(**settings),
+            None,
+            settings_of(config, max_length),
+            out,
         )
         return facts, read_measurement(out / MEASUREMENT)
 
@@ -155,30 +173,27 @@ def test_every_file_is_loaded_and_run_with_all_cores(measure):
         assert 20e6 < cost.peak_rss_bytes < 500e6  # Python, NumPy and onnxruntime alone
 
 
-def test_file_that_ships_stands_on_the_ladder(tiny_export, tiny_quantized, tiny_data, tmp_path):
+def test_file_that_ships_stands_on_the_ladder(
+    tiny_export, tiny_quantized, tiny_data, tiny_teacher, settings_of, tmp_path
+):
     int8 = dataclasses.replace(tiny_quantized.facts, chosen="int8", file="model_quantized.onnx")
     shipped = dataclasses.replace(tiny_quantized, facts=int8)
     config = ONE.model_copy(update={"ladder_blocks": 3})
 
-    facts = benchmark(
-        tiny_data, tiny_export, shipped, None, config, tmp_path, max_length=16, seed=0
-    )
+    facts = benchmark(tiny_data, tiny_teacher, tiny_export, shipped, settings_of(config), tmp_path)
 
-    arms = {rung.arm for rung in facts.ladder}
-    assert arms == {"plain", "teacher", "student", "student int8"}
-    assert set(facts.costs) == arms
+    files = {"plain", "teacher", "student", "student int8"}
+    assert {rung.arm for rung in facts.ladder} == {TORCH_TEACHER, *files}
+    assert set(facts.costs) == files
     assert "MatMulInteger" in facts.graphs["student int8"].operators
 
 
 def test_ladder_begins_with_the_teacher_in_pytorch(
-    tiny_export, tiny_data, tiny_teacher, tiny_backbone, tmp_path
+    tiny_export, tiny_data, tiny_teacher, settings_of, tmp_path
 ):
     config = ONE.model_copy(update={"ladder_blocks": 3})
-    teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
 
-    facts = benchmark(
-        tiny_data, tiny_export, None, teacher, config, tmp_path, max_length=16, seed=0
-    )
+    facts = benchmark(tiny_data, tiny_teacher, tiny_export, None, settings_of(config), tmp_path)
 
     rungs = {rung.arm: rung for rung in facts.ladder}
     assert set(rungs) == {TORCH_TEACHER, "teacher", "plain", "student"}
@@ -196,13 +211,15 @@ def test_ladder_begins_with_the_teacher_in_pytorch(
     assert facts.graphs["student"].adapter_traces == ()
 
 
-def test_what_a_failing_process_said_is_passed_on(exported, tiny_data, tmp_path):
+def test_what_a_failing_process_said_is_passed_on(
+    exported, tiny_data, tiny_teacher, settings_of, tmp_path
+):
     stage = exported(student={"hidden_size": 8, "vocab_size": 20})
     path = stage.folder / "student" / "onnx" / "model.onnx"
     path.write_bytes(path.read_bytes().replace(b"ReduceMean", b"ReduceNone"))
 
-    with pytest.raises(RuntimeError, match=r"process pipeline\.proof\.time_cell failed"):
-        benchmark(tiny_data, stage, None, None, ONE, tmp_path, max_length=8, seed=0)
+    with pytest.raises(RuntimeError, match=r"process pipeline\.timing\.time_cell failed"):
+        benchmark(tiny_data, tiny_teacher, stage, None, settings_of(ONE, 8), tmp_path)
 
 
 def planted(**update):

@@ -4,11 +4,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces
 from pipeline.errors import InputError
+from pipeline.store.store import Store
 from pipeline.tasks.classification import classification_metrics
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
 
 
 def student_tensors(stage):
@@ -19,7 +21,7 @@ def test_distilled_student_is_closer_to_its_teacher_than_its_start(tiny_distill)
     facts = tiny_distill(layers=(1,), learning_rate=3e-4).facts
 
     assert facts.kept == "trained"
-    assert facts.validation["kl"] < facts.start_validation["kl"]
+    assert facts.validation["mean_kl"] < facts.start_validation["mean_kl"]
     assert facts.start == "pretrained"
 
 
@@ -37,7 +39,7 @@ def test_absorbed_start_is_closer_to_the_teacher_than_the_backbone(tiny_student,
     plain = tiny_distill(learning_rate=1e-12).facts
 
     assert tiny_student.facts.start == "absorbed"
-    assert tiny_student.facts.start_validation["kl"] < plain.start_validation["kl"]
+    assert tiny_student.facts.start_validation["mean_kl"] < plain.start_validation["mean_kl"]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +66,9 @@ def test_kept_layers_are_the_backbones_and_the_config_counts_them(tiny_distill, 
     )
 
 
-def test_layer_that_the_backbone_lacks_is_refused(tiny_distill):
+def test_layer_that_the_backbone_lacks_is_refused(tiny_distill, tmp_path):
     with pytest.raises(InputError, match=r"student\.layers: .* 0 to 1, found \[7\]"):
-        tiny_distill(layers=(0, 7))
+        tiny_distill(layers=(0, 7), store=Store(root=tmp_path))
 
 
 def test_student_loads_with_transformers_alone(tiny_student, tiny_data):
@@ -74,7 +76,9 @@ def test_student_loads_with_transformers_alone(tiny_student, tiny_data):
     tokenizer = AutoTokenizer.from_pretrained(tiny_student.folder)
     validation = read_split(tiny_data.folder, "validation")
 
-    logits = predict_logits(model, tokenizer, encode(tokenizer, validation.texts, max_length=16))
+    logits = compute_outputs(
+        model, OBJECTIVE, tokenizer, encode(tokenizer, validation.texts, max_length=16)
+    )
 
     assert adapter_traces(model) == []
     assert model.config.id2label == {0: "negative", 1: "positive"}

@@ -1,30 +1,34 @@
-from functools import partial
-
 import numpy as np
 import pytest
 
 from pipeline.config import EvaluateConfig
 from pipeline.facts.quality import EvaluateFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.stages.evaluate import evaluate
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.stages.evaluate import EvaluateSettings, evaluate
+from pipeline.store.step import step
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import read_split
-
-# One worker builds `tiny_export`, which takes longer than these tests.
 
 ARMS = ("plain", "teacher", "student")
 
 
 @pytest.fixture(scope="module")
-def run_evaluate(finish, tiny_data, tiny_export):
+def run_evaluate(tiny_store, tiny_data, tiny_export):
     """``run_evaluate(quantized=None, **settings)``: the finished stage."""
 
     def run_evaluate(quantized=None, **settings):
         config = EvaluateConfig(**{"bootstrap_samples": 100} | settings)
-        build = partial(
-            evaluate, tiny_data, tiny_export, quantized, config, task=SINGLE_LABEL, seed=0
+        return tiny_store.ensure(
+            step(
+                "evaluate",
+                evaluate,
+                tiny_data,
+                tiny_export,
+                quantized,
+                settings=EvaluateSettings(task=TASK, evaluate=config, seed=0),
+                facts=EvaluateFacts,
+            )
         )
-        return finish("evaluate", build, EvaluateFacts)
 
     return run_evaluate
 
@@ -35,23 +39,23 @@ def evaluation(run_evaluate):
 
 
 @pytest.fixture(scope="module")
-def logits(evaluation):
-    with np.load(evaluation.folder / "logits.npz") as file:
+def outputs(evaluation):
+    with np.load(evaluation.folder / "outputs.npz") as file:
         return dict(file)
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_metrics_are_those_of_the_written_logits(evaluation, logits, tiny_data, arm):
+def test_metrics_are_those_of_the_written_outputs(evaluation, outputs, tiny_data, arm):
     labels = read_split(tiny_data.folder, "test").labels
 
-    expected = SINGLE_LABEL.metrics(logits[arm], labels)
+    expected = TASK.metrics(outputs[arm], labels)
 
     assert getattr(evaluation.facts, arm).values == pytest.approx(expected)
-    np.testing.assert_array_equal(logits["labels"], labels)
+    np.testing.assert_array_equal(outputs["labels"], labels)
 
 
-def test_fidelity_is_of_the_student_to_the_teacher(evaluation, logits):
-    expected = SINGLE_LABEL.fidelity(logits["student"], logits["teacher"])
+def test_fidelity_is_of_the_student_to_the_teacher(evaluation, outputs):
+    expected = TASK.fidelity(outputs["student"], outputs["teacher"])
 
     assert evaluation.facts.fidelity.values == pytest.approx(expected)
 
@@ -75,25 +79,25 @@ def test_intervals_hold_their_values_and_grow_with_the_confidence(evaluation, ru
     assert inner_high - inner_low < high - low
 
 
-def test_batch_size_changes_nothing(run_evaluate, logits):
+def test_batch_size_changes_nothing(run_evaluate, outputs):
     other = run_evaluate(batch_size=5)
 
-    with np.load(other.folder / "logits.npz") as file:
-        np.testing.assert_allclose(file["student"], logits["student"], atol=1e-5)
+    with np.load(other.folder / "outputs.npz") as file:
+        np.testing.assert_allclose(file["student"], outputs["student"], atol=1e-5)
 
 
 def test_student_is_the_file_that_ships_and_the_fp32_one_stands_beside_it(
-    run_evaluate, tiny_quantized, tiny_data, logits
+    run_evaluate, tiny_quantized, tiny_data, outputs
 ):
     judged = run_evaluate(quantized=tiny_quantized)
 
     texts = read_split(tiny_data.folder, "test").texts
-    shipped = load_bundle(tiny_quantized.folder / "student").logits(texts)
-    with np.load(judged.folder / "logits.npz") as file:
+    shipped = load_bundle(tiny_quantized.folder / "student").outputs(texts)
+    with np.load(judged.folder / "outputs.npz") as file:
         np.testing.assert_allclose(file["student"], shipped, atol=1e-5)
-        np.testing.assert_array_equal(file["student_fp32"], logits["student"])
+        np.testing.assert_array_equal(file["student_fp32"], outputs["student"])
     assert judged.facts.fidelity_fp32.values == pytest.approx(
-        SINGLE_LABEL.fidelity(logits["student"], logits["teacher"])
+        TASK.fidelity(outputs["student"], outputs["teacher"])
     )
 
 

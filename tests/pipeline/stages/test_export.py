@@ -1,5 +1,5 @@
 import shutil
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +8,15 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AdapterConfig, ExportConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.facts.export import ExportFacts
-from pipeline.stages.export import export
+from pipeline.stages.export import ExportSettings, export
 from pipeline.store.stage import Stage
-
-# One worker builds `tiny_export`, which takes longer than these tests.
+from pipeline.store.step import step
+from pipeline.store.store import Store
 
 ARMS = ["plain", "teacher", "student"]
 
@@ -28,29 +27,33 @@ def graph_path(request, tiny_export):
 
 
 @pytest.fixture(scope="module")
-def run_export(finish, tiny_data, tiny_head_only, tiny_teacher, tiny_student, tiny_backbone):
-    """``run_export(**inputs)``: an export stage; what is not given is the tiny models'."""
+def run_export(tiny_store, tiny_data, tiny_head_only, tiny_teacher, tiny_student, tiny_context):
+    """``run_export(store=..., **inputs)``: a stage; what is not given is the tiny models'."""
 
     def run_export(
         *,
         plain=tiny_head_only,
         teacher=tiny_teacher,
         student=tiny_student,
-        checkpoint=tiny_backbone,
-        **settings,
+        checkpoint=tiny_context.backbone,
+        store=tiny_store,
+        **config,
     ):
-        build = partial(
-            export,
-            tiny_data,
-            plain,
-            teacher,
-            student,
-            checkpoint,
-            ExportConfig(**settings),
-            objective=OBJECTIVE,
-            max_length=16,
+        settings = ExportSettings(
+            context=replace(tiny_context, backbone=checkpoint), export=ExportConfig(**config)
         )
-        return finish("export", build, ExportFacts)
+        return store.ensure(
+            step(
+                "export",
+                export,
+                tiny_data,
+                plain,
+                teacher,
+                student,
+                settings=settings,
+                facts=ExportFacts,
+            )
+        )
 
     return run_export
 
@@ -116,7 +119,7 @@ def test_opset_is_the_configs(tiny_export, graph_path):
 def test_onnx_equals_torch_at_a_shape_that_was_not_compared(
     tiny_export, tiny_backbone, tiny_teacher, token_batch
 ):
-    teacher = load_teacher(tiny_backbone, tiny_teacher.folder, OBJECTIVE)
+    teacher = load_teacher(tiny_backbone, tiny_teacher.folder)
     batch = token_batch(teacher, (3, 11, 13))
     batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
     session = ort.InferenceSession(tiny_export.folder / "teacher" / "onnx" / "model.onnx")
@@ -136,9 +139,9 @@ def test_every_model_is_compared_at_every_shape_and_mask(tiny_export):
     assert found == {(arm, *shape, mask) for arm in ARMS for shape in shapes for mask in masks}
 
 
-def test_graph_that_differs_from_torch_is_refused(run_export):
+def test_graph_that_differs_from_torch_is_refused(run_export, tmp_path):
     with pytest.raises(InputError, match=r"ONNX file of the plain differs from torch by .* mask"):
-        run_export(parity_tolerance=1e-30)
+        run_export(parity_tolerance=1e-30, store=Store(root=tmp_path))
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -6,12 +6,15 @@ import torch
 from safetensors.torch import load_file
 
 from models.adapters.parameter_names import is_adapter_parameter
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints.pretrained import find_checkpoint, load_classifier
+from pipeline.checkpoints.pretrained import find_checkpoint, load_model
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
+from pipeline.stages.finetune import TeacherStart
+from pipeline.store.digests import sha256_file
+from pipeline.store.store import Store
 
 BARELY = {"epochs": 0.01, "learning_rate": 1e-12}
 
@@ -38,8 +41,8 @@ def test_exactly_adapters_and_head_train(tiny_teacher):
 
 def test_backbone_is_bit_identical_after_training(tiny_teacher, tiny_backbone, tiny_data):
     labels = tiny_data.facts.labels
-    before = load_classifier(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
-    after = load_teacher(tiny_backbone, tiny_teacher.folder, OBJECTIVE)
+    before = load_model(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
+    after = load_teacher(tiny_backbone, tiny_teacher.folder)
 
     assert backbone_digest(after) == backbone_digest(before)
     assert tiny_teacher.facts.backbone_sha256 == backbone_digest(before)
@@ -61,6 +64,24 @@ def test_teacher_starts_at_the_baselines_head(tiny_finetune, tiny_head_only):
         torch.testing.assert_close(tensors[name], tensor)
 
 
+def test_teacher_goes_on_from_a_trained_one(tiny_finetune, tiny_teacher):
+    tensors = tiny_teacher.folder / "teacher.safetensors"
+    start = TeacherStart(folder=tiny_teacher.folder, sha256=sha256_file(tensors))
+
+    teacher = tiny_finetune(adapter=AdapterConfig(bottleneck_size=8), start=start, **BARELY)
+
+    found = load_file(teacher.folder / "teacher.safetensors")
+    for name, tensor in load_file(tensors).items():
+        torch.testing.assert_close(found[name], tensor)
+
+
+def test_start_with_other_adapters_is_refused(tiny_finetune, tiny_teacher, tmp_path):
+    start = TeacherStart(folder=tiny_teacher.folder, sha256="0" * 64)
+
+    with pytest.raises(InputError, match=r"teacher\.start = .*bottleneck_size=8.* not this run's"):
+        tiny_finetune(adapter=AdapterConfig(), start=start, store=Store(root=tmp_path))
+
+
 def test_dropout_of_the_config_trains(tiny_finetune):
     teacher = tiny_finetune(adapter=AdapterConfig(bottleneck_size=8), epochs=1, dropout=0.5)
 
@@ -73,7 +94,7 @@ def test_dropped_layers_have_no_adapters(tiny_finetune, tiny_backbone):
     adapters = [name for name in teacher.facts.trainable_names if is_adapter_parameter(name)]
     assert adapters
     assert all(".layer.1." in name for name in adapters)
-    load_teacher(tiny_backbone, teacher.folder, OBJECTIVE)  # it is built again alike
+    load_teacher(tiny_backbone, teacher.folder)  # it is built again alike
 
 
 def test_random_drop_trains_every_layer(tiny_finetune):
@@ -84,9 +105,9 @@ def test_random_drop_trains_every_layer(tiny_finetune):
 
 
 @pytest.mark.parametrize("setting", ["drop_layers", "random_drop"])
-def test_dropping_every_layer_is_refused(tiny_finetune, setting):
+def test_dropping_every_layer_is_refused(tiny_finetune, setting, tmp_path):
     with pytest.raises(InputError, match=rf"teacher\.adapter\.{setting}: .* at most 1 can be"):
-        tiny_finetune(adapter=AdapterConfig(**{setting: 2}))
+        tiny_finetune(adapter=AdapterConfig(**{setting: 2}), store=Store(root=tmp_path))
 
 
 def test_usual_adapters_warn_of_nothing(tiny_teacher):
@@ -99,7 +120,7 @@ def test_usual_adapters_warn_of_nothing(tiny_teacher):
         ({"bottleneck_size": 17}, "bottleneck_size 17 is over half of the hidden size 32"),
         (
             {"bottleneck_size": 8, "initialisation": "small", "scaling": 1e4},
-            "initialisation 'small' moves the backbone's logits",
+            "initialisation 'small' moves the backbone's outputs",
         ),
     ],
 )
@@ -137,4 +158,6 @@ def test_unknown_architecture_is_refused_naming_the_known_ones(
     checkpoint = find_checkpoint(ModelConfig(model=str(folder)))
 
     with pytest.raises(InputError, match=r"teacher\.model: .*megatron-bert.*bert.*distilbert"):
-        tiny_finetune(adapter=AdapterConfig(), checkpoint=checkpoint)
+        tiny_finetune(
+            adapter=AdapterConfig(), checkpoint=checkpoint, store=Store(root=tmp_path / "stages")
+        )

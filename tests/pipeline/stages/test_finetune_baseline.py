@@ -1,18 +1,21 @@
-from functools import partial
-
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.teacher import is_head_parameter
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.config import LoraConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import BaselineFacts
-from pipeline.stages.finetune_baseline import finetune_baseline, insert_lora, load_unmerged_lora
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.stages.finetune_baseline import (
+    BaselineSettings,
+    finetune_baseline,
+    insert_lora,
+    load_unmerged_lora,
+)
+from pipeline.store.step import step
 
 TRAINING = TrainingConfig(
     epochs=1, batch_size=16, learning_rate=1e-2, evaluations_per_epoch=1, precision="fp32"
@@ -21,34 +24,33 @@ LORA = LoraConfig(rank=4, alpha=8)
 
 
 @pytest.fixture(scope="module")
-def trained(finish, tiny_data, tiny_head_only, tiny_backbone):
-    """``trained(method)``: a finished stage, each made once."""
-    made = {}
+def trained(tiny_store, tiny_data, tiny_head_only, tiny_context):
+    """``trained(method)``: a finished stage."""
 
     def trained(method):
-        if method not in made:
-            build = partial(
+        settings = BaselineSettings(
+            context=tiny_context,
+            training=TRAINING,
+            method=method,
+            lora=LORA if method == "lora" else None,
+        )
+        return tiny_store.ensure(
+            step(
+                "finetune-baseline",
                 finetune_baseline,
                 tiny_data,
-                tiny_backbone,
-                TRAINING,
-                method=method,
-                lora=LORA,
-                task=TASK,
-                objective=OBJECTIVE,
-                head_from=tiny_head_only,
-                max_length=16,
-                seed=0,
+                tiny_head_only,
+                settings=settings,
+                facts=BaselineFacts,
             )
-            made[method] = finish("finetune-baseline", build, BaselineFacts)
-        return made[method]
+        )
 
     return trained
 
 
 def test_full_fine_tuning_trains_every_parameter(trained, tiny_backbone, tiny_data):
     facts = trained("full").facts
-    before = load_classifier(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+    before = load_model(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
     after = AutoModelForSequenceClassification.from_pretrained(trained("full").folder)
 
     assert facts.trainable_parameters == facts.total_parameters
@@ -58,7 +60,7 @@ def test_full_fine_tuning_trains_every_parameter(trained, tiny_backbone, tiny_da
 
 def test_lora_trains_low_rank_changes_and_the_head(trained, tiny_backbone, tiny_data):
     facts = trained("lora").facts
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=tiny_data.facts.labels, seed=0)
     head = sum(p.numel() for n, p in model.named_parameters() if is_head_parameter(model, n))
 
     # Query and value of two layers, each with two matrices of rank 4 beside 32 x 32.
@@ -67,13 +69,13 @@ def test_lora_trains_low_rank_changes_and_the_head(trained, tiny_backbone, tiny_
 
 
 def test_merged_lora_is_a_stock_model_with_the_unmerged_ones_logits(
-    trained, tiny_backbone, tiny_data, token_batch
+    trained, tiny_context, tiny_data, token_batch
 ):
     folder = trained("lora").folder
     labels = tiny_data.facts.labels
     merged = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    unmerged = load_unmerged_lora(tiny_backbone, folder, OBJECTIVE, LORA, labels=labels)
-    plain = load_classifier(tiny_backbone, OBJECTIVE, labels=labels, seed=0)
+    unmerged = load_unmerged_lora(tiny_context, folder, LORA, labels=labels)
+    plain = load_model(tiny_context.backbone, OBJECTIVE, labels=labels, seed=0)
     batch = token_batch(plain, (5, 9))
 
     with torch.no_grad():

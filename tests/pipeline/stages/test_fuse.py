@@ -1,5 +1,4 @@
-import dataclasses
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,16 +10,19 @@ from models.adapters.parameter_names import (
     is_composition_parameter,
     renamed_parameter,
 )
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
+from pipeline.checkpoints.adapter_folders import adapters_digest
 from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
 from pipeline.config import AdapterConfig, AdapterSource, FuseConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import TeacherFacts
-from pipeline.stages.fuse import fuse
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.stages.fuse import FuseSettings, fuse
+from pipeline.store.step import step
+from pipeline.store.store import Store
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import encode, predict_logits
+from pipeline.training.encoding import compute_outputs, encode
 
 TRAINING = {"batch_size": 16, "learning_rate": 1e-2, "evaluations_per_epoch": 1}
 
@@ -32,24 +34,29 @@ def other_teacher(tiny_finetune):
 
 
 @pytest.fixture(scope="module")
-def fuse_tiny(finish, tiny_data, tiny_head_only, tiny_backbone):
-    """``fuse_tiny(references, together="fuse", checkpoint=..., **settings)``: the stage."""
+def fuse_tiny(tiny_store, tiny_data, tiny_head_only, tiny_context):
+    """``fuse_tiny(references, together="fuse", context=..., store=..., **training)``: the stage."""
 
-    def fuse_tiny(references, together="fuse", drop_layers=0, checkpoint=tiny_backbone, **settings):
-        source = {"from": references, "together": together, "drop_layers": drop_layers}
-        build = partial(
-            fuse,
-            tiny_data,
-            checkpoint,
-            AdapterSource.model_validate(source),
-            FuseConfig(**TRAINING | {"epochs": 2, "precision": "fp32"} | settings),
-            task=TASK,
-            objective=OBJECTIVE,
-            head_from=tiny_head_only,
-            max_length=16,
-            seed=0,
+    def fuse_tiny(
+        references,
+        together="fuse",
+        drop_layers=0,
+        context=tiny_context,
+        store=tiny_store,
+        **training,
+    ):
+        source = AdapterSource.model_validate(
+            {"from": references, "together": together, "drop_layers": drop_layers}
         )
-        return finish("fuse", build, TeacherFacts)
+        settings = FuseSettings(
+            context=context,
+            training=FuseConfig(**TRAINING | {"epochs": 2, "precision": "fp32"} | training),
+            source=source,
+            files=adapters_digest(source),
+        )
+        return store.ensure(
+            step("fuse", fuse, tiny_data, tiny_head_only, settings=settings, facts=TeacherFacts)
+        )
 
     return fuse_tiny
 
@@ -86,10 +93,12 @@ def test_adapters_are_those_of_their_teachers(fused, references):
 
 
 def test_fused_teacher_comes_back_as_it_was_trained(fused, tiny_backbone, tiny_data):
-    model = load_teacher(tiny_backbone, fused.folder, OBJECTIVE)
+    model = load_teacher(tiny_backbone, fused.folder)
     split = read_split(tiny_data.folder, "validation")
     tokenizer = load_tokenizer(tiny_backbone, max_length=16)
-    logits = predict_logits(model, tokenizer, encode(tokenizer, split.texts, max_length=16))
+    logits = compute_outputs(
+        model, OBJECTIVE, tokenizer, encode(tokenizer, split.texts, max_length=16)
+    )
 
     assert read_teacher(fused.folder).adapter.active == Fuse(("reviews", "other"))
     accuracy = TASK.metrics(logits, split.labels)["accuracy"]
@@ -138,7 +147,7 @@ def test_nothing_is_composed_in_layers_that_are_left_out(
 
     tensors = load_file(fused.folder / TEACHER_TENSORS)
     assert not any(is_adapter_parameter(name) and ".layer.0." in name for name in tensors)
-    load_teacher(tiny_backbone, fused.folder, OBJECTIVE)  # it is built again alike
+    load_teacher(tiny_backbone, fused.folder)  # it is built again alike
 
 
 def test_adapterhub_and_teacher_fuse(fuse_tiny, references, hub_adapter, tmp_path):
@@ -159,8 +168,8 @@ def test_head_starts_where_an_adapter_was_trained_with_it(fuse_tiny, references,
     assert all(torch.allclose(found[name], own[name]) for name in head)
 
 
-def test_adapter_of_another_backbone_is_refused(fuse_tiny, references, tiny_backbone):
-    other = dataclasses.replace(tiny_backbone, digest="0" * 64)
+def test_adapter_of_another_backbone_is_refused(fuse_tiny, references, tiny_context, tmp_path):
+    other = replace(tiny_context, backbone=replace(tiny_context.backbone, digest="0" * 64))
 
     with pytest.raises(InputError, match="was trained on another backbone"):
-        fuse_tiny(references, checkpoint=other)
+        fuse_tiny(references, context=other, store=Store(root=tmp_path))

@@ -1,32 +1,27 @@
+from dataclasses import replace
+
 import pytest
 
 from models.adapters.composition import Average, Stack
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from pipeline.checkpoints.adapter_folders import adapters_digest
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
-from pipeline.stages.import_teacher import import_teacher
+from pipeline.stages.import_teacher import ImportSettings, import_teacher
 from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.import_adapter import import_adapter
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
+from pipeline.tasks.regression import REGRESSION
 
 
 @pytest.fixture
-def bring(tiny_data, tiny_backbone, tmp_path):
-    """``bring(reference, **settings)``: the facts of the stage; the teacher is in tmp_path/out."""
+def bring(tiny_data, tiny_context, tmp_path):
+    """``bring(reference, context=..., **source)``: facts; the teacher is in tmp_path/out."""
 
-    def bring(reference, **settings):
+    def bring(reference, context=tiny_context, **rest):
         (tmp_path / "out").mkdir()
-        source = AdapterSource.model_validate({"from": reference, **settings})
-        return import_teacher(
-            tiny_data,
-            tiny_backbone,
-            source,
-            tmp_path / "out",
-            task=TASK,
-            objective=OBJECTIVE,
-            max_length=16,
-        )
+        source = AdapterSource.model_validate({"from": reference, **rest})
+        settings = ImportSettings(context=context, source=source, files=adapters_digest(source))
+        return import_teacher(tiny_data, settings, tmp_path / "out")
 
     return bring
 
@@ -111,7 +106,7 @@ def test_teachers_and_checkpoints_are_composed_by_name(bring, hub_adapter, tiny_
 def test_adapters_of_lower_layers_can_be_left_out(bring, tiny_teacher, tiny_backbone, tmp_path):
     facts = bring(str(tiny_teacher.folder), drop_layers=1)
 
-    load_teacher(tiny_backbone, tmp_path / "out", OBJECTIVE)  # it is built again alike
+    load_teacher(tiny_backbone, tmp_path / "out")  # it is built again alike
     assert facts.adapter_parameters == tiny_teacher.facts.adapter_parameters / 2
     assert read_teacher(tmp_path / "out").adapter.adapters["task"].without == (0,)
 
@@ -119,6 +114,13 @@ def test_adapters_of_lower_layers_can_be_left_out(bring, tiny_teacher, tiny_back
 def test_leaving_out_all_adapters_is_refused(bring, tiny_teacher):
     with pytest.raises(InputError, match=r"teacher\.adapter\.drop_layers: .*found 2"):
         bring(str(tiny_teacher.folder), drop_layers=2)
+
+
+def test_teacher_of_another_task_is_refused(bring, tiny_teacher, tiny_context):
+    other = replace(tiny_context, task=REGRESSION)
+
+    with pytest.raises(InputError, match=r"trained for classification, and .* task is regression"):
+        bring(str(tiny_teacher.folder), context=other)
 
 
 def test_baseline_has_nothing_to_import(bring, tiny_head_only):

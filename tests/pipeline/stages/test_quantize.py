@@ -12,10 +12,9 @@ from pipeline.graphs.variants import WAYS
 from pipeline.inference.classifier import load_bundle, read_runtime
 from pipeline.stages.quantize import choose
 from pipeline.store.digests import sha256_file
+from pipeline.store.store import Store
 from pipeline.texts.tables import read_split
 from pipeline.timing.variants import ratio_to_first
-
-# One worker builds `tiny_export`, which takes longer than these tests.
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +63,12 @@ def write_contrary(source, target, _feeds):
     return 0
 
 
-def test_file_that_costs_too_much_is_refused_not_timed_and_not_shipped(tiny_quantize, monkeypatch):
+def test_file_that_costs_too_much_is_refused_not_timed_and_not_shipped(
+    tiny_quantize, monkeypatch, tmp_path
+):
     monkeypatch.setattr("pipeline.stages.quantize.write_int8", write_contrary)
 
-    stage = tiny_quantize()
+    stage = tiny_quantize(store=Store(root=tmp_path))
 
     refused = {v.name: v for v in stage.facts.variants if v.refused is not None}
     assert set(refused) == {"int8", "int8, less fused"}
@@ -85,11 +86,11 @@ def test_precision_that_is_to_ship_ships(tiny_quantize, precision):
     assert {variant.name for variant in facts.variants} == set(WAYS)
 
 
-def test_refused_precision_cannot_be_made_to_ship(tiny_quantize, monkeypatch):
+def test_refused_precision_cannot_be_made_to_ship(tiny_quantize, monkeypatch, tmp_path):
     monkeypatch.setattr("pipeline.stages.quantize.write_int8", write_contrary)
 
     with pytest.raises(InputError, match=r"quantize\.ship asks for int8, which is refused"):
-        tiny_quantize(ship="int8")
+        tiny_quantize(ship="int8", store=Store(root=tmp_path))
 
 
 def test_fp16_copy_takes_and_gives_what_the_fp32_file_does(bundle):
@@ -105,9 +106,9 @@ def test_fp16_copy_takes_and_gives_what_the_fp32_file_does(bundle):
     assert any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in weights)
 
 
-def test_fp16_copy_that_differs_too_much_is_refused(tiny_quantize):
+def test_fp16_copy_that_differs_too_much_is_refused(tiny_quantize, tmp_path):
     with pytest.raises(InputError, match=r"quantize\.fp16_tolerance"):
-        tiny_quantize(fp16_tolerance=1e-9)
+        tiny_quantize(fp16_tolerance=1e-9, store=Store(root=tmp_path))
 
 
 def test_fp16_difference_is_within_half_precision(tiny_quantized):
@@ -153,7 +154,7 @@ def test_bundle_runs_the_file_that_is_recorded(bundle, tiny_data, tmp_path):
             (copy / path.relative_to(bundle)).write_bytes(path.read_bytes())
     (copy / "onnx" / "runtime.json").write_text(json.dumps(runtime))
 
-    half, default = load_bundle(copy).logits(texts), load_bundle(bundle).logits(texts)
+    half, default = load_bundle(copy).outputs(texts), load_bundle(bundle).outputs(texts)
 
     assert not np.array_equal(half, default)
 

@@ -6,12 +6,11 @@ import pytest
 from pipeline.chain.sweep_files import list_files
 from pipeline.chain.sweep_plan import plan_students
 from pipeline.config import BenchmarkConfig, EvaluateConfig, RunConfig
-from pipeline.stages.sweep_latency import MEASUREMENT, measure_latency
-from pipeline.stages.sweep_quality import measure_quality
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
-from pipeline.timing.ladder import TORCH_TEACHER, TorchTeacher
-
-# One worker builds `tiny_export`, which takes longer than these tests.
+from pipeline.facts.arms import TORCH_TEACHER
+from pipeline.stages.sweep_latency import MEASUREMENT, SweepLatencySettings, measure_latency
+from pipeline.stages.sweep_quality import SweepQualitySettings, measure_quality
+from pipeline.tasks.classification import CLASSIFICATION as TASK
+from pipeline.timing.machine import describe_machine
 
 
 @pytest.fixture(scope="module")
@@ -33,33 +32,38 @@ def test_each_precision_is_a_file_that_is_there(files):
 
 
 def test_quality_is_measured_on_both_splits_against_the_teacher(
-    tiny_data, tiny_export, files, tmp_path
+    tiny_data, tiny_export, tiny_quantized, files, tmp_path
 ):
     config = EvaluateConfig(bootstrap_samples=100)
+    settings = SweepQualitySettings(task=TASK, files=files, evaluate=config, seed=0)
 
-    found = measure_quality(tiny_data, tiny_export, files, config, tmp_path, task=TASK, seed=0)
+    found = measure_quality(tiny_data, tiny_export, (tiny_quantized,), settings, tmp_path)
 
     assert found.texts == {"validation": 24, "test": 24}
     assert list(found.files) == ["plain", "teacher", "2 layers, fp32", "2 layers, int8"]
     teacher = found.files["teacher"]
     assert teacher.test.values["agreement"] == 1
     assert set(teacher.change.values.values()) == {0.0}
-    logits = np.load(tmp_path / "test.npz")
+    outputs = np.load(tmp_path / "test.npz")
     for name, file in found.files.items():
-        accuracy = TASK.metrics(logits[name], logits["labels"])["accuracy"]
+        accuracy = TASK.metrics(outputs[name], outputs["labels"])["accuracy"]
         assert file.test.values["accuracy"] == accuracy
         change = accuracy - teacher.test.values["accuracy"]
         assert file.change.values["accuracy"] == pytest.approx(change)
 
 
 def test_all_files_and_the_teacher_in_pytorch_are_timed_in_turns(
-    tiny_data, tiny_export, tiny_teacher, tiny_backbone, files, tmp_path
+    tiny_data, tiny_teacher, tiny_export, tiny_quantized, tiny_context, files, tmp_path
 ):
-    teacher = TorchTeacher(folder=tiny_teacher.folder, backbone=tiny_backbone.folder)
-    config = BenchmarkConfig(ladder_blocks=3, own_lengths=2, warmup_runs=1)
+    settings = SweepLatencySettings(
+        context=tiny_context,
+        files=files,
+        benchmark=BenchmarkConfig(ladder_blocks=3, own_lengths=2, warmup_runs=1),
+        machine=describe_machine(),
+    )
 
     found = measure_latency(
-        tiny_data, tiny_export, files, teacher, config, tmp_path, max_length=16, seed=0
+        tiny_data, tiny_teacher, tiny_export, (tiny_quantized,), settings, tmp_path
     )
 
     arms = {TORCH_TEACHER, "teacher", "plain", *(file.name for file in files)}

@@ -10,11 +10,11 @@ from models.adapters.composition import Weighted
 from models.adapters.hooks import add_adapter, set_active
 from models.adapters.site import AdapterSettings
 from models.architectures.table import architecture_of
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head, single_labels
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
 from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import (
     TEACHER_TENSORS,
     ImportedAdapters,
@@ -144,9 +144,7 @@ def test_composition_goes_out_as_a_setup_and_comes_back_equal(
     export_adapter(tmp_path / "first", tmp_path / "setup")
     import_adapter([tmp_path / "setup"], tmp_path / "second", backbone=backbone)
 
-    first, second = (
-        load_teacher(tiny_backbone, tmp_path / name, OBJECTIVE) for name in ("first", "second")
-    )
+    first, second = (load_teacher(tiny_backbone, tmp_path / name) for name in ("first", "second"))
     batch = token_batch(first, (9, 5))
     setup = json.loads((tmp_path / "setup" / "adapter_setup.json").read_text())
     assert setup["adapter_setup"]["type"] == together.capitalize()
@@ -163,7 +161,7 @@ def test_setup_and_how_adapters_work_together_exclude_each_other(tmp_path):
 def test_learned_weights_and_a_teacher_without_adapters_are_refused(
     tiny_backbone, tiny_head_only, tmp_path
 ):
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
     adapters = ImportedAdapters(
         adapters={"a": PLAIN, "b": PLAIN}, active=Weighted(("a", "b")), fusion=None
     )

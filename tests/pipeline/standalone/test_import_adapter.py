@@ -6,10 +6,10 @@ import torch
 from models.adapters.composition import Average, Fuse, Stack
 from models.adapters.hooks import set_active
 from models.architectures.table import architecture_of
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
-from pipeline.checkpoints.pretrained import load_classifier
+from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.errors import InputError
 from pipeline.standalone.import_adapter import import_adapter
@@ -41,7 +41,7 @@ def test_imported_teacher_has_the_logits_of_adapter_and_head(
     hub_adapter, tiny_backbone, tmp_path, token_batch
 ):
     folder = hub_adapter(tmp_path / "adapter", "task")
-    expected = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+    expected = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
     load_adapter(read_adapter(folder, expected), expected, architecture_of("bert"), name="task")
     load_head(folder, expected)
     set_active(expected, "task")
@@ -50,7 +50,7 @@ def test_imported_teacher_has_the_logits_of_adapter_and_head(
         [folder], tmp_path / "teacher", backbone=tiny_backbone.reference, max_length=16
     )
 
-    found = load_teacher(tiny_backbone, tmp_path / "teacher", OBJECTIVE)
+    found = load_teacher(tiny_backbone, tmp_path / "teacher")
     batch = token_batch(found, (9, 5))
     assert torch.equal(found(**batch).logits, expected(**batch).logits)
     assert (description.labels, description.max_length) == (LABELS, 16)
@@ -74,7 +74,7 @@ def test_several_adapters_work_together_as_told(
     )
 
     assert read_teacher(tmp_path / "teacher").adapter.active == active
-    teacher = load_teacher(tiny_backbone, tmp_path / "teacher", OBJECTIVE)
+    teacher = load_teacher(tiny_backbone, tmp_path / "teacher")
     assert teacher.bert.encoder.layer[0].output.dense.adapter.active == active
 
 
@@ -92,7 +92,7 @@ def test_fused_adapters_are_imported_with_their_fusion(hub_adapter, tiny_backbon
         fusion=fusion_folder(tmp_path / "fusion"),
     )
 
-    teacher = load_teacher(tiny_backbone, tmp_path / "teacher", OBJECTIVE)
+    teacher = load_teacher(tiny_backbone, tmp_path / "teacher")
     site = teacher.bert.encoder.layer[1].output.dense.adapter
     assert site.active == Fuse(("a", "b"))
     assert torch.equal(site.fusions["a,b"].value.weight, random(32, 32, seed=1))

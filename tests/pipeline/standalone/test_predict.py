@@ -7,8 +7,6 @@ from pipeline.errors import InputError
 from pipeline.standalone.predict import predict
 from pipeline.texts.tables import read_split
 
-# One worker builds `tiny_export`, which takes longer than these tests.
-
 
 def torch_scores(bundle, *columns):
     model = AutoModelForSequenceClassification.from_pretrained(bundle)

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.config import AdapterConfig
 from pipeline.store.stage import RECORD, Stage
-from pipeline.store.store import SCRATCH, Store, stage_key
+from pipeline.store.step import step
+from pipeline.store.store import SCRATCH, Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +45,14 @@ def builder():
     return Builder()
 
 
-def ensure(store, builder, **arguments):
-    return store.ensure("demo", builder, Facts, **{"settings": {"seed": 0}} | arguments)
+def ensure(store, build, *inputs, settings=None, again=False):
+    """Return the stage that ``build(folder)`` fills."""
+
+    def fill(*given):
+        return build(given[-1])
+
+    settings = {"seed": 0} if settings is None else settings
+    return store.ensure(step("demo", fill, *inputs, settings=settings, facts=Facts, again=again))
 
 
 def stage(digest):
@@ -186,42 +193,42 @@ def test_scratch_is_for_the_build_alone(store):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("inputs", "settings"),
     [
-        {"settings": {"seed": 1}},
-        {"settings": {"seed": 0, "adapter": AdapterConfig()}},
-        {"inputs": [stage("d" * 64)]},
+        ((), {"seed": 1}),
+        ((), {"seed": 0, "adapter": AdapterConfig()}),
+        ((stage("d" * 64),), {"seed": 0}),
     ],
     ids=["setting", "new setting", "input"],
 )
-def test_changed_setting_or_input_is_another_stage(store, builder, change):
+def test_changed_setting_or_input_is_another_stage(store, builder, inputs, settings):
     first = ensure(store, builder)
 
-    second = ensure(store, builder, **change)
+    second = ensure(store, builder, *inputs, settings=settings)
 
     assert len(builder.found) == 2
     assert second.folder != first.folder
     assert first.folder.is_dir()
 
 
-def test_key_depends_on_name_settings_and_inputs():
-    keys = [
-        stage_key("a", settings={"s": AdapterConfig()}, inputs=[]),
-        stage_key("b", settings={"s": AdapterConfig()}, inputs=[]),
-        stage_key("a", settings={"s": AdapterConfig(scaling=2.0)}, inputs=[]),
-        stage_key("a", settings={"t": AdapterConfig()}, inputs=[]),
-        stage_key("a", settings={"s": AdapterConfig()}, inputs=[stage("1"), stage("2")]),
-        stage_key("a", settings={"s": AdapterConfig()}, inputs=[stage("2"), stage("1")]),
-    ]
+def test_folder_is_named_by_the_steps_name_and_key(store, builder):
+    made = step("demo", lambda _, folder: builder(folder), settings={"seed": 0}, facts=Facts)
 
-    assert len(set(keys)) == len(keys)
+    assert store.ensure(made).folder == store.root / f"demo-{made.key}"
 
 
-def test_key_is_equal_for_equal_settings():
-    one = stage_key("a", settings={"s": AdapterConfig(), "seed": 0}, inputs=[stage("1")])
-    other = stage_key("a", settings={"seed": 0, "s": AdapterConfig()}, inputs=[stage("1")])
+def test_builds_run_where_the_builder_says(builder, tmp_path):
+    asked = []
 
-    assert one == other
+    def elsewhere(name, build, folder):
+        asked.append(name)
+        return build(folder)
+
+    store = Store(root=tmp_path, builder=elsewhere)
+    ensure(store, builder)
+    ensure(store, builder)
+
+    assert asked == ["demo"]
 
 
 def test_digest_depends_on_facts_and_files(store):

@@ -2,15 +2,20 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
+from support.gate_facts import evaluation
 
-from pipeline.tasks.classification import (
-    SINGLE_LABEL,
+from pipeline.config import DataConfig, GateConfig
+from pipeline.tasks.class_metrics import (
     classification_fidelity,
     classification_metrics,
     expected_calibration_error,
     kl_per_example,
 )
+from pipeline.tasks.classification import CLASSIFICATION
+
+DATA = DataConfig(train="texts.csv", labels=("negative", "positive"))
 
 
 def logits_of(*probabilities):
@@ -104,11 +109,153 @@ def test_fidelity_by_hand():
     assert found["max_abs_logit_difference"] == pytest.approx(math.log(4))
 
 
-def test_scores_are_probabilities():
-    scores = SINGLE_LABEL.scores(logits_of([0.2, 0.3, 0.5], [1.0, 1.0, 2.0]))
+def test_names_of_the_task_are_among_its_values():
+    logits = np.eye(2)
 
-    assert scores == pytest.approx(np.array([[0.2, 0.3, 0.5], [0.25, 0.25, 0.5]]))
+    assert CLASSIFICATION.main_metric in CLASSIFICATION.metrics(logits, np.array([0, 1]))
+    fidelity = CLASSIFICATION.fidelity(logits, logits)
+    assert {CLASSIFICATION.agreement, CLASSIFICATION.distance} <= set(fidelity)
 
 
-def test_main_metric_is_among_the_metrics():
-    assert SINGLE_LABEL.main_metric in SINGLE_LABEL.metrics(np.eye(2), np.array([0, 1]))
+def test_answers_are_probabilities_by_label():
+    logits = logits_of([0.2, 0.3, 0.5], [1.0, 1.0, 2.0])
+
+    first, second = CLASSIFICATION.answers(logits, ("a", "b", "c"))
+
+    assert first == {
+        "label": "c",
+        "score": pytest.approx(0.5),
+        "scores": pytest.approx({"a": 0.2, "b": 0.3, "c": 0.5}),
+    }
+    assert second["scores"] == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.5})
+
+
+def test_answers_fit_their_schema():
+    (answer,) = CLASSIFICATION.answers(logits_of([0.2, 0.8]), ("a", "b"))
+
+    assert CLASSIFICATION.answer_type(**answer).model_dump() == answer
+
+
+def test_errors_are_1_where_the_class_is_wrong():
+    found = CLASSIFICATION.errors(one_hot([0, 1, 2], 3), np.array([0, 2, 2]))
+
+    assert found.tolist() == [0.0, 1.0, 0.0]
+
+
+def read(*cells, own_names=None):
+    return CLASSIFICATION.labels.read(cells, DATA, own_names)
+
+
+def test_labels_are_read_by_name_and_by_index():
+    assert read("positive", "negative", "1", "0", "") == [1, 0, 1, 0, None]
+
+
+def test_indices_of_a_data_set_are_those_of_its_own_names():
+    assert read("0", "1", "negative", own_names=["positive", "negative"]) == [1, 0, 0]
+
+
+def test_names_come_before_indices():
+    config = DataConfig(train="texts.csv", labels=("1", "0"))
+
+    assert CLASSIFICATION.labels.read(["1", "0"], config, None) == [0, 1]
+
+
+def test_index_of_an_own_name_that_the_config_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"holds '2', which is not in data\.labels"):
+        read("0", "2", own_names=["negative", "positive", "mixed"])
+
+
+def test_unknown_labels_are_refused_and_named():
+    with pytest.raises(ValueError, match="Add the label") as caught:
+        read("positive", "unsure", "2", "", "mixed", "unsure")
+
+    assert str(caught.value).startswith("the column 'label' holds '2', 'mixed', 'unsure', which ")
+    assert "['negative', 'positive']" in str(caught.value)
+
+
+def test_outputs_are_named_by_the_labels():
+    assert CLASSIFICATION.labels.names(DATA) == ("negative", "positive")
+
+
+def test_one_class_alone_teaches_nothing():
+    names = ("negative", "positive")
+
+    assert CLASSIFICATION.labels.check([1, 1], names).startswith(
+        "holds one class only ('positive')"
+    )
+    assert CLASSIFICATION.labels.check([1, 0], names) is None
+
+
+def test_texts_are_drawn_by_class():
+    assert CLASSIFICATION.labels.strata([1, 0, 1]) == [1, 0, 1]
+
+
+def test_labels_are_counted_by_split_and_name():
+    splits = {"train": np.array([1, 0, 1]), "test": np.array([1])}
+
+    found = CLASSIFICATION.labels.counts(splits, ("negative", "positive"))
+
+    assert found == {
+        "train": {"negative": 1, "positive": 2},
+        "test": {"negative": 0, "positive": 1},
+    }
+
+
+def test_label_and_outputs_are_packed_and_unpacked():
+    packed = CLASSIFICATION.pack(np.array([1, 0]), np.array([[0.5, 1.5], [2.0, -1.0]]))
+    labels, outputs = CLASSIFICATION.unpack(np.array(packed))
+
+    assert labels.tolist() == [1.0, 0.0]
+    assert outputs.tolist() == [[0.5, 1.5], [2.0, -1.0]]
+
+
+def test_breakdown_is_by_class():
+    teacher, student = one_hot([0, 0, 1, 1], 2), one_hot([0, 1, 1, 1], 2)
+
+    found = CLASSIFICATION.breakdown(
+        teacher, student, np.array([0, 0, 1, 1]), ("negative", "positive"), confidence=0.95
+    )
+
+    assert [(each.label, each.texts, each.recall_lost) for each in found] == [
+        ("negative", 2, 0.5),
+        ("positive", 2, 0.0),
+    ]
+
+
+def test_equal_student_passes_every_check():
+    config = GateConfig(min_quality=None)
+
+    checks = CLASSIFICATION.checks(evaluation(), config)
+
+    assert len(checks) == 4
+    assert all(each.passed for each in checks)
+    assert CLASSIFICATION.warnings(evaluation(), config) == ()
+
+
+@pytest.mark.parametrize(("least", "passed"), [(0.9, True), (0.90001, False)])
+def test_least_quality_just_met_and_just_missed(least, passed):
+    found = CLASSIFICATION.checks(evaluation(), GateConfig(min_quality=least))[-1]
+
+    assert (found.passed, found.value, found.limit) == (passed, 0.9, least)
+
+
+def test_shifts_of_the_labels_mix_and_of_the_confidence():
+    old, new = np.array([0] * 60 + [1] * 40), np.array([0] * 30 + [1] * 70)
+    sure, unsure = 10.0 * one_hot(old, 2), 0.1 * one_hot(new, 2)
+
+    mix, confidence = CLASSIFICATION.shifts(old, new, sure, unsure)
+
+    assert (mix.name, mix.before, mix.now) == ("part of the commonest label", 0.6, 0.3)
+    assert mix.p_value == pytest.approx(stats.chi2_contingency([[60, 40], [30, 70]]).pvalue)
+    assert confidence.name == "confidence of the champion"
+    assert confidence.before == pytest.approx(1 / (1 + math.exp(-10)))
+    assert confidence.now == pytest.approx(1 / (1 + math.exp(-0.1)))
+    assert confidence.p_value < 1e-6
+
+
+def test_one_class_in_old_and_new_texts_has_not_shifted():
+    labels, logits = np.zeros(5, dtype=np.int64), one_hot([0] * 5, 2)
+
+    mix, confidence = CLASSIFICATION.shifts(labels, labels, logits, logits)
+
+    assert (mix.p_value, confidence.p_value) == (1.0, 1.0)

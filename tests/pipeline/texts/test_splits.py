@@ -22,7 +22,7 @@ def split(tmp_path):
     def split(numbers, earlier=None, seed=0, **sizes):
         sources = {"train": "reviews.csv", "splits_of": earlier and str(earlier)}
         config = DataConfig(labels=("no", "yes"), **sources, **SIZES, **sizes)
-        splits = hold_out({"train": make_rows(numbers)}, config, seed)
+        splits = hold_out({"train": make_rows(numbers)}, config, seed, strata=list)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         for name, rows in splits.items():
@@ -89,3 +89,18 @@ def test_texts_that_are_gone_leave_their_splits(split):
 def test_folder_without_splits_is_refused(split, tmp_path):
     with pytest.raises(InputError, match="does not hold the splits of an earlier run"):
         split(range(100), Path(tmp_path / "nothing"))
+
+
+def test_groups_are_drawn_in_proportion():
+    """Labels are numbers, and a group is a range of them: two of each ten are held out."""
+    rows = [((f"text {number:03}",), number / 7) for number in range(100)]
+    config = DataConfig(train="scores.csv", validation_size=20, test_size=20)
+
+    def tens(labels):
+        return [int(label * 7) // 10 for label in labels]
+
+    splits = hold_out({"train": rows}, config, 0, strata=tens)
+
+    for name in ("validation", "test"):
+        groups = tens([label for _, label in splits[name]])
+        assert sorted(groups) == [ten for ten in range(10) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Also run as a script, ``test_training.py CHECKPOINT SCRATCH``, by the test that kills it."""
+"""Also run as a script, ``test_trainer.py CHECKPOINT SCRATCH``, by the test that kills it."""
 
 import os
 import signal
@@ -12,10 +12,16 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from models.losses import CLASSIFICATION_OBJECTIVE, REGRESSION_OBJECTIVE, squared_error
 from models.student import set_dropout
+from models.units import Units
+from pipeline.checkpoints.context import Device, ModelContext
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
-from pipeline.training.encoding import predict_logits
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.training.encoding import compute_outputs
+from pipeline.training.setup import Goal, TrainingSetup
 from pipeline.training.trainer import train
 
 SETTINGS = {
@@ -59,24 +65,39 @@ def load(checkpoint):
     return model, AutoTokenizer.from_pretrained(checkpoint)
 
 
+def make_context(checkpoint):
+    return ModelContext(
+        backbone=Checkpoint(folder=Path(checkpoint), digest=""),
+        task=CLASSIFICATION,
+        max_length=16,
+        seed=0,
+        device=Device(name="cpu"),
+    )
+
+
 def run(checkpoint, scratch, loss, *, count=32, metrics=accuracy, **settings):
     """Train on ``count`` examples; return the model and the outcome."""
     model, tokenizer = load(checkpoint)
     outcome = train(
-        model,
-        tokenizer,
-        training=make_examples(count),
-        validation=make_examples(16),
-        loss=loss,
-        metrics=metrics,
-        best="accuracy",
-        greater_is_better=True,
-        config=TrainingConfig(**SETTINGS | settings),
+        TrainingSetup(
+            model=model,
+            tokenizer=tokenizer,
+            objective=CLASSIFICATION_OBJECTIVE,
+            training=make_examples(count),
+            validation=make_examples(16),
+        ),
+        Goal(loss=loss, metrics=metrics, best="accuracy", greater_is_better=True),
+        TrainingConfig(**SETTINGS | settings),
         scratch=scratch,
-        seed=0,
+        context=make_context(checkpoint),
         title="test",
     )
     return model, outcome
+
+
+def outputs_of(model, checkpoint, objective=CLASSIFICATION_OBJECTIVE):
+    """Return what a model says of the validation examples."""
+    return compute_outputs(model, objective, load(checkpoint)[1], make_examples(16))
 
 
 def weights(model):
@@ -121,7 +142,7 @@ def test_checkpoint_without_its_marker_is_not_resumed_from(undisturbed, tiny_che
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite_stops_naming_its_batch(tiny_checkpoint, tmp_path, value):
-    with pytest.raises(InputError, match=r"not finite at batch 3 .* finite logits"):
+    with pytest.raises(InputError, match=r"not finite at batch 3 .* finite outputs"):
         run(tiny_checkpoint, tmp_path, Loss(at=3, action=lambda values: values * value))
 
 
@@ -153,16 +174,16 @@ def test_accumulated_batches_update_like_one_large_batch(tiny_checkpoint, tmp_pa
 def test_best_validated_weights_are_kept(tiny_checkpoint, tmp_path):
     seen = []
 
-    def best_second(logits, _labels):
-        seen.append(np.sort(logits, axis=0))  # validation may be in any order
+    def best_second(outputs, _labels):
+        seen.append(np.sort(outputs, axis=0))  # validation may be in any order
         return {"accuracy": 1.0 if len(seen) == 2 else 0.5}
 
     model, outcome = run(tiny_checkpoint, tmp_path, Loss(), metrics=best_second)
 
-    logits = np.sort(predict_logits(model, load(tiny_checkpoint)[1], make_examples(16)), axis=0)
+    outputs = np.sort(outputs_of(model, tiny_checkpoint), axis=0)
     assert (outcome.best_step, outcome.best_metric, outcome.steps) == (8, 1.0, 12)
-    np.testing.assert_allclose(logits, seen[1], atol=1e-5)
-    assert not np.allclose(logits, seen[2], atol=1e-3)
+    np.testing.assert_allclose(outputs, seen[1], atol=1e-5)
+    assert not np.allclose(outputs, seen[2], atol=1e-3)
 
 
 def test_training_stops_after_validations_without_improvement(tiny_checkpoint, tmp_path):
@@ -194,6 +215,80 @@ def test_half_precision_trains(tiny_checkpoint, tmp_path):
     _, outcome = run(tiny_checkpoint, tmp_path, Loss(), epochs=1, precision="bf16")
 
     assert (outcome.precision, outcome.steps) == ("bf16", 4)
+
+
+@pytest.fixture
+def trained_on_numbers(tiny_checkpoint, tmp_path):
+    """``trained_on_numbers(unit, zero)``: a regressor of labels ``zero`` and ``zero + unit``.
+
+    Returns the model, the outcome, and all labels that its metrics were given.
+    """
+
+    def train_on_numbers(unit, zero):
+        model = AutoModelForSequenceClassification.from_pretrained(
+            tiny_checkpoint, num_labels=1, ignore_mismatched_sizes=True
+        )
+        set_dropout(model, 0.0)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(model.classifier.weight, std=0.1 * unit)
+        torch.nn.init.constant_(model.classifier.bias, zero)
+        examples = [{**e, "labels": zero + unit * e["labels"]} for e in make_examples(32)]
+        given = []
+
+        def metrics(outputs, labels):
+            given.extend(labels.tolist())
+            return {"rmse": float(np.sqrt(np.square(outputs[:, 0] - labels).mean()))}
+
+        outcome = train(
+            TrainingSetup(
+                model=model,
+                tokenizer=AutoTokenizer.from_pretrained(tiny_checkpoint),
+                objective=REGRESSION_OBJECTIVE,
+                training=examples,
+                validation=examples[:16],
+                units=Units(mean=zero + unit / 2, std=unit / 2),
+            ),
+            Goal(loss=squared_error, metrics=metrics, best="rmse", greater_is_better=False),
+            TrainingConfig(**SETTINGS),
+            scratch=tmp_path / f"{unit} {zero}",
+            context=make_context(tiny_checkpoint),
+            title="numbers",
+        )
+        return model, outcome, given
+
+    return train_on_numbers
+
+
+def test_model_that_trains_in_standard_units_answers_in_the_labels(
+    trained_on_numbers, tiny_checkpoint
+):
+    model, outcome, given = trained_on_numbers(50.0, 200.0)
+
+    labels = np.array([200.0 + 50.0 * example["labels"] for example in make_examples(16)])
+    outputs = outputs_of(model, tiny_checkpoint, REGRESSION_OBJECTIVE)
+    assert set(given) == {200.0, 250.0}
+    assert np.sqrt(np.square(outputs[:, 0] - labels).mean()) == pytest.approx(
+        outcome.best_metric, rel=1e-4
+    )
+    assert outcome.best_metric < 25  # the error of always answering the mean
+
+
+def test_unit_of_the_labels_does_not_change_a_training(trained_on_numbers):
+    _, plain, _ = trained_on_numbers(1.0, 0.0)
+    _, large, _ = trained_on_numbers(64.0, 0.0)
+
+    # The loss is in standard units, the metric in the label's.
+    losses = [[p.train_loss for p in o.curve if p.train_loss is not None] for o in (plain, large)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert large.best_metric == pytest.approx(64.0 * plain.best_metric, rel=1e-2)
+
+
+def test_outputs_of_a_model_in_training_mode_are_refused(tiny_checkpoint):
+    model, _ = load(tiny_checkpoint)
+    model.train()
+
+    with pytest.raises(ValueError, match="in eval mode"):
+        outputs_of(model, tiny_checkpoint)
 
 
 if __name__ == "__main__":

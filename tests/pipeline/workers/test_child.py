@@ -11,13 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.config import AdapterConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import TeacherFacts
-from pipeline.stages.finetune import finetune
+from pipeline.stages.finetune import FinetuneSettings, finetune
+from pipeline.store.step import step
 from pipeline.store.store import Store
-from pipeline.tasks.classification import SINGLE_LABEL as TASK
 from pipeline.workers.child import BuildKilledError, BuildProcess, build_process, prepared_child
 
 
@@ -112,27 +111,22 @@ def test_killed_child_is_named_with_its_signal(tmp_path):
 
 
 def test_training_killed_between_two_checkpoints_ends_as_if_it_had_not_been(
-    tmp_path, tiny_data, tiny_head_only, tiny_backbone
+    tmp_path, tiny_data, tiny_head_only, tiny_context
 ):
-    build = partial(
-        finetune,
-        tiny_data,
-        tiny_backbone,
+    settings = FinetuneSettings(
+        context=tiny_context,
         # Nine steps an epoch: a quarter of them is no divisor.
-        TrainingConfig(
+        training=TrainingConfig(
             epochs=8, patience=99, batch_size=8, evaluations_per_epoch=1, precision="fp32"
         ),
-        task=TASK,
-        objective=OBJECTIVE,
         adapter=AdapterConfig(bottleneck_size=8),
-        head_from=tiny_head_only,
-        max_length=16,
-        seed=0,
+    )
+    training = step(
+        "finetune", finetune, tiny_data, tiny_head_only, settings=settings, facts=TeacherFacts
     )
 
     def ensure(process, root):
-        store = Store(root=root, builder=process.run)
-        return store.ensure("finetune", build, TeacherFacts, settings={})
+        return Store(root=root, builder=process.run).ensure(training)
 
     def kill_at_a_checkpoint(process):
         while not list(tmp_path.glob("killed/finetune-*/scratch/checkpoint-*/*-is-whole")):

@@ -1,7 +1,8 @@
 import pytest
 
 from pipeline.config import DataConfig
-from pipeline.stages.data import prepare_data
+from pipeline.stages.data import DataSettings, prepare_data
+from pipeline.tasks.table import find_task
 from pipeline.texts.tables import read_split
 
 SPLITS = ("train", "validation", "test")
@@ -23,13 +24,18 @@ def write(tmp_path):
 
 @pytest.fixture
 def prepare(tmp_path_factory):
-    """``prepare(path, seed=0, **config)``: the facts and the three splits."""
+    """``prepare(path, seed=0, task="classification", **config)``: the facts and the splits."""
 
-    def prepare(train, *, seed=0, **settings):
+    def prepare(train, *, seed=0, task="classification", **config):
         out = tmp_path_factory.mktemp("data")
-        labels = settings.pop("labels", ("negative", "positive"))
-        config = DataConfig(train=str(train), labels=labels, **settings)
-        facts = prepare_data(config, out, seed=seed)
+        labels = {"labels": ("negative", "positive")} if task == "classification" else {}
+        settings = DataSettings(
+            task=find_task(task),
+            data=DataConfig(train=str(train), **labels | config),
+            sources=(),
+            seed=seed,
+        )
+        facts = prepare_data(settings, out)
         return facts, {name: read_split(out, name) for name in SPLITS}
 
     return prepare

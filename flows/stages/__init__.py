@@ -1,1 +1,0 @@
-"""The stages as Prefect tasks, by what they make: teacher, student, and proof."""

@@ -1,0 +1,72 @@
+"""A chain as a plain program: a generator that yields what it needs done and is sent the result.
+
+It yields a `Step` for each stage and a `Lookup` for what must be found first. Whoever drives it
+decides where each is done: `drive` with a store needs nothing else, and the flows make each one a
+task of Prefect.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pipeline.store.stage import Stage
+from pipeline.store.step import Step
+from pipeline.store.store import Store
+
+Facts = TypeVar("Facts")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lookup(Generic[Value]):
+    """Something that a hub may have, and that is looked up before anything is built."""
+
+    name: str
+    find: Callable[[], Value]
+
+
+# Any: what is sent back belongs to what was yielded; `built` and `found` say so by their types.
+Program = Generator[Step[Any] | Lookup[Any], Any, Value]
+Perform = Callable[[Step[Any] | Lookup[Any]], Any]
+
+
+def built(step: Step[Facts]) -> Program[Stage[Facts]]:
+    """Ask for a stage, as ``yield from`` does, and return it."""
+    stage: Stage[Facts] = yield step
+    return stage
+
+
+def found(lookup: Lookup[Value]) -> Program[Value]:
+    """Ask for something that is to be found, and return it."""
+    value: Value = yield lookup
+    return value
+
+
+def perform(store: Store, item: Step[Any] | Lookup[Any]) -> Any:
+    """Do what a program asks for, here and now."""
+    return store.ensure(item) if isinstance(item, Step) else item.find()
+
+
+def progress(program: Program[Value], perform: Perform) -> Generator[Stage[Any], None, Value]:
+    """Drive a program; yield each stage as it is finished, and return what the program does."""
+    answer: Any = None
+    while True:
+        try:
+            item = program.send(answer)
+        except StopIteration as end:
+            value: Value = end.value
+            return value
+        answer = perform(item)
+        if isinstance(item, Step):
+            yield answer
+
+
+def drive(program: Program[Value], perform: Perform) -> Value:
+    """Drive a program to its end, and return what it does."""
+    stages = progress(program, perform)
+    while True:
+        try:
+            next(stages)
+        except StopIteration as end:
+            value: Value = end.value
+            return value

@@ -1,0 +1,250 @@
+"""Regression: one number for a text or a pair of texts, in the label's own unit.
+
+The head trains on standardised labels; its scale is undone exactly in its last dense layer, so
+that every saved model answers in the label's unit (models/units.py). The hard loss is the squared
+error, the soft one the squared distance to the teacher's number. Agreement of student and teacher
+is Pearson's correlation of their numbers.
+
+Shapes: N = texts; outputs are (N, 1).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.config import DataConfig, GateConfig
+from pipeline.decisions.check import Check, make_check
+from pipeline.decisions.quality import agreement, least_quality, quality_lost
+from pipeline.facts.quality import EvaluateFacts, Metrics
+from pipeline.tasks.task import Label, Labels, Shift, Task, Words
+
+if TYPE_CHECKING:
+    from models.losses import Objective
+
+_RANGES = 5
+"""Ranges of labels that splits are drawn by and counted in."""
+
+
+class NumberAnswer(BaseModel):
+    """The answer to one text."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    value: float
+    """The number, in the label's unit."""
+
+
+def regression_metrics(outputs: np.ndarray, labels: np.ndarray) -> Metrics:
+    """Return Pearson's and Spearman's correlation, and the root of the mean squared error.
+
+    A correlation with a constant is 0.
+    """
+    found = outputs[:, 0].astype(np.float64)
+    return {
+        "pearson": _correlation(found, labels),
+        "spearman": _correlation(_ranks(found), _ranks(labels)),
+        "rmse": _rmse(found, labels),
+    }
+
+
+def regression_fidelity(student: np.ndarray, teacher: np.ndarray) -> Metrics:
+    """Return the correlation of student and teacher, the RMSE between them and the largest gap."""
+    own, other = student[:, 0].astype(np.float64), teacher[:, 0].astype(np.float64)
+    return {
+        "teacher_correlation": _correlation(own, other),
+        "teacher_rmse": _rmse(own, other),
+        "largest_gap": float(np.abs(own - other).max()),
+    }
+
+
+def absolute_errors(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the distance of each number from its label, (N,)."""
+    errors: np.ndarray = np.abs(outputs[:, 0].astype(np.float64) - labels)
+    return errors
+
+
+def number_answers(outputs: np.ndarray, _names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return each text's number."""
+    return [{"value": float(value)} for value in outputs[:, 0]]
+
+
+def rmse_grown(evaluation: EvaluateFacts, config: GateConfig) -> Check:
+    """Return how much larger the student's RMSE is than its teacher's, as part of the teacher's."""
+    teacher = evaluation.teacher.values["rmse"]
+    scale = 1 / teacher if teacher else math.inf
+    growth = evaluation.change.values["rmse"]
+    low, high = evaluation.change.intervals["rmse"]
+    return make_check(
+        "RMSE gained against the teacher",
+        growth * scale if growth else 0.0,
+        ("at most", config.max_rmse_growth),
+        interval=(low * scale if low else 0.0, high * scale if high else 0.0),
+        reason=(
+            f"The student's RMSE is {teacher + growth:.4f}, the teacher's {teacher:.4f} "
+            f"(difference {low:+.4f} to {high:+.4f}); gate.max_rmse_growth accepts "
+            f"{config.max_rmse_growth:.2%} more."
+        ),
+    )
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    one, other = first - first.mean(), second - second.mean()
+    scale = math.sqrt(float(one @ one) * float(other @ other))
+    return float(one @ other) / scale if scale > 0 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values, ties at their mean."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: np.ndarray = (ends - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def _rmse(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.sqrt(np.square(first - second).mean()))
+
+
+def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
+    return (
+        quality_lost(evaluation, config, "pearson"),
+        agreement(
+            evaluation,
+            config,
+            "teacher_correlation",
+            "The student's numbers correlate with the teacher's at {}",
+        ),
+        rmse_grown(evaluation, config),
+        *least_quality(evaluation, config, "pearson"),
+    )
+
+
+def _read_labels(
+    cells: Sequence[str], config: DataConfig, _own_names: Sequence[str] | None
+) -> list[Label | None]:
+    labels = [_number(cell) if cell else None for cell in cells]
+    wrong = [
+        cell
+        for cell, label in zip(cells, labels, strict=True)
+        if label is not None and not math.isfinite(label)
+    ]
+    if wrong:
+        raise ValueError(
+            f"the column {config.label!r} holds {', '.join(map(repr, sorted(set(wrong))[:10]))}, "
+            "which is no finite number. Write numbers with a decimal point, or filter the rows out"
+        )
+    return list(labels)
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return (config.label,)
+
+
+def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
+    if len(set(labels)) >= 2:
+        return None
+    return f"holds one label only ({labels[0]}). Numbers that differ are needed: check data.label"
+
+
+def _strata(labels: Sequence[Label]) -> list[int]:
+    """Return the fifth of all labels that each belongs to."""
+    edges = np.quantile(labels, np.arange(1, _RANGES) / _RANGES)
+    return [int(group) for group in np.digitize(labels, edges)]
+
+
+def _count_labels(
+    splits: Mapping[str, np.ndarray], _names: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    everything = np.concatenate(list(splits.values()))
+    edges = np.linspace(everything.min(), everything.max(), _RANGES + 1)
+    names = [f"{low} to {high}" for low, high in pairwise(_spelled(edges))]
+    return {
+        split: dict(zip(names, map(int, np.histogram(labels, bins=edges)[0]), strict=True))
+        for split, labels in splits.items()
+    }
+
+
+def _spelled(edges: np.ndarray) -> list[str]:
+    """Return numbers with as many digits as tell them apart, six at least."""
+    for digits in range(6, 17):
+        spelled = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(spelled)) == len(edges):
+            return spelled
+    return [repr(float(edge)) for edge in edges]
+
+
+def _shifts(
+    old: np.ndarray, new: np.ndarray, outputs_old: np.ndarray, outputs_new: np.ndarray
+) -> list[Shift]:
+    from pipeline.statistics.two_samples import two_samples
+
+    return [
+        Shift(name="label", **two_samples(old, new)),
+        Shift(name="answer of the champion", **two_samples(outputs_old[:, 0], outputs_new[:, 0])),
+    ]
+
+
+def _objective() -> "Objective":
+    from models.losses import REGRESSION_OBJECTIVE
+
+    return REGRESSION_OBJECTIVE
+
+
+def _agrees(correlation: float) -> str:
+    return f"correlates with the teacher at {correlation:.1%}"
+
+
+def _no_warnings(_evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
+    return ()
+
+
+REGRESSION = Task(
+    name="regression",
+    labels=Labels(
+        dtype=np.float64,
+        names=_names,
+        read=_read_labels,
+        check=_check_labels,
+        strata=_strata,
+        counts=_count_labels,
+    ),
+    words=Words(
+        loss="squared error, standardised",
+        distance="RMSE to the teacher",
+        agreement="correlation with the teacher",
+        agrees=_agrees,
+        model="text regression model for the number",
+        intended_use="to rate texts like those of its test split (source below) by this number.",
+        limits=(
+            "It always answers with a number, also to texts that cannot be rated.",
+            "Its numbers may lie outside the range of the training labels.",
+        ),
+        hub_task="text-classification",
+        hub_metrics={"pearson": "pearsonr", "spearman": "spearmanr"},
+    ),
+    objective=_objective,
+    main_metric="pearson",
+    agreement="teacher_correlation",
+    distance="teacher_rmse",
+    metrics=regression_metrics,
+    fidelity=regression_fidelity,
+    errors=absolute_errors,
+    breakdown=None,
+    checks=_checks,
+    warnings=_no_warnings,
+    shifts=_shifts,
+    answers=number_answers,
+    answer_type=NumberAnswer,
+)
+"""One number for a text or a pair of texts."""
