@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.inference.classifier import load_bundle
+from pipeline.release.aliases import CHALLENGER
 from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
-    CHALLENGER,
     REGISTERED_OUTPUTS,
     REPORT,
     Registry,

@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # importing it takes a second and a half, and sends telemetry
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REPORT, BUNDLE = "report.json", "student"
 REGISTERED_OUTPUTS = "evaluation/logits.npz"  # the name under which earlier versions are registered
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
