@@ -152,6 +152,13 @@ def test_a_model_that_computes_something_else_fails_its_golden_inputs(
         open_bundle(bundle)
 
 
+def test_golden_outputs_by_their_former_name_are_read(bundle):
+    edit(bundle / GOLDEN, lambda golden: golden.update(logits=golden.pop("outputs")))
+    list_again(bundle, GOLDEN)
+
+    assert open_bundle(bundle).labels == ("negative", "positive")
+
+
 def test_golden_outputs_that_are_no_numbers_are_refused(bundle):
     edit(bundle / GOLDEN, lambda golden: golden["outputs"][0].__setitem__(0, "nan"))
     list_again(bundle, GOLDEN)
