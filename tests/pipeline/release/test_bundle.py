@@ -59,7 +59,7 @@ def test_sealed_bundle_opens_and_predicts(sealed):
     classifier = open_bundle(sealed, sha256=sha256_file(sealed / MANIFEST))
 
     assert classifier.labels == ("negative", "positive")
-    assert classifier.logits([("good film",)]).shape == (1, 2)
+    assert classifier.outputs([("good film",)]).shape == (1, 2)
 
 
 def test_manifest_lists_every_file(sealed):
@@ -152,8 +152,15 @@ def test_a_model_that_computes_something_else_fails_its_golden_inputs(
         open_bundle(bundle)
 
 
-def test_golden_logits_that_are_no_numbers_are_refused(bundle):
-    edit(bundle / GOLDEN, lambda golden: golden["logits"][0].__setitem__(0, "nan"))
+def test_golden_outputs_by_their_former_name_are_read(bundle):
+    edit(bundle / GOLDEN, lambda golden: golden.update(logits=golden.pop("outputs")))
+    list_again(bundle, GOLDEN)
+
+    assert open_bundle(bundle).labels == ("negative", "positive")
+
+
+def test_golden_outputs_that_are_no_numbers_are_refused(bundle):
+    edit(bundle / GOLDEN, lambda golden: golden["outputs"][0].__setitem__(0, "nan"))
     list_again(bundle, GOLDEN)
 
     with pytest.raises(InputError):
@@ -232,7 +239,7 @@ def test_random_damage_that_the_manifest_agrees_with_gives_one_clear_error(
 
     found = None
     try:
-        found = open_bundle(bundle, threads=1).logits([("good film",)])
+        found = open_bundle(bundle, threads=1).outputs([("good film",)])
     except InputError as error:
         found = str(error)
     shutil.rmtree(bundle)

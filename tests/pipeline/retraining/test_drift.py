@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.retraining.drift import measure_drift, new_texts
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.texts.tables import Split
 
 WORDS = [f"word{number}" for number in range(40)]
@@ -27,14 +28,10 @@ def make_logits(size=200, *, seed, sure=2.0):
 
 def drifted(now, logits_now=None):
     """Return the names of what drifted between a fixed split and another."""
-    found = measure_drift(
-        make_split(seed=0),
-        now,
-        classes=2,
-        logits_before=make_logits(seed=0),
-        logits_now=make_logits(seed=1) if logits_now is None else logits_now,
-        level=LEVEL,
-    )
+    before = make_split(seed=0)
+    logits_now = make_logits(seed=1) if logits_now is None else logits_now
+    shifts = CLASSIFICATION.shifts(before.labels, now.labels, make_logits(seed=0), logits_now)
+    found = measure_drift(before, now, shifts, level=LEVEL)
     return {each.name for each in found if each.drifted}
 
 
@@ -47,7 +44,7 @@ def test_texts_of_the_same_source_have_not_drifted():
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"longest": 30}, "words a text"),
+        ({"longest": 30}, "words per text"),
         ({"words": [*WORDS, *(f"new{number}" for number in range(40))]}, "part of unknown words"),
         ({"positive": 0.9}, "part of the commonest label"),
     ],
