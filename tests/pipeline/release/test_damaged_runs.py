@@ -8,16 +8,15 @@ from support.damage import damages, problems
 
 from pipeline.errors import InputError
 from pipeline.release.bundle import verify_bundle
-from pipeline.release.pairing import read_logits
+from pipeline.release.pairing import read_outputs
 from pipeline.release.register import read_run, register
 from pipeline.release.report_view import read_report
 
 
 def read_files(run):
     """Read what registering reads, without a registry."""
-    read_report(run / "report.json")
-    read_run(run)
-    read_logits(run / "evaluate" / "logits.npz")
+    read_run(run, read_report(run / "report.json"))
+    read_outputs(run / "evaluate" / "outputs.npz")
 
 
 def test_damaged_run_is_refused_or_harmless(write_run, tmp_path):

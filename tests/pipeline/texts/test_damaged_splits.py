@@ -30,7 +30,7 @@ def keep_splits_of(folder):
     rows = [((f"text {number}",), number % 2) for number in range(40)]
     sizes = {"validation_size": 10, "test_size": 10}
     config = DataConfig(train="t.csv", labels=("no", "yes"), splits_of=str(folder), **sizes)
-    return hold_out({"train": rows}, config, 0)
+    return hold_out({"train": rows}, config, 0, strata=list)
 
 
 def test_damaged_splits_are_refused_or_harmless(folder, tmp_path):
