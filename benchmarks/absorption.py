@@ -14,26 +14,24 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from flows.stages.student import absorb_stage, distill_stage, soft_targets_stage
-from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
 
-from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
+from pipeline.chain.chain import STAGES, teacher_stages
+from pipeline.chain.parts import TeacherStages
+from pipeline.chain.program import drive, perform
+from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets_step
 from pipeline.checkpoints.pretrained import Checkpoint, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import RunConfig
 from pipeline.config.load import load_config
-from pipeline.facts.data import DataFacts
-from pipeline.facts.training import TeacherFacts
 from pipeline.store.files import write_atomic
-from pipeline.store.stage import Stage
 from pipeline.store.store import Store
-from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import Split, read_split
 from pipeline.training.encoding import compute_outputs, encode
 
@@ -46,44 +44,37 @@ class Study:
 
     config: RunConfig
     store: Store
-    backbone: Checkpoint
-    data: Stage[DataFacts]
-    teacher: Stage[TeacherFacts]
+    stages: TeacherStages
     test: Split
-    teacher_logits: np.ndarray
+    outputs: np.ndarray
+    """The teacher's, on the test split."""
 
     @classmethod
     def of(cls, config: RunConfig) -> "Study":
         """Train the teacher, where that is not done, and ask it about the test split."""
-        store = Store(root=config.runs_dir / ".stages")
-        backbone = find_model.fn(config.teacher)
-        data = data_stage.fn(store, config)
-        head_only = head_only_stage.fn(store, config, data, backbone)
-        teacher = finetune_stage.fn(store, config, data, head_only, backbone)
-        test = read_split(data.folder, "test")
-        tokenizer = load_tokenizer(backbone, max_length=config.data.max_length)
-        examples = encode(tokenizer, test.texts, max_length=config.data.max_length)
-        model = load_teacher(backbone, teacher.folder)
-        return cls(
-            config=config,
-            store=store,
-            backbone=backbone,
-            data=data,
-            teacher=teacher,
-            test=test,
-            teacher_logits=compute_outputs(model, OBJECTIVE, tokenizer, examples, title="teacher"),
-        )
+        store = Store(root=config.runs_dir / STAGES)
+        stages = drive(teacher_stages(config), partial(perform, store))
+        test = read_split(stages.data.folder, "test")
+        context = stages.context
+        tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+        examples = encode(tokenizer, test.texts, max_length=context.max_length)
+        model = load_teacher(context.backbone, stages.teacher.folder)
+        objective = context.task.objective()
+        outputs = compute_outputs(model, objective, tokenizer, examples, title="teacher")
+        return cls(config=config, store=store, stages=stages, test=test, outputs=outputs)
 
     def measure(self, folder: Path) -> dict[str, float]:
-        """Return a student's closeness to the teacher and its accuracy, on the test split."""
+        """Return a student's closeness to the teacher and its main metric, on the test split."""
+        context = self.stages.context
+        task, objective = context.task, context.task.objective()
         checkpoint = Checkpoint(folder=folder, digest="")
-        student = load_model(checkpoint, OBJECTIVE, labels=self.data.facts.labels, seed=0)
-        length = self.config.data.max_length
-        tokenizer = load_tokenizer(self.backbone, max_length=length)
-        examples = encode(tokenizer, self.test.texts, max_length=length)
-        logits = compute_outputs(student, OBJECTIVE, tokenizer, examples, title="student")
-        quality = TASK.metrics(logits, self.test.labels)
-        return {**TASK.fidelity(logits, self.teacher_logits), "accuracy": quality["accuracy"]}
+        student = load_model(checkpoint, objective, labels=self.stages.data.facts.labels)
+        tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+        examples = encode(tokenizer, self.test.texts, max_length=context.max_length)
+        outputs = compute_outputs(student, objective, tokenizer, examples, title="student")
+        quality = task.metrics(outputs, self.test.labels)
+        metric = task.main_metric
+        return {**task.fidelity(outputs, self.outputs), metric: quality[metric]}
 
     def student(
         self,
@@ -110,21 +101,20 @@ class Study:
             "layers": layers,
             "learning_rate": learning_rate if distill else None,
         }
+        context, data, teacher = self.stages.context, self.stages.data, self.stages.teacher
         absorbed = None
         seconds = 0.0
         if absorb is not None:
-            absorbed = absorb_stage.fn(self.store, config, self.data, self.teacher, self.backbone)
+            absorbed = self.store.ensure(absorb_step(config, context, data, teacher))
             seconds += absorbed.seconds
             row["sites"] = [
                 {"layer": fit.layer, "site": fit.site, "r2": fit.r2} for fit in absorbed.facts.sites
             ]
             folder = absorbed.folder
         if distill is not None:
-            targets = soft_targets_stage.fn(
-                self.store, config, self.data, self.teacher, self.backbone
-            )
-            trained = distill_stage.fn(
-                self.store, config, self.data, self.teacher, targets, absorbed, self.backbone
+            targets = self.store.ensure(soft_targets_step(config, context, data, teacher))
+            trained = self.store.ensure(
+                distill_step(config, context, data, teacher, targets, absorbed)
             )
             seconds += targets.seconds + trained.seconds
             row["kept"] = trained.facts.kept
@@ -149,12 +139,14 @@ def variants(study: Study, sizes: list[int], half: tuple[int, ...]) -> Iterator[
 
 def peak_memory(study: Study, texts: int) -> float:
     """Return the peak resident memory, in MiB, of absorbing so many texts in a fresh process."""
-    lines = ["\t".join(text) for text in read_split(study.data.folder, "train").texts[:texts]]
+    train = read_split(study.stages.data.folder, "train").head(texts)
+    lines = ["\t".join(text) for text in train.texts]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.txt"
         path.write_text("\n".join(line.replace("\n", " ") for line in lines), encoding="utf-8")
-        command = [sys.executable, "-m", "flows.cli.main", "absorb", str(study.teacher.folder)]
-        command += ["--texts", str(path), "--out", str(Path(folder) / "student")]
+        command = [sys.executable, "-m", "flows.cli.main", "absorb"]
+        command += [str(study.stages.teacher.folder), "--texts", str(path)]
+        command += ["--out", str(Path(folder) / "student")]
         # A process between: what a child inherits of this one's peak would hide its own.
         between = (
             "import resource as r, subprocess as s, sys\n"
@@ -167,7 +159,7 @@ def peak_memory(study: Study, texts: int) -> float:
     return int(found.stdout) / 1024
 
 
-def draw(rows: list[Row], path: Path) -> None:
+def draw(rows: list[Row], agreement: str, path: Path) -> None:
     """Draw R² by site, agreement by number of texts, and agreement by time."""
     figure, (sites, texts, time) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     full = [row for row in rows if row["layers"] is None]
@@ -177,8 +169,8 @@ def draw(rows: list[Row], path: Path) -> None:
         sites.plot([f["layer"] for f in fits], [f["r2"] for f in fits], marker=marker, label=name)
     sites.set(title="Held-out R² by site", xlabel="layer", ylim=(0, 1))
     sites.legend(frameon=False)
-    agreement = [100 * row["agreement"] for row in absorbed]
-    texts.plot([row["absorb"] for row in absorbed], agreement, marker="o")
+    agreements = [100 * row[agreement] for row in absorbed]
+    texts.plot([row["absorb"] for row in absorbed], agreements, marker="o")
     texts.set(title="Agreement before any gradient step, %", xlabel="unlabelled texts")
     texts.set_xscale("log")
     texts.set_xticks([row["absorb"] for row in absorbed], [f"{r['absorb']:,}" for r in absorbed])
@@ -189,7 +181,7 @@ def draw(rows: list[Row], path: Path) -> None:
         "both": [row for row in full if row["distill"] and row["absorb"]],
     }
     for (name, points), marker in zip(kinds.items(), "osD", strict=True):
-        values = [100 * row["agreement"] for row in points]
+        values = [100 * row[agreement] for row in points]
         time.plot([row["seconds"] for row in points], values, marker, label=name)
     time.set(title="Agreement, %, by time", xlabel="seconds")
     time.legend(frameon=False)
@@ -210,7 +202,8 @@ def main(
     """Measure absorption on a config's teacher."""
     study = Study.of(load_config(config, overrides or []))
     counts = [int(size) for size in sizes.split(",")]
-    quality = TASK.metrics(study.teacher_logits, study.test.labels)
+    task = study.stages.context.task
+    quality = task.metrics(study.outputs, study.test.labels)
     result: Row = {"teacher": quality, "test_texts": len(study.test), "rows": []}
     rows: list[Row] = []
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +214,7 @@ def main(
     memory = {size: round(peak_memory(study, size)) for size in (counts[-1] // 2, counts[-1])}
     result |= {"rows": rows, "peak_memory_mib": memory}
     write_atomic(out.with_suffix(".json"), json.dumps(result, indent=1))
-    draw(rows, out.with_suffix(".png"))
+    draw(rows, task.agreement, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What AdapterDrop saves and costs: latency and accuracy with adapters dropped from 0 to n layers.
+"""What AdapterDrop saves and costs: latency and quality with adapters dropped from 0 to n layers.
 
 Two teachers are trained by the config: as it says, and with a random number of lower layers dropped
 at each training step (Rücklé et al., 2021, https://arxiv.org/abs/2010.11918, section 3.2). Of each,
@@ -17,9 +17,9 @@ import matplotlib.pyplot as plt
 import typer
 from transformers import PreTrainedModel
 
-from flows.stages.teacher import data_stage, find_model, finetune_stage, head_only_stage
-from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
-from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
+from pipeline.chain.chain import STAGES, teacher_stages
+from pipeline.chain.program import drive, perform
+from pipeline.checkpoints.pretrained import Checkpoint, count_layers
 from pipeline.checkpoints.teachers import (
     adapters_of,
     drop_lower_adapters,
@@ -28,12 +28,12 @@ from pipeline.checkpoints.teachers import (
 )
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.config.load import load_config
+from pipeline.facts.arms import PLAIN, Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
-from pipeline.facts.training import TeacherFacts
-from pipeline.stages.compare_methods import Candidate, compare_methods
-from pipeline.store.stage import Stage
+from pipeline.stages.compare_methods import Candidate, CompareSettings, compare_methods
 from pipeline.store.store import Store
-from pipeline.tasks.classification import CLASSIFICATION as TASK
+from pipeline.tasks.table import find_task
+from pipeline.timing.machine import describe_machine
 
 USUAL, ROBUST = "trained with all", "trained with random drop"
 
@@ -48,50 +48,48 @@ def main(
     facts = measure(settings)
     curves = {name: _curve(facts, name) for name in (USUAL, ROBUST)}
     out.parent.mkdir(parents=True, exist_ok=True)
-    draw(facts.models[0], curves, out)
-    table = tabulate(facts.models[0], curves)
+    metric = find_task(settings.task).main_metric
+    draw(facts.models[0], curves, metric, out)
+    table = tabulate(facts.models[0], curves, metric)
     out.with_suffix(".md").write_text(table, encoding="utf-8")
     typer.echo(table)
 
 
 def measure(config: RunConfig) -> ComparisonFacts:
     """Return every model's quality and latency; the first is the plain backbone with its head."""
-    store = Store(root=config.runs_dir / ".stages")
-    backbone = find_model.fn(config.teacher)
-    data = data_stage.fn(store, config)
-    head = head_only_stage.fn(store, config, data, backbone)
-    layers = _layers(backbone, head)
+    do = partial(perform, Store(root=config.runs_dir / STAGES))
+    usual = drive(teacher_stages(_with_random_drop(config, 0)), do)
+    context = usual.context
+    layers = count_layers(context.backbone)
+    robust = drive(teacher_stages(_with_random_drop(config, layers - 1)), do)
     candidates = [
         Candidate(
-            name="plain",
-            load=partial(load_teacher, backbone, head.folder, OBJECTIVE),
+            name=PLAIN,
+            load=partial(load_teacher, context.backbone, usual.head_only.folder),
             trainable_parameters=0,
         )
     ]
-    for name, most in ((USUAL, 0), (ROBUST, layers - 1)):
-        own = _with_random_drop(config, most)
-        teacher = finetune_stage.fn(store, own, data, head, backbone)
+    for name, teacher in ((USUAL, usual.teacher), (ROBUST, robust.teacher)):
         candidates += [
             Candidate(
-                name=f"{name}, {count} dropped",
-                load=partial(load_dropped, backbone, teacher.folder, count),
+                name=Arm(f"{name}, {count} dropped"),
+                load=partial(load_dropped, context.backbone, teacher.folder, count),
                 trainable_parameters=teacher.facts.trainable_parameters,
             )
             for count in range(layers)
         ]
-    out = config.runs_dir / "adapter-drop"
-    out.mkdir(exist_ok=True)
-    return compare_methods(
-        data,
-        backbone,
-        candidates,
-        out,
-        task=TASK,
+    settings = CompareSettings(
+        context=context,
+        candidates=tuple(candidates),
         evaluate=config.evaluate,
         export=config.export,
         benchmark=config.benchmark,
-        max_length=config.data.max_length,
-        seed=config.seed,
+        machine=describe_machine(),
+    )
+    out = config.runs_dir / "adapter-drop"
+    out.mkdir(exist_ok=True)
+    return compare_methods(
+        usual.data, (usual.head_only, usual.teacher, robust.teacher), settings, out
     )
 
 
@@ -105,11 +103,11 @@ def load_dropped(backbone: Checkpoint, folder: Path, count: int) -> PreTrainedMo
     return model
 
 
-def tabulate(plain: ComparedModel, curves: dict[str, list[ComparedModel]]) -> str:
+def tabulate(plain: ComparedModel, curves: dict[str, list[ComparedModel]], metric: str) -> str:
     """Return a row a number of dropped layers, as a Markdown table."""
     lines = [
-        "| layers without adapters | CPU time of a call | accuracy, "
-        + " | accuracy, ".join(curves)
+        f"| layers without adapters | CPU time of a call | {metric}, "
+        + f" | {metric}, ".join(curves)
         + " |",
         "|---:|---:|" + "---:|" * len(curves),
     ]
@@ -120,15 +118,17 @@ def tabulate(plain: ComparedModel, curves: dict[str, list[ComparedModel]]) -> st
             if latency is None
             else f"{latency.value - 1:+.1%} ({latency.low - 1:+.1%} to {latency.high - 1:+.1%})"
         )
-        found = [f"{each.quality.values[TASK.main_metric]:.4f}" for each in models]
+        found = [f"{each.quality.values[metric]:.4f}" for each in models]
         lines.append(f"| {count} | {cost} | {' | '.join(found)} |")
-    accuracy = plain.quality.values[TASK.main_metric]
-    lines.append(f"| all (head only) | 0 | {' | '.join([f'{accuracy:.4f}'] * len(curves))} |")
+    least = f"{plain.quality.values[metric]:.4f}"
+    lines.append(f"| all (head only) | 0 | {' | '.join([least] * len(curves))} |")
     return "\n".join([*lines, ""])
 
 
-def draw(plain: ComparedModel, curves: dict[str, list[ComparedModel]], out: Path) -> None:
-    """Draw latency and accuracy over the number of dropped layers."""
+def draw(
+    plain: ComparedModel, curves: dict[str, list[ComparedModel]], metric: str, out: Path
+) -> None:
+    """Draw latency and quality over the number of dropped layers."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     usual = curves[USUAL]
     timed = [(n, each.latency) for n, each in enumerate(usual) if each.latency is not None]
@@ -140,7 +140,6 @@ def draw(plain: ComparedModel, curves: dict[str, list[ComparedModel]], out: Path
     left.errorbar([n for n, _ in timed], values, errors, marker="o", capsize=3, color="C0")
     left.axhline(1.0, color="grey", linestyle="--", label="plain backbone")
     left.set(ylabel="CPU time of a call, against the plain backbone")
-    metric = TASK.main_metric
     for name, models in curves.items():
         found = [each.quality.values[metric] for each in models]
         low, high = zip(*(each.quality.intervals[metric] for each in models), strict=True)
@@ -158,11 +157,6 @@ def draw(plain: ComparedModel, curves: dict[str, list[ComparedModel]], out: Path
 
 def _curve(facts: ComparisonFacts, name: str) -> list[ComparedModel]:
     return [each for each in facts.models if each.name.startswith(f"{name}, ")]
-
-
-def _layers(backbone: Checkpoint, head: Stage[TeacherFacts]) -> int:
-    model = load_teacher(backbone, head.folder)
-    return len(find_architecture(model).layers(model.base_model))
 
 
 def _with_random_drop(config: RunConfig, most: int) -> RunConfig:

@@ -3,7 +3,7 @@
     python -m benchmarks.orchestration --pairs 3 --demo-seconds 412
 
 Both are processes of their own, from the start of Python to the published run, on the preset
-first-run of prefect.yaml; after each other, in turn. The flow is what `adapter-distill run` does
+first-run of prefect.yaml; after each other, in turn. The flow is `adapter-distill run`
 without a server: a temporary Prefect server, a task a stage, a child process that builds, and
 artifacts. Its cost hardly depends on how long the stages take, so it is told in seconds, and as a
 part of a longer run. The first flow of all, in which Prefect creates its database, is told apart.
@@ -25,27 +25,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from pipeline.config import RunConfig
+from pipeline.config.load import load_config
 from pipeline.workers.importing import without_collection
 
 ROOT = Path(__file__).parents[1]
 WAYS = ("direct", "flow")
+DECIDED = (0, 3)
+"""Exit codes of a run that came to a decision."""
 
 
 def main() -> None:
-    """Read the command line, and run one way or both."""
+    """Read the command line; run the chain directly, or compare both ways."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--pairs", type=int, default=3, help="how often both are run")
     arguments.add_argument("--demo-seconds", type=float, default=412, help="what a demo takes")
-    arguments.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    arguments.add_argument("--runs", type=Path, help=argparse.SUPPRESS)
+    arguments.add_argument("--config", type=Path, help=argparse.SUPPRESS)
+    arguments.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
     given = arguments.parse_args()
-    if given.way:
-        run(given.way, given.runs)
+    if given.config:
+        run_directly(given.config, given.set)
     else:
         compare(given.pairs, given.demo_seconds)
 
@@ -82,55 +87,55 @@ def time_once(way: str, home: str) -> float:
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "HF_HUB_OFFLINE": "1",
     }
-    command = [sys.executable, "-m", "benchmarks.orchestration", "--way", way, "--runs"]
+    direct, flow = ("benchmarks.orchestration", "--config"), ("flows.cli.main", "run")
     with tempfile.TemporaryDirectory() as runs:
+        config = Path(runs) / "empty.toml"  # all that it says is given by --set
+        config.touch()
+        command = [
+            sys.executable,
+            "-m",
+            *(flow if way == "flow" else direct),
+            str(config),
+            *settings(Path(runs)),
+        ]
         started = time.perf_counter()
-        subprocess.run([*command, runs], env=environment, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
+        done = subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - started
+    if done.returncode not in DECIDED:
+        raise RuntimeError(f"the {way} run ended with the exit code {done.returncode}")
+    return seconds
 
 
-def run(way: str, runs: Path) -> None:
-    """Run the preset first-run as a flow, or stage by stage."""
+def settings(runs: Path) -> Iterator[str]:
+    """Yield the preset first-run as overrides of a config."""
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     preset = next(entry for entry in entries if entry["name"] == "first-run")
-    config = RunConfig.model_validate(preset["parameters"]["config"] | {"runs_dir": runs})
-    config = config.model_copy(
-        update={"release": config.release.model_copy(update={"register_run": False})}
-    )
-    if way == "flow":
-        from flows.cli.terminal import beside_imports
-
-        with beside_imports(verbose=False) as wait:  # as the command does it
-            from flows.chain import adapter_to_student
-
-            wait()
-            adapter_to_student(config)
-    else:
-        call_directly(config)
+    own = {"runs_dir": str(runs), "release.register_run": False}
+    for key, value in (leaves(preset["parameters"]["config"]) | own).items():
+        yield from ("--set", f"{key}={json.dumps(value)}")
 
 
-def call_directly(config: RunConfig) -> None:
-    """Call what the tasks wrap, in this process."""
+def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables, by dotted keys."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        found |= leaves(value, f"{key}.") if isinstance(value, dict) else {key: value}
+    return found
+
+
+def run_directly(path: Path, overrides: list[str]) -> None:
+    """Do what the flow does, in this process: build every stage, decide, publish."""
     with without_collection():  # as the command does it
-        from prefect import Task
-
-        from flows import chain
+        from pipeline.chain.chain import STAGES, chain
+        from pipeline.chain.decide import decide_run
+        from pipeline.chain.program import drive, perform
         from pipeline.report.publish import publish
         from pipeline.store.store import Store
 
-    for name, value in list(vars(chain).items()):
-        if isinstance(value, Task):
-            setattr(chain, name, value.fn)
-    store = Store(root=config.runs_dir / chain.STAGES)
-    finished = chain.last_value(chain.chain_stages(store, config))
-    decision = chain.decide(
-        finished.evaluation.facts,
-        finished.benchmark.facts,
-        config.gate,
-        main_metric="accuracy",
-        shipped_arm=finished.shipped_arm,
-    )
-    publish(config, finished, decision)
+    config = load_config(path, overrides)
+    finished = drive(chain(config), partial(perform, Store(root=config.runs_dir / STAGES)))
+    publish(config, finished, decide_run(finished, config.gate))
 
 
 if __name__ == "__main__":

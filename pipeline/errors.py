@@ -1,9 +1,68 @@
-"""The errors a caller can act on."""
+"""The project's exceptions, and how what libraries raise becomes one of them.
+
+Everything that is raised to be told to a user is a `ProjectError`: the command line prints its
+message alone and exits with 2. Whatever else arrives there is a bug, and keeps its traceback. A
+full disk is an `OSError`, as everywhere. ::
+
+    Exception
+    +-- ProjectError              here; flows/cli/main.py prints it
+    |   +-- InputError            here, a ValueError too; raised by readers and checks everywhere:
+    |   |   |                     the user changes a file, a setting or an argument
+    |   |   +-- UnreachableError  here; pipeline/checkpoints, stages/data.py, release/registry.py:
+    |   |                         flows/tasks.py tries the hub again
+    |   +-- BuildKilledError      pipeline/workers/child.py, a RuntimeError too;
+    |   |                         flows/building.py starts the build once more
+    |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and
+    |       |                     gRPC code of its class
+    |       +-- OverloadedError   too many requests wait: the client tries again later
+    |       +-- DeadlineError     it waited too long: the client tries again later
+    |       +-- NotReadyError     no champion yet: the client tries again later
+    +-- ValueError
+    |   +-- UnknownArchitectureError  models/architectures/table.py;
+    |                                 checkpoints/pretrained.py makes an InputError of it
+    +-- _StopForwardError         models/absorption/layerwise.py; ends a forward pass, caught there
+    +-- _TooLargeError            pipeline/serving/guard.py; answered with 413 there
+
+``models/`` knows nothing of this module: it raises `ValueError` for arguments that do not fit, and
+whoever read them from a file says which file it was (`refusing`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_PANIC = "PanicException"
+"""Of the tokenizers library. It is no `Exception`, and can be known by its name alone."""
 
 
-class InputError(ValueError):
+class ProjectError(Exception):
+    """Something that is told to a user in one message, without a traceback."""
+
+
+class InputError(ProjectError, ValueError):
     """Something the user gave cannot be used: the message says what, and what to do."""
 
 
 class UnreachableError(InputError):
     """Something outside this machine did not answer: trying again may help."""
+
+
+@contextmanager
+def refusing(problem: str, advice: str) -> Iterator[None]:
+    """Turn whatever the block raises for a damaged file into one `InputError`.
+
+    For calls of libraries that raise a dozen kinds of errors for files that they cannot read, and
+    document none of them. Errors that are an `InputError` already pass as they are.
+
+    Args:
+        problem: What cannot be done, with the path: ``Cannot read the tokenizer in PATH``.
+        advice: A sentence that says what to do about it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"{problem}: {said}. {advice}") from error

@@ -21,8 +21,7 @@ from flows.cli.terminal import beside_imports, check_writable
 from flows.cli.text_input import read_texts
 from flows.up.command import up
 from pipeline.chain.names import StageName
-from pipeline.errors import InputError
-from pipeline.workers.child import BuildKilledError
+from pipeline.errors import InputError, ProjectError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
 
@@ -39,7 +38,7 @@ def main() -> None:
     """Run the command line; bad input and outside faults end with one message and exit 2."""
     try:
         app()
-    except (InputError, BuildKilledError) as error:
+    except ProjectError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
         where = f" ({error.filename})" if error.filename else ""

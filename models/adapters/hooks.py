@@ -113,25 +113,12 @@ def add_adapter(
 def insert_adapters(
     model: nn.Module,
     architecture: Architecture,
+    settings: AdapterSettings,
     *,
-    kind: AdapterKind,
-    bottleneck_size: int,
-    activation: str = "relu",
     initialisation: Initialisation = "zero_up",
-    scaling: float = 1.0,
-    dropout: float = 0.0,
-    drop_layers: int = 0,
     name: str = "task",
 ) -> None:
-    """Hang a new adapter of a kind in every layer of a backbone, in place, and activate it."""
-    settings = settings_of(
-        kind,
-        bottleneck_size=bottleneck_size,
-        activation=activation,
-        scaling=scaling,
-        dropout=dropout,
-        drop_layers=drop_layers,
-    )
+    """Attach a new adapter to every layer of a backbone, in place, and activate it."""
     add_adapter(model, architecture, name, settings, initialisation=initialisation)
     set_active(model, name)
 

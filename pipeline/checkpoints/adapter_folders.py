@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -23,8 +22,9 @@ from pipeline.checkpoints.teachers import (
     check_backbone_of,
     read_teacher,
 )
+from pipeline.checkpoints.tensors import load_tensors
 from pipeline.config import AdapterSource
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.store.digests import sha256_file, sha256_json
 
 
@@ -142,8 +142,12 @@ def hang_adapter(
         return adapter.settings
     check_backbone_of(folder, read_teacher(folder), checkpoint)
     own, settings = _only_adapter(folder)
-    add_adapter(model.base_model, architecture, name, settings)
-    found = _renamed(load_file(folder / TEACHER_TENSORS), own, name)
+    with refusing(
+        f"{folder / TEACHER_FACTS} describes an adapter that cannot be built",
+        "Train it again, or copy its folder anew.",
+    ):
+        add_adapter(model.base_model, architecture, name, settings)
+    found = _renamed(load_tensors(folder / TEACHER_TENSORS), own, name)
     expected = _renamed(dict(model.named_parameters()), name, name)
     shapes = [{key: tensor.shape for key, tensor in each.items()} for each in (found, expected)]
     if shapes[0] != shapes[1]:
@@ -165,7 +169,7 @@ def hang_head(folder: Path, model: PreTrainedModel) -> None:
     """
     if not holds_teacher(folder):
         load_head(folder, model)
-    elif not take_head(model, load_file(folder / TEACHER_TENSORS)):
+    elif not take_head(model, load_tensors(folder / TEACHER_TENSORS)):
         raise InputError(f"The head of the teacher in {folder} has another shape than the model's.")
 
 

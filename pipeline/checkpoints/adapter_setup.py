@@ -100,7 +100,10 @@ def hang_setup(
     try:
         set_active(model.base_model, setup.composition)
     except ValueError as error:
-        raise InputError(f"These adapters do not go together: {error}.") from error
+        places = ", ".join(map(str, (*setup.adapters.values(), *setup.fusions)))
+        raise InputError(
+            f"The adapters in {places} do not go together: {error}. Save them again together."
+        ) from error
     return model, ImportedAdapters(
         adapters=adapters,
         active=setup.composition,

@@ -3,14 +3,14 @@
 Weights are safetensors, and ``trust_remote_code`` is never given: nothing that is loaded runs.
 """
 
-import json
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
+from pydantic import ConfigDict, TypeAdapter, with_config
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -18,13 +18,17 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from models.architectures.architecture import Architecture
 from models.architectures.table import UnknownArchitectureError, architecture_of
 from models.losses import Objective
+from models.teacher import is_head_parameter
+from pipeline.checkpoints.tensors import first_of
 from pipeline.config import ModelConfig
-from pipeline.errors import InputError, UnreachableError
+from pipeline.errors import InputError, UnreachableError, refusing
 from pipeline.store.digests import sha256_file, sha256_json
+from pipeline.store.reading import read_json
 from pipeline.texts.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
@@ -33,6 +37,16 @@ _WANTED_OF_ADAPTERS = ["*.safetensors", "*.bin", "*.json"]
 _STAGES_OF_TEACHERS = ("finetune", "fuse", "import")
 # These number their positions from the one after the padding token's id.
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
+
+
+@with_config(ConfigDict(extra="allow"))
+class _Labelled(TypedDict, total=False):
+    """What is read of ``config.json`` before transformers reads it."""
+
+    id2label: dict[int, Any] | None
+
+
+_LABELLED = TypeAdapter(_Labelled)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +72,7 @@ def find_checkpoint(config: ModelConfig) -> Checkpoint:
             than the config's sha256 says.
     """
     folder = locate(config.model) or _fetch(config.model, _WANTED)
-    weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not weights or not (folder / "config.json").is_file():
         raise InputError(
             f"{config.model} is not a readable model: expected a folder with config.json and "
@@ -110,20 +124,21 @@ def load_model(
     """
     _check_label_order(checkpoint.folder, labels)
     set_seed(seed)
-    try:
-        model = objective.model_class.from_pretrained(
+    with refusing(
+        f"Cannot read the model in {checkpoint.folder}",
+        "Give a model saved with save_pretrained whose architecture this transformers version "
+        "knows.",
+    ):
+        model, loaded = objective.model_class.from_pretrained(
             checkpoint.folder,
             **objective.head_settings(labels),
             use_safetensors=True,
             local_files_only=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"Cannot read the model in {checkpoint.folder}: {error} Give a model saved with "
-            "save_pretrained whose architecture this transformers version knows."
-        ) from error
+    _check_weights(checkpoint.folder, model, loaded)
     model.config.use_cache = False  # no model here continues a text
     if model.config.pad_token_id is None:
         model.config.pad_token_id = _tokenizer(checkpoint).pad_token_id
@@ -158,7 +173,8 @@ def longest_input(checkpoint: Checkpoint) -> int:
 
 def count_layers(checkpoint: Checkpoint) -> int:
     """Return how many layers a checkpoint's model has."""
-    return int(AutoConfig.from_pretrained(checkpoint.folder).num_hidden_layers)
+    with _reading_config(checkpoint):
+        return int(AutoConfig.from_pretrained(checkpoint.folder).num_hidden_layers)
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
@@ -180,12 +196,18 @@ def find_architecture(model: PreTrainedModel) -> Architecture:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    try:
+    with refusing(
+        f"Cannot read the tokenizer in {checkpoint.folder}",
+        "Give a model that was saved with its tokenizer.",
+    ):
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"Cannot read the tokenizer in {checkpoint.folder}: {error}") from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise InputError(
+            f"{checkpoint.folder / 'tokenizer_config.json'}: expected model_max_length as a "
+            f"number, found {tokenizer.model_max_length!r}. Correct it."
+        )
     if tokenizer.pad_token is None:  # decoders have none: what ends a text pads it, by custom
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
@@ -197,9 +219,43 @@ def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 
 def _positions(checkpoint: Checkpoint) -> int:
     """Return how many tokens a model has positions for."""
-    config = AutoConfig.from_pretrained(checkpoint.folder)
-    reserved = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
-    return int(config.max_position_embeddings) - reserved
+    with _reading_config(checkpoint):
+        config = AutoConfig.from_pretrained(checkpoint.folder)
+        reserved = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
+        return int(config.max_position_embeddings) - reserved
+
+
+def _reading_config(checkpoint: Checkpoint) -> AbstractContextManager[None]:
+    """Return what refuses a config that cannot be read, or lacks what every model has."""
+    return refusing(
+        f"Cannot read {checkpoint.folder / 'config.json'}",
+        "Give a model saved with save_pretrained whose architecture this transformers version "
+        "knows.",
+    )
+
+
+def _check_weights(folder: Path, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
+    """Refuse a backbone that the checkpoint does not hold whole: the rest would be random.
+
+    Args:
+        folder: The checkpoint's.
+        model: The model as it was loaded; its head may be new.
+        loaded: What transformers tells of the loading.
+    """
+    problems = {name: f"missing {name}" for name in sorted(loaded["missing_keys"])}
+    for name, found, expected in sorted(loaded["mismatched_keys"]):
+        problems[name] = f"{name} is {tuple(found)}, expected {tuple(expected)}"
+    lost = [problem for name, problem in problems.items() if not is_head_parameter(model, name)]
+    lost += [
+        f"{name} has values that are not finite"
+        for name, parameter in model.named_parameters()
+        if not parameter.isfinite().all()
+    ]
+    if lost:
+        raise InputError(
+            f"The weights in {folder} are not those of the model in its config.json: "
+            f"{first_of(lost)}. Copy the model again, or give another."
+        )
 
 
 def _fetch(model_id: str, wanted: list[str]) -> Path:
@@ -216,8 +272,11 @@ def _fetch(model_id: str, wanted: list[str]) -> Path:
 
 
 def _check_label_order(folder: Path, labels: tuple[str, ...]) -> None:
-    own = json.loads((folder / "config.json").read_text()).get("id2label") or {}
-    own_labels = [own[key] for key in sorted(own, key=int)]
+    path = folder / "config.json"
+    advice = "Give a model saved with save_pretrained."
+    config = read_json(path, _LABELLED, expected="the config of a model", advice=advice)
+    own = config.get("id2label") or {}
+    own_labels = [str(own[number]) for number in sorted(own)]
     if own_labels != list(labels) and sorted(own_labels) == sorted(labels):
         raise InputError(
             f"The model in {folder} was trained with the labels in the order {own_labels}, but "

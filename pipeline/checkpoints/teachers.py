@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import load_file, save_file
+from pydantic import TypeAdapter
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from models.adapters.composition import Composition, FusionSettings
@@ -23,10 +23,12 @@ from pipeline.checkpoints.pretrained import (
     find_checkpoint,
     load_model,
 )
+from pipeline.checkpoints.tensors import check_tensors, load_tensors
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
 from pipeline.config.task import TaskName
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.facts.training import TeacherFacts, TrainingOutcome
+from pipeline.store.reading import read_json
 from pipeline.tasks.table import find_task
 
 TEACHER_TENSORS = "teacher.safetensors"
@@ -71,8 +73,13 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     """
     architecture = find_architecture(model)
     if isinstance(adapter, AdapterConfig):
-        form = adapter.model_dump(exclude={"random_drop"})
-        insert_adapters(model.base_model, architecture, **form, name=TRAINED)
+        insert_adapters(
+            model.base_model,
+            architecture,
+            _settings(adapter),
+            initialisation=adapter.initialisation,
+            name=TRAINED,
+        )
         return
     for name, settings in adapter.adapters.items():
         add_adapter(model.base_model, architecture, name, settings)
@@ -105,8 +112,11 @@ def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
     """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
     if isinstance(adapter, ImportedAdapters):
         return adapter
-    form = adapter.model_dump(exclude={"initialisation", "random_drop"})
-    return ImportedAdapters(adapters={TRAINED: settings_of(**form)}, active=TRAINED)
+    return ImportedAdapters(adapters={TRAINED: _settings(adapter)}, active=TRAINED)
+
+
+def _settings(adapter: AdapterConfig) -> AdapterSettings:
+    return settings_of(**adapter.model_dump(exclude={"initialisation", "random_drop"}))
 
 
 def save_teacher(
@@ -143,24 +153,46 @@ def read_teacher(folder: Path) -> TeacherDescription:
             f"{folder} is not a teacher: it has no {' and no '.join(missing)}. Give the folder of "
             "a finetune stage, such as runs/latest/finetune, or of import-adapter."
         )
-    try:
-        return _DESCRIPTION.validate_json((folder / TEACHER_FACTS).read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{folder / TEACHER_FACTS} is not a teacher's description: {error} Fine-tune it again."
-        ) from error
+    return read_json(
+        folder / TEACHER_FACTS,
+        _DESCRIPTION,
+        expected="a teacher's description",
+        advice="Fine-tune it again, or copy its folder anew.",
+    )
 
 
 def load_teacher(checkpoint: Checkpoint, folder: Path) -> PreTrainedModel:
-    """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone."""
+    """Return the teacher that `save_teacher` wrote, in eval mode, on its backbone.
+
+    Raises:
+        InputError: when the folder holds no teacher of this backbone, or a damaged one.
+    """
     description = read_teacher(folder)
     objective = find_task(description.task).objective()
     model = load_model(checkpoint, objective, labels=description.labels)
     if description.adapter is not None:
-        add_adapters(model, description.adapter)
-    load_trained_tensors(model, load_file(folder / TEACHER_TENSORS))
+        with refusing(
+            f"{folder / TEACHER_FACTS} describes adapters that cannot be built",
+            "Fine-tune the teacher again, or copy its folder anew.",
+        ):
+            add_adapters(model, description.adapter)
+    load_trained(model, folder)
     model.eval()
     return model
+
+
+def load_trained(model: PreTrainedModel, folder: Path) -> None:
+    """Set adapters and head of a model to those in a teacher's folder, in place.
+
+    Raises:
+        InputError: when the folder's tensors are damaged, or not those of this model's adapters
+            and head; nothing is set then.
+    """
+    path = folder / TEACHER_TENSORS
+    tensors = load_tensors(path)
+    advice = f"{TEACHER_FACTS} beside them describes others: train the teacher again."
+    check_tensors(path, tensors, trained_tensors(model), advice=advice)
+    load_trained_tensors(model, tensors)
 
 
 def load_backed_teacher(
@@ -174,10 +206,27 @@ def load_backed_teacher(
     Raises:
         InputError: when the folder holds no teacher, or the backbone is another one.
     """
-    description = read_teacher(folder)
-    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
-    check_backbone_of(folder, description, checkpoint)
+    description, checkpoint = find_backbone(folder, backbone)
     return description, checkpoint, load_teacher(checkpoint, folder)
+
+
+def find_backbone(folder: Path, backbone: str | None) -> tuple[TeacherDescription, Checkpoint]:
+    """Return what a teacher's folder says of it, and the backbone that it was trained on.
+
+    Args:
+        folder: The teacher's.
+        backbone: Where the backbone is; None takes the one that the teacher names.
+
+    Raises:
+        InputError: when the folder holds no teacher, or the backbone is another one or is gone.
+    """
+    description = read_teacher(folder)
+    try:
+        checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
+    except InputError as error:
+        raise type(error)(f"The teacher in {folder} needs its backbone. {error}") from error
+    check_backbone_of(folder, description, checkpoint)
+    return description, checkpoint
 
 
 def check_backbone_of(

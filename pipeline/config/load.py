@@ -22,8 +22,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read the config {path}: {error}. Give a TOML file.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    # tomllib refuses integers of many digits, and tables nested too deep, in words of its own.
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}. Correct the file.") from error
     for override in overrides:
         _apply_override(tree, override)
     try:
@@ -39,7 +40,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise InputError(f"--set expects key.path=value, found {override!r}.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     *tables, leaf = key.strip().split(".")
     for table in tables:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline.facts.quality import Interval
 
+Bound = Literal["at most", "at least"]
 Unit = Literal["part", "times", "MB", "ms"]
 Evidence = Literal["value", "not_refuted", "proven", "verdict"]
 _ROUNDING = 1e-9
@@ -26,7 +27,7 @@ class Check:
     value: float
     interval: Interval | None
     """Confidence interval of the value; None for what is no estimate."""
-    bound: Literal["at most", "at least"]
+    bound: Bound
     """How the value must stand to the limit."""
     limit: float
     unit: Unit
@@ -112,8 +113,7 @@ class Decision:
 def make_check(
     name: str,
     value: float,
-    bound: Literal["at most", "at least"],
-    limit: float,
+    limit: tuple[Bound, float],
     *,
     reason: str,
     unit: Unit = "part",
@@ -125,8 +125,8 @@ def make_check(
         name=name,
         value=value,
         interval=interval,
-        bound=bound,
-        limit=limit,
+        bound=limit[0],
+        limit=limit[1],
         unit=unit,
         evidence=evidence,
         passed=False,

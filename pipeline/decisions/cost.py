@@ -21,8 +21,7 @@ def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -> It
     yield make_check(
         "size against the teacher's file",
         size / teacher,
-        "at most",
-        config.max_size_ratio,
+        ("at most", config.max_size_ratio),
         unit="times",
         reason=(
             f"The student's file has {size:.1f} MB, {size / teacher:.3f} times the teacher's "
@@ -33,8 +32,7 @@ def sizes(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -> It
         yield make_check(
             "size",
             size,
-            "at most",
-            config.max_size_mb,
+            ("at most", config.max_size_mb),
             unit="MB",
             reason=(
                 f"The student's file has {size:.1f} MB; gate.max_size_mb accepts "
@@ -52,8 +50,7 @@ def latency(benchmark: BenchmarkFacts, config: GateConfig) -> Check:
     return make_check(
         f"latency against the plain backbone, {slowest.cell}",
         slowest.ratio_to_plain,
-        "at most",
-        config.max_latency_ratio,
+        ("at most", config.max_latency_ratio),
         unit="times",
         interval=(slowest.ci_low, slowest.ci_high),
         evidence="not_refuted",
@@ -72,8 +69,7 @@ def wall_time(benchmark: BenchmarkFacts, config: GateConfig, shipped_arm: Arm) -
     yield make_check(
         "time of a text on one thread",
         mean.value,
-        "at most",
-        config.max_latency_ms,
+        ("at most", config.max_latency_ms),
         unit="ms",
         interval=(mean.low, mean.high),
         evidence="not_refuted",

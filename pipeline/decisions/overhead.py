@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.decisions.overhead_reasons import cell_reasons
+from pipeline.facts.latency import Estimate
 from pipeline.facts.overhead import CellVerdict, Outcome, Rules, Structure, Verdict
 from pipeline.statistics.intervals import Logs, estimate_mean, estimate_ratio, estimate_removed
 
@@ -42,11 +43,8 @@ class CellLogs:
     student: Logs
 
 
-def decide_overhead(
-    structure: Structure, cells: Sequence[CellLogs], rules: Rules | None = None
-) -> Verdict:
+def decide_overhead(structure: Structure, cells: Sequence[CellLogs], rules: Rules) -> Verdict:
     """Return the verdict over one or more cells of three or more blocks each."""
-    rules = rules or Rules()
     judged = tuple(_judge(cell, structure, rules) for cell in cells)
     outcomes = {cell.outcome for cell in judged}
     reasons = (*_structural_reasons(structure), *(r for cell in judged for r in cell.reasons))
@@ -96,16 +94,14 @@ def _judge(cell: CellLogs, structure: Structure, rules: Rules) -> CellVerdict:
     margin = min(rules.max_margin, max(rules.min_margin, 0.25 * (teacher.value - 1)))
     removed = _removed(cell, structure, rules)
     may_be_faster = not structure.student_is_plain
-    bias = estimate_ratio(cell.a_a_arm, _BIAS_CONFIDENCE)
-    calibrated = a_a.half_width <= rules.max_half_width and bias.low <= 1 <= bias.high
-    sensitive = teacher.low > 1
+    calibrated = _is_calibrated(cell, a_a, rules)
     equivalent = student_90.high <= 1 + margin and (may_be_faster or student_90.low >= 1 - margin)
     enough = removed[1] >= rules.min_removed
     # What the same file differs from itself may stand behind the student's difference too.
     noise = 0.0 if calibrated else max(abs(math.log(a_a.low)), abs(math.log(a_a.high)))
     surely_faster = may_be_faster and math.log(student.high) < -noise
     surely_slower = math.log(student_90.low) > math.log1p(margin) + noise
-    can_tell = calibrated and sensitive
+    can_tell = calibrated and teacher.low > 1
     outcome: Outcome = "inconclusive"
     if surely_slower or (can_tell and removed[2] < rules.min_removed):
         outcome = "overhead_remains"
@@ -124,13 +120,19 @@ def _judge(cell: CellLogs, structure: Structure, rules: Rules) -> CellVerdict:
         removed_low=low,
         removed_high=high,
         calibrated=calibrated,
-        sensitive=sensitive,
+        sensitive=teacher.low > 1,
         equivalent=equivalent,
         removed_enough=enough,
         outcome=outcome,
         reasons=(),
     )
     return replace(verdict, reasons=tuple(cell_reasons(verdict, rules, may_be_faster)))
+
+
+def _is_calibrated(cell: CellLogs, a_a: Estimate, rules: Rules) -> bool:
+    """Tell whether the same file, measured twice, is equal within the noise that is accepted."""
+    bias = estimate_ratio(cell.a_a_arm, _BIAS_CONFIDENCE)
+    return a_a.half_width <= rules.max_half_width and bias.low <= 1 <= bias.high
 
 
 def _removed(cell: CellLogs, structure: Structure, rules: Rules) -> tuple[float, float, float]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pipeline.facts.latency import Estimate
 from pipeline.facts.overhead import CellVerdict, Rules
 
+_MORE = "raise benchmark.seconds_per_cell, or measure on a quieter machine"
+
 
 def cell_reasons(cell: CellVerdict, rules: Rules, may_be_faster: bool) -> Iterator[str]:
     """Yield a sentence for every test that failed: what was found, what to do."""
@@ -19,12 +21,24 @@ def cell_reasons(cell: CellVerdict, rules: Rules, may_be_faster: bool) -> Iterat
             "the student's graph still has beside the backbone's."
         )
         return
-    more = "raise benchmark.seconds_per_cell, or measure on a quieter machine"
+    yield from _measurement_reasons(cell, rules)
+    if not cell.equivalent:
+        yield _difference_reason(cell, may_be_faster)
+    if cell.sensitive and cell.equivalent and not cell.removed_enough:
+        yield (
+            f"{where} {removed_text(cell)} of the adapters' cost is gone, which may be less "
+            f"than {rules.min_removed:.0%}: {_MORE}."
+        )
+
+
+def _measurement_reasons(cell: CellVerdict, rules: Rules) -> Iterator[str]:
+    """Yield what is wrong with the measurement itself."""
+    where = f"{cell.cell}:"
     if cell.a_a_arm.half_width > rules.max_half_width:
         yield (
             f"{where} too noisy: the same file measured twice differs by "
             f"{change_text(cell.a_a_arm)}, and accepted is an interval of "
-            f"+/-{_percent(rules.max_half_width)}: {more}."
+            f"+/-{_percent(rules.max_half_width)}: {_MORE}."
         )
     elif not cell.calibrated:
         yield (
@@ -34,27 +48,25 @@ def cell_reasons(cell: CellVerdict, rules: Rules, may_be_faster: bool) -> Iterat
     if not cell.sensitive:
         yield (
             f"{where} the adapters' cost is not visible, {change_text(cell.teacher)}, and so "
-            f"nothing can be said of its removal: {more}, or measure a shape where it is larger "
+            f"nothing can be said of its removal: {_MORE}, or measure a shape where it is larger "
             "(batch 1, short texts)."
         )
-    if may_be_faster and not cell.equivalent:
-        slower = change_text(cell.student_90)
-        yield f"{where} the student may be slower than plain, {slower}: {more}."
-    elif not cell.equivalent and cell.student_90.high < 1:
-        yield (
-            f"{where} the student has the backbone's graph, and yet another time, "
-            f"{change_text(cell.student_90)}: that is the measurement's doing. Measure again."
+
+
+def _difference_reason(cell: CellVerdict, may_be_faster: bool) -> str:
+    """Return how the student may differ from plain."""
+    where, found = f"{cell.cell}:", change_text(cell.student_90)
+    if may_be_faster:
+        return f"{where} the student may be slower than plain, {found}: {_MORE}."
+    if cell.student_90.high < 1:
+        return (
+            f"{where} the student has the backbone's graph, and yet another time, {found}: that "
+            "is the measurement's doing. Measure again."
         )
-    elif not cell.equivalent:
-        yield (
-            f"{where} the student may differ from plain by more than {_percent(cell.margin)}, "
-            f"{change_text(cell.student_90)}: {more}."
-        )
-    if cell.sensitive and cell.equivalent and not cell.removed_enough:
-        yield (
-            f"{where} {removed_text(cell)} of the adapters' cost is gone, which may be less "
-            f"than {rules.min_removed:.0%}: {more}."
-        )
+    return (
+        f"{where} the student may differ from plain by more than {_percent(cell.margin)}, "
+        f"{found}: {_MORE}."
+    )
 
 
 def _percent(part: float) -> str:

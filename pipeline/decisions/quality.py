@@ -38,8 +38,7 @@ def against_champion(
     return make_check(
         f"{_words(metric)} lost against the champion",
         -change,
-        "at most",
-        max_loss,
+        ("at most", max_loss),
         interval=(-high, -low),
         evidence=evidence,
         reason=(
@@ -57,8 +56,7 @@ def quality_lost(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> 
     return make_check(
         f"{_words(metric)} lost against the teacher",
         -change,
-        "at most",
-        config.max_metric_drop,
+        ("at most", config.max_metric_drop),
         interval=(-ends[1], -ends[0]),
         reason=(
             f"The student's {_words(metric)} is {_points(change)} points from the teacher's "
@@ -76,8 +74,7 @@ def least_quality(evaluation: EvaluateFacts, config: GateConfig, metric: str) ->
     yield make_check(
         f"{_words(metric)} of the student",
         quality,
-        "at least",
-        config.min_quality,
+        ("at least", config.min_quality),
         interval=ends,
         reason=(
             f"The student's {_words(metric)} is {quality:.2%} ({ends[0]:.2%} to {ends[1]:.2%}); "
@@ -98,8 +95,7 @@ def agreement(evaluation: EvaluateFacts, config: GateConfig, value: str, sentenc
     return make_check(
         f"{_words(value)} with the teacher" if value == "agreement" else _words(value),
         found,
-        "at least",
-        config.min_agreement,
+        ("at least", config.min_agreement),
         interval=(low, high),
         reason=(
             f"{sentence.format(f'{found:.2%}')} ({low:.2%} to {high:.2%}); gate.min_agreement asks "

@@ -1,13 +1,9 @@
 """What a variant of the student costs in quality, and whether that is too much."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.config import QuantizeConfig
-from pipeline.facts.quality import Measured, Metrics
-from pipeline.statistics.bootstrap import measure_statistic
+from pipeline.facts.quality import Measured
 
 _ROUNDING = 1e-9
 """A loss is a difference of two counts over the examples: 4 of 800 are not more than 0.005."""
@@ -27,24 +23,16 @@ class Quality:
 
 
 def judge_variant(
-    cost: Callable[[np.ndarray], Metrics],
-    fidelity: Callable[[np.ndarray], Metrics],
-    samples: np.ndarray,
-    config: QuantizeConfig,
-    *,
-    metric: str,
-    agreement: str,
+    costs: Measured, fidelity: Measured, config: QuantizeConfig, *, metric: str, agreement: str
 ) -> Quality:
-    """Return what a file costs, and whether the config's limits refuse it.
+    """Hold what a file costs against the config's limits.
 
     Args:
-        cost: (rows) -> the fp32 student's main metric and agreement minus this file's.
-        fidelity: (rows) -> closeness to the teacher.
-        samples: As `resamples` draws them.
+        costs: The fp32 student's main metric and agreement, minus this file's.
+        fidelity: Closeness to the teacher.
         metric: Name of the main metric.
         agreement: Name of the agreement.
     """
-    costs = measure_statistic(cost, samples, config.confidence)
     limits = {
         metric: ("max_metric_drop", config.max_metric_drop),
         agreement: ("max_agreement_drop", config.max_agreement_drop),
@@ -59,8 +47,4 @@ def judge_variant(
                 f"({100 * low:.2f} to {100 * high:.2f}); quantize.{setting} accepts "
                 f"{100 * limit:.2f}."
             )
-    return Quality(
-        cost=costs,
-        fidelity=measure_statistic(fidelity, samples, config.confidence),
-        refused=" ".join(reasons) or None,
-    )
+    return Quality(cost=costs, fidelity=fidelity, refused=" ".join(reasons) or None)

@@ -14,16 +14,16 @@ _AAEstimate = Annotated[Estimate, Field(validation_alias=AliasChoices("a_a_arm",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """What the tests ask for."""
+    """Limits that the tests are held against: those of the config's ``benchmark``."""
 
-    confidence: float = 0.95
+    confidence: float
     """Of all intervals but that of the equivalence test, which is 90 %."""
-    max_half_width: float = 0.01
+    max_half_width: float
     """Largest half-width of the A/A interval, as part of 1."""
-    min_margin: float = 0.01
-    max_margin: float = 0.02
+    min_margin: float
+    max_margin: float
     """The margin of equivalence is a quarter of the adapters' cost, held between these."""
-    min_removed: float = 0.75
+    min_removed: float
     """Least part of the overhead that must be gone."""
 
 

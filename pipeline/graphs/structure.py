@@ -15,10 +15,9 @@ from math import prod
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.facts.latency import Graph
 from pipeline.graphs.multiply_adds import count_multiply_adds
 from pipeline.store.digests import sha256_file
@@ -44,17 +43,18 @@ def describe_graph(path: Path, *, batch: int = 1, length: int = 16) -> Graph:
         InputError: when the file is missing, is not ONNX, or takes other inputs than token ids.
     """
     model = load_graph(path)
-    return Graph(
-        hash=canonical_hash(model),
-        sha256=sha256_file(path),
-        size_bytes=path.stat().st_size + sum(_external_sizes(model, path)),
-        operators=dict(sorted(Counter(_operator(node) for node in _nodes(model.graph)).items())),
-        parameters=sum(
-            prod(tensor.dims) for tensor in model.graph.initializer if _is_weight(tensor)
-        ),
-        multiply_adds=count_multiply_adds(model, batch=batch, length=length),
-        adapter_traces=tuple(sorted(_traces(model))),
-    )
+    with refusing(f"Cannot make sense of the graph in {path}", "Export the model anew."):
+        operators = Counter(_operator(node) for node in _nodes(model.graph))
+        weights = [tensor for tensor in model.graph.initializer if _is_weight(tensor)]
+        return Graph(
+            hash=canonical_hash(model),
+            sha256=sha256_file(path),
+            size_bytes=path.stat().st_size + sum(_external_sizes(model, path)),
+            operators=dict(sorted(operators.items())),
+            parameters=sum(prod(tensor.dims) for tensor in weights),
+            multiply_adds=count_multiply_adds(model, batch=batch, length=length),
+            adapter_traces=tuple(sorted(_traces(model))),
+        )
 
 
 def load_graph(path: Path) -> ModelProto:
@@ -67,10 +67,14 @@ def load_graph(path: Path) -> ModelProto:
         raise InputError(
             f"{path} does not exist. Give an ONNX file, or a folder with onnx/model.onnx."
         )
-    try:
+    with refusing(f"{path} is not an ONNX file", "Export the model anew."):
         model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise InputError(f"{path} is not an ONNX file: {error}. Export the model anew.") from error
+        _check_classifier(model, path)
+    return model
+
+
+def _check_classifier(model: ModelProto, path: Path) -> None:
+    """Refuse a graph that is not that of a text classifier."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = {each.name: each.type.tensor_type for each in model.graph.input}
     inputs = {name: kind for name, kind in inputs.items() if name not in weights}
@@ -87,7 +91,6 @@ def load_graph(path: Path) -> ModelProto:
             f"{', '.join(INPUTS)} (integers, batch x tokens; the last two may be missing), found "
             f"{', '.join(inputs) or 'none'}. Export it with these inputs."
         )
-    return model
 
 
 def canonical_hash(model: ModelProto) -> str:
@@ -107,7 +110,7 @@ def vocabulary_size(model: ModelProto) -> int | None:
     sizes = [
         rows[node.input[0]]
         for node in model.graph.node
-        if node.op_type == "Gather" and node.input[1] == INPUTS[0] and node.input[0] in rows
+        if node.op_type == "Gather" and node.input[1:2] == [INPUTS[0]] and node.input[0] in rows
     ]
     return min(sizes, default=None)
 

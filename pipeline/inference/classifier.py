@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
+from pydantic import TypeAdapter
 from tokenizers import Encoding, Tokenizer
 from tqdm.auto import tqdm
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
 from pipeline.inference.session import open_session
+from pipeline.store.reading import read_json
 from pipeline.tasks.table import task_of_model
 from pipeline.tasks.task import Task
 
@@ -29,6 +31,9 @@ MODEL = "onnx/model.onnx"
 RUNTIME = "onnx/runtime.json"
 PARTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 """What a classifier is loaded from, beside its ONNX file."""
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""Names of what a classifier's graph may take."""
+_RUNTIME = TypeAdapter(Runtime)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,34 +154,51 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
             f"{bundle} is not an exported classifier: it has no {', '.join(missing)}. Give the "
             "student folder of a finished run, such as runs/latest/student."
         )
-    try:
+    runtime = runtime or read_runtime(bundle)
+    # tokenizers and onnxruntime raise bare exceptions of their own for files they cannot parse.
+    with refusing(f"Cannot load the classifier in {bundle}", "Export it again, or copy it anew."):
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
         settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
         labels = config["id2label"]
-        with _panics_as_errors():
-            tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=int(settings["model_max_length"]))
+        session = open_session(runtime, bundle, threads=threads)
+        _check_graph(session, classes=len(labels))
         return Classifier(
-            session=open_session(runtime or read_runtime(bundle), bundle, threads=threads),
+            session=session,
             tokenizer=tokenizer,
-            labels=tuple(labels[str(index)] for index in range(len(labels))),
+            labels=tuple(str(labels[str(index)]) for index in range(len(labels))),
             pad_id=int(config.get("pad_token_id") or 0),
             task=task_of_model(config),
         )
-    # tokenizers and onnxruntime raise bare exceptions of their own for files they cannot parse.
-    except Exception as error:
-        raise InputError(
-            f"Cannot load the classifier in {bundle}: {error} Export it again, or copy it anew."
-        ) from error
+
+
+def _check_graph(session: ort.InferenceSession, *, classes: int) -> None:
+    """Refuse a graph that is no classifier of so many classes."""
+    inputs = [each.name for each in session.get_inputs()]
+    outputs = {each.name: each.shape for each in session.get_outputs()}
+    shape = outputs.get("logits", [])
+    if not set(inputs) <= set(INPUTS) or len(shape) != 2:
+        raise ValueError(
+            f"its graph maps {', '.join(inputs)} to {', '.join(outputs)}, expected logits of "
+            f"texts by classes, of {', '.join(INPUTS)}"
+        )
+    if isinstance(shape[1], int) and shape[1] != classes:
+        raise ValueError(f"its graph has {shape[1]} classes, and its config.json {classes}")
 
 
 def read_runtime(bundle: Path) -> Runtime:
-    """Return how a bundle wants to be run."""
+    """Return how a bundle wants to be run.
+
+    Raises:
+        InputError: when it says so in a file that is damaged.
+    """
     path = bundle / RUNTIME
     if not path.is_file():
         return Runtime()
-    return Runtime.model_validate_json(path.read_text(encoding="utf-8"))
+    advice = "Export the bundle again, or copy it anew."
+    return read_json(path, _RUNTIME, expected="a bundle's way to be run", advice=advice)
 
 
 def runtime_of(path: Path) -> Runtime:

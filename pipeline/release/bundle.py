@@ -13,15 +13,14 @@ never read.
 import json
 import random
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from pipeline.config.section import accept_old_name
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.inference.classifier import (
     MODEL,
     PARTS,
@@ -32,13 +31,14 @@ from pipeline.inference.classifier import (
 )
 from pipeline.release.sbom import bill_of_versions
 from pipeline.store.digests import sha256_file
-from pipeline.store.files import write_atomic
+from pipeline.store.files import new_folder, write_atomic
+from pipeline.store.reading import read_json
 from pipeline.store.stage import describe_files
 
 MANIFEST, GOLDEN, SBOM = "manifest.json", "golden.json", "sbom.json"
 _GOLDEN_LENGTHS = (1, 3, 8, 16, 32, 1000)
 """Tokens of the golden texts; the last is longer than any student reads, and gets truncated."""
-_LARGEST_JSON_BYTES = 16 * 1024**2
+_LARGEST_JSON_BYTES, _LONGEST_PATH_BYTES = 16 * 1024**2, 200
 # int8 kernels saturate differently from one instruction set to the next.
 _TOLERANCE, _TOLERANCE_QUANTIZED = 1e-3, 0.5
 
@@ -47,6 +47,7 @@ def _confined(path: str) -> str:
     """Refuse a path that leads out of its folder, on any system."""
     parts = PurePosixPath(path).parts
     is_plain = parts and path == "/".join(parts) and not path.startswith("/")
+    is_plain = is_plain and len(path.encode()) <= _LONGEST_PATH_BYTES
     if not is_plain or ".." in parts or any(sign in path for sign in ("\\", ":", "\0")):
         raise ValueError(f"{path!r} is not a plain path below the bundle")
     return path
@@ -96,6 +97,7 @@ class Golden(_Frozen):
 
 
 Content = TypeVar("Content", bound=_Frozen)
+_MANIFEST, _GOLDEN = TypeAdapter(Manifest), TypeAdapter(Golden)
 
 
 def seal_bundle(bundle: Path) -> Manifest:
@@ -154,7 +156,7 @@ def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) ->
             "that can be served. Export it again."
         )
     _check(bundle, tuple(file for file in found if file))
-    golden = _read(bundle / GOLDEN, Golden)
+    golden = _read(bundle / GOLDEN, _GOLDEN)
     classifier = _load(bundle, manifest.model, threads)
     check_golden(classifier, golden, bundle)
     return classifier
@@ -166,21 +168,21 @@ def copy_bundle(bundle: Path, out: Path, *, sha256: str | None = None) -> None:
     Raises:
         InputError: when the folder exists, or the bundle is not what its manifest says.
     """
-    if out.exists():
-        raise InputError(f"{out} exists already. Give a new folder, or remove it.")
-    manifest = _read_manifest(bundle, sha256)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        for path in (MANIFEST, *(file.path for file in manifest.files)):
-            (partial / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle / path, partial / path)
-        verify_bundle(partial, sha256=sha256)
-        partial.chmod(0o755)  # mkdtemp makes it its owner's alone
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with new_folder(out) as partial:
+        copy_files(bundle, partial, sha256=sha256)
+
+
+def copy_files(bundle: Path, folder: Path, *, sha256: str | None = None) -> None:
+    """Copy the files of a sealed bundle into a folder; every digest is checked, here and there.
+
+    Raises:
+        InputError: when the bundle is not what its manifest says.
+    """
+    manifest = verify_bundle(bundle, sha256=sha256)
+    for path in (MANIFEST, *(file.path for file in manifest.files)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / path, folder / path)
+    verify_bundle(folder, sha256=sha256)
 
 
 def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
@@ -192,13 +194,8 @@ def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
             f"{bundle / GOLDEN} has outputs of shape {expected.shape}, expected {shape}: one row a "
             "text, one column a label. Export the student again."
         )
-    try:
+    with refusing(f"{bundle} cannot answer its golden inputs", "Get it anew, or export it again."):
         found = np.concatenate([classifier.outputs([(text,)]) for text in golden.texts])
-    # tokenizers and onnxruntime raise bare exceptions of their own.
-    except Exception as error:
-        raise InputError(
-            f"{bundle} cannot answer its golden inputs: {error} Get it anew, or export it again."
-        ) from error
     difference = float(np.abs(found - expected).max())
     accepted = golden.tolerance * max(1.0, float(np.abs(expected).max()))
     if not difference <= accepted:
@@ -210,10 +207,7 @@ def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
 
 
 def _load(bundle: Path, model: str, threads: int) -> Classifier:
-    try:
-        runtime = read_runtime(bundle)
-    except ValueError as error:
-        raise InputError(f"{bundle / RUNTIME} is damaged: {error} Get it anew.") from error
+    runtime = read_runtime(bundle)
     if f"onnx/{runtime.file}" != model:
         raise InputError(
             f"{bundle / RUNTIME} runs {runtime.file}, and the {MANIFEST} serves {model}. Export it "
@@ -254,21 +248,17 @@ def _read_manifest(bundle: Path, sha256: str | None) -> Manifest:
             f"{path} is not the one that was registered: its digest differs from {sha256}. "
             "Register the bundle again, or get it anew."
         )
-    return _read(path, Manifest)
+    return _read(path, _MANIFEST)
 
 
-def _read(path: Path, content: type[Content]) -> Content:
+def _read(path: Path, content: TypeAdapter[Content]) -> Content:
     """Return a JSON file of a bundle, checked against its class."""
-    try:
-        if path.stat().st_size > _LARGEST_JSON_BYTES:
-            raise InputError(f"{path} is larger than 16 MiB: not a {path.name} of a bundle.")
-        return content.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+    if path.stat().st_size > _LARGEST_JSON_BYTES:
         raise InputError(
-            f"{path} is damaged: {where}: {first['msg']}. Get the bundle anew, or export it again."
-        ) from error
+            f"{path} is larger than 16 MiB: it is no {path.name} of a bundle. Get it anew."
+        )
+    advice = "Get the bundle anew, or export it again."
+    return read_json(path, content, expected=f"a {path.name} of a bundle", advice=advice)
 
 
 def _check(bundle: Path, files: tuple[File, ...]) -> None:

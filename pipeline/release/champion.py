@@ -10,5 +10,5 @@ def find_champion(registry: Registry, name: str, runs_dir: Path) -> Path | None:
     number = registry.alias(name, CHAMPION)
     if number is None:
         return None
-    folder = runs_dir / registry.find(name, str(number)).tags["run_id"]
+    folder = runs_dir / registry.find(name, str(number)).run_id
     return folder.resolve() if (folder / "report.json").is_file() else None

@@ -6,15 +6,14 @@ reads. The folder is built under another name and appears when it is whole.
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.inference.classifier import Classifier, load_bundle
-from pipeline.release.bundle import Manifest, copy_bundle, verify_bundle
+from pipeline.release.bundle import Manifest, copy_files, verify_bundle
 from pipeline.release.registry import check_name
+from pipeline.store.files import new_folder
 
 Platform = Literal["triton", "kserve", "hub"]
 _TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
@@ -42,39 +41,23 @@ def package(
         InputError: when the folder exists, or the bundle is not what its manifest says.
     """
     check_name(name)
-    if out.exists():
-        raise InputError(f"{out} exists already. Give a new folder, or remove it.")
     if platform == "kserve" and not storage_uri:
         raise InputError(
             "KServe needs to know where the cluster finds the files: give --storage-uri, such as "
             "s3://bucket/folder or pvc://claim/folder."
         )
-    manifest = verify_bundle(bundle)
-
-    def write(folder: Path) -> None:
+    with new_folder(out) as folder:
         if platform == "hub":
             _write_hub(bundle, folder)
             return
-        _write_triton(bundle, manifest, folder, name)
+        _write_triton(bundle, verify_bundle(bundle), folder, name)
         if platform == "kserve":
             service = _inference_service(name, str(storage_uri))
             (folder / "inferenceservice.yaml").write_text(service, encoding="utf-8")
 
-    _build(out, write)
-
-
-def _build(out: Path, write: Callable[[Path], None]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        write(partial / "built")
-        (partial / "built").rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
 
 def _write_hub(bundle: Path, folder: Path) -> None:
-    copy_bundle(bundle, folder)
+    copy_files(bundle, folder)
     lines = (
         f"{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("*.onnx", "*.safetensors")
     )

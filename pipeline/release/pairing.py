@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.facts.arms import STUDENT
 from pipeline.release.registry import OUTPUTS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
@@ -38,16 +38,26 @@ def compare_versions(
 
 def read_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the student's outputs, (N, C), and the labels, (N,), that an evaluation wrote."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            outputs, labels = arrays[STUDENT], arrays["labels"]
-    # numpy and zipfile raise half a dozen kinds of errors for damaged archives.
-    except Exception as error:
+    with (
+        refusing(f"Cannot read the outputs in {path}", "Register the run again."),
+        np.load(path, allow_pickle=False) as arrays,
+    ):
+        outputs, labels = arrays[STUDENT], arrays["labels"]
+    is_sound = (
+        outputs.ndim == 2
+        and labels.shape == (len(outputs),)
+        and len(labels) > 0
+        and outputs.dtype.kind == "f"
+        and labels.dtype.kind in "iuf"
+        and bool(np.isfinite(outputs).all())
+        and bool(np.isfinite(labels).all())
+    )
+    if not is_sound:
         raise InputError(
-            f"Cannot read the outputs in {path}: {error} Register the run again."
-        ) from error
-    if outputs.ndim != 2 or labels.shape != (len(outputs),) or not len(labels):
-        raise InputError(f"{path} does not hold one row of outputs and one label per text.")
+            f"{path} does not hold a row of finite outputs and a label for each text: found "
+            f"outputs {outputs.dtype} {outputs.shape}, labels {labels.dtype} {labels.shape}. "
+            "Register the run again."
+        )
     return outputs, labels
 
 
@@ -58,7 +68,7 @@ def _pair(
         return None
     old, labels = _student_outputs(registry, baseline)
     new, same_labels = _student_outputs(registry, candidate)
-    if not np.array_equal(labels, same_labels):
+    if not np.array_equal(labels, same_labels) or old.shape != new.shape:
         return None
     task = find_task(registry.report(candidate).task)
     return compare_paired(

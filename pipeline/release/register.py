@@ -6,10 +6,10 @@ and measured quality as tags. The bundle lies there with an ``MLmodel`` file (si
 flavour), so that MLflow's own loaders take it. A run that is registered already is not again.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.inference.classifier import load_bundle
@@ -25,11 +25,22 @@ from pipeline.release.registry import (
 )
 from pipeline.release.report_view import PARTS, ReportView, read_report
 from pipeline.store.digests import sha256_file
+from pipeline.store.reading import read_object
 from pipeline.tasks.table import find_task
 
 _ARTIFACTS = (REPORT, "report.html", "config.json")
 _LONGEST_PARAMETER, _PARAMETERS_A_CALL, _METRICS_A_CALL = 6000, 100, 1000
 """MLflow's own limits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logged:
+    """Files of a run, read before anything is written to the registry."""
+
+    settings: tuple[tuple[str, object], ...]
+    """Dotted key and value of everything in its config."""
+    numbers: tuple[tuple[str, float, int], ...]
+    """Name, value and step of everything that was measured."""
 
 
 def register(registry: Registry, run: Path) -> Version:
@@ -40,25 +51,31 @@ def register(registry: Registry, run: Path) -> Version:
     Args:
         registry: Where to.
         run: Folder of a finished run, such as runs/latest.
+
+    Raises:
+        InputError: when the folder is not a finished run, or something in it is damaged.
     """
     report = read_report(run / REPORT)
     check_name(report.name)
     manifest = verify_bundle(run / BUNDLE)
     digest = sha256_file(run / BUNDLE / MANIFEST)
+    logged = read_run(run, report)
     with registry.lock(report.name):
         for version in registry.versions(report.name):
             tags = version.tags
             if (tags.get("run_id"), tags.get("bundle_sha256")) == (report.run_id, digest):
                 return version
         with registry.talking():
-            source = _log_run(registry, run, report, manifest.model)
+            source = _log_run(registry, run, report, logged, manifest.model)
             number = _create_version(registry, run, report, source, digest)
         if report.verdict == "passed":
             registry.point(report.name, CHALLENGER, number)
     return registry.find(report.name, str(number))
 
 
-def _log_run(registry: Registry, run: Path, report: ReportView, model: str) -> tuple[str, str]:
+def _log_run(
+    registry: Registry, run: Path, report: ReportView, logged: Logged, model: str
+) -> tuple[str, str]:
     """Log a run; return its MLflow id and the place of its bundle."""
     client = registry.client
     experiment = client.get_experiment_by_name(report.name)
@@ -70,7 +87,7 @@ def _log_run(registry: Registry, run: Path, report: ReportView, model: str) -> t
     started = client.create_run(experiment_id, run_name=report.run_id)
     run_id = started.info.run_id
     try:
-        _log_numbers(registry, run, report, run_id, int(started.info.start_time))
+        _log_numbers(registry, logged, run_id, int(started.info.start_time))
         for name in _ARTIFACTS:
             if (run / name).is_file():
                 client.log_artifact(run_id, str(run / name))
@@ -126,19 +143,28 @@ def _create_version(
     return int(created.version)
 
 
-def _log_numbers(
-    registry: Registry, run: Path, report: ReportView, run_id: str, now_ms: int
-) -> None:
+def read_run(run: Path, report: ReportView) -> Logged:
+    """Return what a finished run was asked and what it measured.
+
+    Raises:
+        InputError: when its config is damaged.
+    """
+    advice = "Give the folder of a finished run, such as runs/latest, or run it again."
+    config = run / "config.json"
+    settings = read_object(config, expected="a config", advice=advice) if config.is_file() else {}
+    numbers = tuple((key, float(value), int(step)) for key, value, step in _numbers(report))
+    return Logged(settings=tuple(_leaves(settings)), numbers=numbers)
+
+
+def _log_numbers(registry: Registry, logged: Logged, run_id: str, now_ms: int) -> None:
     from mlflow.entities import Metric, Param
 
-    config = run / "config.json"
-    settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     params = [
         Param(key, str(value)[:_LONGEST_PARAMETER])
-        for key, value in _leaves(settings)
+        for key, value in logged.settings
         if value is not None
     ]
-    metrics = [Metric(key, value, now_ms, step) for key, value, step in _numbers(report)]
+    metrics = [Metric(key, value, now_ms, step) for key, value, step in logged.numbers]
     for start in range(0, len(params), _PARAMETERS_A_CALL):
         registry.client.log_batch(run_id, params=params[start : start + _PARAMETERS_A_CALL])
     for start in range(0, len(metrics), _METRICS_A_CALL):

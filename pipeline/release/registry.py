@@ -56,7 +56,20 @@ class Version:
     @property
     def bundle_sha256(self) -> str:
         """Digest of the bundle's manifest."""
-        return self.tags["bundle_sha256"]
+        return self._tag("bundle_sha256")
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run that made it."""
+        return self._tag("run_id")
+
+    def _tag(self, key: str) -> str:
+        if key not in self.tags:
+            raise InputError(
+                f"{self.name} version {self.number} has no tag {key}: adapter-distill did not "
+                "register it. Give another version, or register the run."
+            )
+        return self.tags[key]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
-from pipeline.errors import InputError
 from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.quality import Measured
 from pipeline.facts.training import Point
+from pipeline.store.reading import read_json
 from pipeline.tasks.table import find_task
 
 PARTS: Mapping[Arm, str] = {PLAIN: "head_only", TEACHER: "teacher", STUDENT: "student"}
@@ -113,23 +113,19 @@ def _of_parts(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_REPORT = TypeAdapter(ReportView)
+
+
 def read_report(path: Path) -> ReportView:
     """Return what the registry needs of a report.
 
     Raises:
         InputError: when the file is missing or is no report.
     """
-    try:
-        return ReportView.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}: {error.strerror}. Give the folder of a finished run, such as "
-            "runs/latest."
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(
-            f"{path} is no report of a run by this version: {where}: {first['msg']}. Give another "
-            "run, or run this one again; finished stages are reused."
-        ) from error
+    return read_json(
+        path,
+        _REPORT,
+        expected="a report of a run by this version",
+        advice="Give the folder of a finished run, such as runs/latest, or run it again; finished "
+        "stages are reused.",
+    )

@@ -17,7 +17,7 @@ from pipeline.release.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
 from pipeline.report.assemble import build_report
 from pipeline.report.page import draw_plots, render_card, render_page
 from pipeline.store.digests import sha256_file
-from pipeline.store.files import link_or_copy, point_to, write_atomic
+from pipeline.store.files import link_or_copy, new_folder, point_to, write_atomic
 from pipeline.store.stage import Artifact
 
 PLOTS = "plots"
@@ -29,7 +29,7 @@ def publish(config: RunConfig, finished: FinishedStages, decision: Decision) -> 
     config.runs_dir.mkdir(parents=True, exist_ok=True)
     # One run at a time, so that what is half-written now was left by a killed one.
     with FileLock(config.runs_dir / ".publish.lock"):
-        for left in config.runs_dir.glob(_partial("[0-9]*-[0-9]*-*")):
+        for left in config.runs_dir.glob(".[0-9]*-[0-9]*-*.partial"):
             shutil.rmtree(left)
         return _publish(config, finished, decision)
 
@@ -37,9 +37,8 @@ def publish(config: RunConfig, finished: FinishedStages, decision: Decision) -> 
 def _publish(config: RunConfig, finished: FinishedStages, decision: Decision) -> Path:
     root = config.runs_dir
     run_id = _new_run_id(root, config.name)
-    partial = root / _partial(run_id)
-    partial.mkdir()
-    try:
+    folder = root / run_id
+    with new_folder(folder) as partial:
         for stage in finished.all:
             (partial / stage.name).symlink_to(os.path.relpath(stage.folder, partial))
         bundle = partial / "student"
@@ -58,11 +57,6 @@ def _publish(config: RunConfig, finished: FinishedStages, decision: Decision) ->
             write_atomic(partial / PLOTS / f"{name}.png", png)
         write_atomic(partial / "report.html", render_page(report, pictures))
         write_atomic(partial / "report.json", report.model_dump_json(indent=2))
-        folder = root / run_id
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     point_to(root / "latest", folder)
     return folder
 
@@ -73,10 +67,6 @@ def _describe(path: Path, root: Path) -> Artifact:
         sha256=sha256_file(path),
         size_bytes=path.stat().st_size,
     )
-
-
-def _partial(run_id: str) -> str:
-    return f".{run_id}.partial"
 
 
 def _new_run_id(root: Path, name: str) -> str:

@@ -8,20 +8,21 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from pipeline.config import AdapterConfig, RunConfig, Section
 from pipeline.config.section import accept_old_name
 from pipeline.decisions.check import Check, failures
 from pipeline.decisions.quality import against_champion
-from pipeline.errors import InputError
 from pipeline.statistics.paired import Paired
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import write_atomic
+from pipeline.store.reading import read_json
 from pipeline.texts.tables import Split, read_split
 
 LAST = "last-challenge.json"
 """What the last retraining tried; it stands in ``runs_dir``."""
+_OTHER_RUN = "Name another run the champion."
 
 
 class ChallengeConfig(Section):
@@ -43,6 +44,19 @@ class ChallengeConfig(Section):
     _old_name = model_validator(mode="before")(
         accept_old_name("max_accuracy_loss", "max_metric_loss")
     )
+
+
+class _Texts(BaseModel):
+    texts_digest: str = ""
+
+
+class _MadeOf(BaseModel):
+    """What is read of a finished run's report."""
+
+    data: _Texts
+
+
+_CONFIG, _MADE_OF = TypeAdapter(RunConfig), TypeAdapter(_MadeOf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,8 +182,8 @@ def _challenge(config: RunConfig, data: str, champion: Path | None) -> str:
 
 def _made_of(folder: Path) -> tuple[str, str]:
     """Return the digests of a finished run's config and texts."""
-    report = json.loads((folder / "report.json").read_text("utf-8"))
-    return config_digest(_read_config(folder)), report["data"].get("texts_digest", "")
+    report = read_json(folder / "report.json", _MADE_OF, expected="a report", advice=_OTHER_RUN)
+    return config_digest(_read_config(folder)), report.data.texts_digest
 
 
 def _read_config(folder: Path) -> RunConfig:
@@ -178,9 +192,5 @@ def _read_config(folder: Path) -> RunConfig:
     Raises:
         InputError: when it has none that can be read.
     """
-    try:
-        return RunConfig.model_validate_json((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} has no readable config.json: {error}. Name another run the champion."
-        ) from error
+    path = folder / "config.json"
+    return read_json(path, _CONFIG, expected="a run's config", advice=_OTHER_RUN)

@@ -53,7 +53,7 @@ class Predictions(BaseModel):
     model_name: str
     model_version: str
     # The tasks' own types, so that the schema names every one.
-    predictions: list[Union[*(task.answer_type() for task in TASKS.values())]]  # type: ignore[valid-type]
+    predictions: list[Union[*(task.answer_type for task in TASKS.values())]]  # type: ignore[valid-type]
 
 
 class ErrorBody(BaseModel):

@@ -1,7 +1,9 @@
 """What a request can meet; each has its HTTP status and gRPC code in the protocol's rooms."""
 
+from pipeline.errors import ProjectError
 
-class RequestError(Exception):
+
+class RequestError(ProjectError):
     """The answer is an error whose text the client may read."""
 
     status = 400

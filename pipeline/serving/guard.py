@@ -24,6 +24,46 @@ class _TooLargeError(Exception):
     pass
 
 
+class _Exchange:
+    """One request and its response, within the limit and with its id."""
+
+    def __init__(
+        self, receive: Receive, send: Send, *, limit: int, is_draining: Callable[[], bool]
+    ) -> None:
+        self._receive, self._send = receive, send
+        self._limit, self._is_draining = limit, is_draining
+        self.request_id = uuid.uuid4().hex
+        self.status, self.has_started = 500, False
+        self._size, self._is_too_large = 0, False
+
+    async def receive_limited(self) -> Message:
+        """Return the next part of the body; raise once it is too large."""
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > self._limit:
+            self._is_too_large = True
+            raise _TooLargeError
+        return message
+
+    async def send_marked(self, message: Message) -> None:
+        """Send a part of the response, its start with the request's id."""
+        if message["type"] == "http.response.start":
+            self.has_started, self.status = True, message["status"]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            if self._is_draining():
+                # The client's next request opens a connection to whoever listens then.
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def send_unless_too_large(self, message: Message) -> None:
+        """Send a part of the application's own response."""
+        # The framework answers 400 itself to whatever goes wrong while it reads a body.
+        if self._is_too_large:
+            raise _TooLargeError
+        await self.send_marked(message)
+
+
 class Guard:
     """The outermost layer of the application."""
 
@@ -44,49 +84,25 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, request_id, status = time.perf_counter(), uuid.uuid4().hex, 500
-        size, has_started, is_too_large = 0, False, False
-
-        async def receive_limited() -> Message:
-            nonlocal size, is_too_large
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                is_too_large = True
-                raise _TooLargeError
-            return message
-
-        async def send_marked(message: Message) -> None:
-            nonlocal status, has_started
-            if message["type"] == "http.response.start":
-                has_started, status = True, message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-                if self._is_draining():
-                    # The client's next request opens a connection to whoever listens then.
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
-            await send(message)
-
-        async def send_unless_too_large(message: Message) -> None:
-            # The framework answers 400 itself to whatever goes wrong while it reads a body.
-            if is_too_large:
-                raise _TooLargeError
-            await send_marked(message)
-
+        started = time.perf_counter()
+        exchange = _Exchange(receive, send, limit=self._limit, is_draining=self._is_draining)
+        request_id = exchange.request_id
         try:
             refusal = self._refuse(scope)
             if refusal is not None:
-                await _answer(send_marked, *refusal)
+                await _answer(exchange.send_marked, *refusal)
             else:
-                await self._app(scope, receive_limited, send_unless_too_large)
+                await self._app(scope, exchange.receive_limited, exchange.send_unless_too_large)
         except _TooLargeError:
-            await _answer(send_marked, 413, f"The body is larger than {self._limit} bytes.")
+            message = f"The body is larger than {self._limit} bytes."
+            await _answer(exchange.send_marked, 413, message)
         except Exception:
             logger.exception("request failed", extra={"facts": {"request_id": request_id}})
-            if not has_started:
-                await _answer(send_marked, 500, f"Internal error; request id {request_id}.")
+            if not exchange.has_started:
+                message = f"Internal error; request id {request_id}."
+                await _answer(exchange.send_marked, 500, message)
         finally:
-            self._record(scope, status, time.perf_counter() - started, request_id)
+            self._record(scope, exchange.status, time.perf_counter() - started, request_id)
 
     def _refuse(self, scope: Scope) -> tuple[int, str] | None:
         headers = dict(scope["headers"])

@@ -77,12 +77,7 @@ def absorb_teacher(
     """
     context, config = settings.context, settings.absorb
     texts = texts[: config.texts]
-    if len(texts) < _FEWEST:
-        raise InputError(
-            f"absorb needs at least {_FEWEST} texts, found {len(texts)}. Give more texts."
-        )
-    if read_teacher(teacher).adapter is None:
-        raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to absorb.")
+    _check(texts, teacher)
     teacher_model = load_teacher(context.backbone, teacher)
     architecture = find_architecture(teacher_model)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
@@ -117,6 +112,15 @@ def absorb_teacher(
             for fit in start.fits
         ),
     )
+
+
+def _check(texts: Sequence[Text], teacher: Path) -> None:
+    if len(texts) < _FEWEST:
+        raise InputError(
+            f"absorb needs at least {_FEWEST} texts, found {len(texts)}. Give more texts."
+        )
+    if read_teacher(teacher).adapter is None:
+        raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to absorb.")
 
 
 @dataclass(slots=True)

@@ -21,13 +21,13 @@ from pipeline.facts.arms import Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.latency import Estimate
-from pipeline.facts.quality import Measured, Metrics
 from pipeline.graphs.structure import describe_graph, load_graph, vocabulary_size
 from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL
-from pipeline.statistics.bootstrap import measure_statistic, resamples
+from pipeline.statistics.bootstrap import resamples
 from pipeline.statistics.intervals import estimate_ratio
 from pipeline.store.stage import Stage
+from pipeline.tasks.measuring import MeasuredModels
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.cells import in_groups, measure_cell
 from pipeline.timing.workload import Workload, own_lengths
@@ -80,25 +80,17 @@ def compare_methods(
         RuntimeError: when a measuring process fails, with what it said.
     """
     found = _run_all(data, settings, out)
-    config, task, labels = settings.evaluate, settings.context.task, found.test.labels
+    config, labels = settings.evaluate, found.test.labels
     hashes = {name: describe_graph(path).hash for name, path in found.files.items()}
     plain = settings.candidates[0].name
-    workload = _workload(out, found, settings)
-    timed = _time(found.files, hashes, plain, workload, settings)
-    samples = resamples(len(labels), config.bootstrap_samples, settings.context.seed)
-
-    def quality(name: Arm) -> Measured:
-        def statistic(rows: np.ndarray) -> Metrics:
-            return task.metrics(found.outputs[name][rows], labels[rows])
-
-        return measure_statistic(statistic, samples, config.confidence)
-
-    def fidelity(name: Arm, teacher: Arm) -> Measured:
-        def statistic(rows: np.ndarray) -> Metrics:
-            return task.fidelity(found.outputs[name][rows], found.outputs[teacher][rows])
-
-        return measure_statistic(statistic, samples, config.confidence)
-
+    timed = _time(found.files, hashes, plain, _workload(out, found, settings), settings)
+    measured = MeasuredModels(
+        task=settings.context.task,
+        outputs=found.outputs,
+        labels=labels,
+        samples=resamples(len(labels), config.bootstrap_samples, settings.context.seed),
+        confidence=config.confidence,
+    )
     return ComparisonFacts(
         models=tuple(
             ComparedModel(
@@ -106,8 +98,10 @@ def compare_methods(
                 teacher=each.teacher,
                 trainable_parameters=each.trainable_parameters,
                 total_parameters=found.parameters[each.name],
-                quality=quality(each.name),
-                fidelity=None if each.teacher is None else fidelity(each.name, each.teacher),
+                quality=measured.quality(each.name),
+                fidelity=(
+                    None if each.teacher is None else measured.fidelity(each.name, each.teacher)
+                ),
                 is_plain_graph=hashes[each.name] == hashes[plain],
                 latency=timed.get(each.name),
             )

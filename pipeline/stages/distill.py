@@ -37,7 +37,8 @@ from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.texts.tables import read_soft_targets, read_split
 from pipeline.training.encoding import compute_outputs, encode_labelled
-from pipeline.training.trainer import Goal, TrainingSetup, train
+from pipeline.training.setup import Goal, TrainingSetup
+from pipeline.training.trainer import train
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,22 +4,23 @@ The ONNX files are measured and not the torch models, because the files ship. Al
 see the same resamples of the test texts, so that the interval of a difference is paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.config import EvaluateConfig
-from pipeline.facts.arms import EXPORTED, STUDENT, STUDENT_FP32, TEACHER, Arm
+from pipeline.facts.arms import EXPORTED, STUDENT, STUDENT_FP32, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import EvaluateFacts, Measured, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.statistics.bootstrap import measure_statistic, resamples
+from pipeline.statistics.bootstrap import resamples
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task, quality_change
+from pipeline.tasks.measuring import MeasuredModels
+from pipeline.tasks.task import Task
 from pipeline.texts.tables import read_split
 
 OUTPUTS = "outputs.npz"
@@ -57,7 +58,7 @@ def evaluate(
         for arm, bundle in bundles.items()
     }
     np.savez_compressed(out / OUTPUTS, allow_pickle=False, labels=test.labels, **outputs)
-    measured = _Test(
+    measured = MeasuredModels(
         task=task,
         outputs=outputs,
         labels=test.labels,
@@ -68,44 +69,17 @@ def evaluate(
         texts=len(test),
         confidence=config.confidence,
         **{arm: measured.quality(arm) for arm in outputs},
-        fidelity=measured.fidelity(STUDENT),
-        fidelity_fp32=measured.fidelity(STUDENT_FP32) if quantized else None,
-        change=measured.change(),
-        classes=task.breakdown(
-            outputs[TEACHER],
-            outputs[STUDENT],
-            test.labels,
-            data.facts.labels,
-            confidence=config.confidence,
-        ),
+        fidelity=measured.fidelity(STUDENT, TEACHER),
+        fidelity_fp32=measured.fidelity(STUDENT_FP32, TEACHER) if quantized else None,
+        change=measured.change(STUDENT, TEACHER),
+        classes=_breakdown(measured, data.facts.labels),
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Test:
-    """All models on the test split, and the resamples that they share."""
-
-    task: Task
-    outputs: Mapping[Arm, np.ndarray]
-    labels: np.ndarray
-    samples: np.ndarray
-    confidence: float
-
-    def quality(self, arm: Arm) -> Measured:
-        def statistic(rows: np.ndarray) -> Metrics:
-            return self.task.metrics(self.outputs[arm][rows], self.labels[rows])
-
-        return measure_statistic(statistic, self.samples, self.confidence)
-
-    def fidelity(self, arm: Arm) -> Measured:
-        def statistic(rows: np.ndarray) -> Metrics:
-            return self.task.fidelity(self.outputs[arm][rows], self.outputs[TEACHER][rows])
-
-        return measure_statistic(statistic, self.samples, self.confidence)
-
-    def change(self) -> Measured:
-        def statistic(rows: np.ndarray) -> Metrics:
-            student, teacher = self.outputs[STUDENT][rows], self.outputs[TEACHER][rows]
-            return quality_change(self.task, student, teacher, self.labels[rows])
-
-        return measure_statistic(statistic, self.samples, self.confidence)
+def _breakdown(measured: MeasuredModels, names: Sequence[str]) -> tuple[ClassQuality, ...]:
+    if measured.task.breakdown is None:
+        return ()
+    teacher, student = measured.outputs[TEACHER], measured.outputs[STUDENT]
+    return measured.task.breakdown(
+        teacher, student, measured.labels, names, confidence=measured.confidence
+    )

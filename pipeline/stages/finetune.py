@@ -8,17 +8,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from models.adapters.drop import check_droppable, drop_randomly
-from models.teacher import backbone_digest, freeze_backbone, load_trained_tensors
+from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import (
-    TEACHER_TENSORS,
     add_adapters,
     describe_teacher,
+    load_trained,
     read_teacher,
     save_teacher,
 )
@@ -104,7 +103,7 @@ def _start_at(
             f"{labels}, {context.task.name}). Give a teacher of the same kind, or leave "
             "teacher.start out."
         )
-    load_trained_tensors(model, load_file(start / TEACHER_TENSORS))
+    load_trained(model, start)
 
 
 def _random_drop(model: PreTrainedModel, adapter: AdapterConfig) -> AbstractContextManager[object]:

@@ -110,36 +110,30 @@ def _train(
     schedule = get_linear_schedule_with_warmup(optimizer, round(_WARMUP * steps), steps)
     order = torch.Generator().manual_seed(context.seed)
     best = _Best(kept=copy.deepcopy(trained))
-    step = 0
-    for _ in tqdm(range(config.epochs), desc="head only", unit="epoch", leave=False, disable=None):
-        total = 0.0
-        for rows in torch.randperm(len(training.labels), generator=order).split(config.batch_size):
-            outputs = head.apply(model, training.hidden[rows, None])  # (B, C)
-            loss = objective.hard(outputs, units.standardise(training.labels[rows])).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(rows)
-            step += 1
+
+    def take_step(rows: Tensor) -> float:
+        outputs = head.apply(model, training.hidden[rows, None])  # (B, C)
+        loss = objective.hard(outputs, units.standardise(training.labels[rows])).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        return loss.item() * len(rows)
+
+    for epoch in tqdm(
+        range(1, config.epochs + 1), desc="head only", unit="epoch", leave=False, disable=None
+    ):
+        batches = torch.randperm(len(training.labels), generator=order).split(config.batch_size)
         point = Point(
-            step=step,
-            train_loss=total / len(training.labels),
+            step=epoch * len(batches),
+            train_loss=sum(map(take_step, batches)) / len(training.labels),
             learning_rate=schedule.get_last_lr()[0],
             validation=_measure(model, head, validation, units, context),
         )
         best.add(point, trained, context.task.main_metric)
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(best.kept[name])
+    best.restore(trained)
     to_label_unit(model, head, units)
-    return TrainingOutcome(
-        steps=step,
-        best_step=best.step,
-        best_metric=best.metric,
-        precision="fp32",
-        curve=tuple(best.curve),
-    )
+    return best.outcome(steps)
 
 
 @torch.no_grad()
@@ -165,3 +159,19 @@ class _Best:
         if point.validation is not None and point.validation[metric] > self.metric:
             self.metric, self.step = point.validation[metric], point.step
             self.kept = copy.deepcopy(weights)
+
+    @torch.no_grad()
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Set weights to those of the best point, in place."""
+        for name, parameter in weights.items():
+            parameter.copy_(self.kept[name])
+
+    def outcome(self, steps: int) -> TrainingOutcome:
+        """Return the record of a training of so many steps."""
+        return TrainingOutcome(
+            steps=steps,
+            best_step=self.step,
+            best_metric=self.metric,
+            precision="fp32",
+            curve=tuple(self.curve),
+        )

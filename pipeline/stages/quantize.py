@@ -21,11 +21,10 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 from pipeline.config import QuantizeConfig
 from pipeline.decisions.variant import Quality, judge_variant
 from pipeline.errors import InputError
-from pipeline.facts.arms import STUDENT, TEACHER
+from pipeline.facts.arms import STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.latency import Estimate
-from pipeline.facts.quality import Metrics
 from pipeline.facts.variants import QuantizeFacts, Runtime, Variant
 from pipeline.graphs.int8 import INT8_SESSION, write_int8
 from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, WAYS
@@ -34,6 +33,7 @@ from pipeline.inference.processor import has_vnni
 from pipeline.statistics.bootstrap import resamples
 from pipeline.store.files import link_or_copy, write_atomic
 from pipeline.store.stage import RECORD, Stage
+from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.variants import ratio_to_first, time_variants
@@ -71,14 +71,18 @@ def quantize(
     config, bundle = settings.quantize, out / STUDENT
     products = _write_variants(data, exported, config, bundle)
     validation = read_split(data.folder, "validation").head(config.texts)
-    teacher = load_bundle(exported.folder / TEACHER).outputs(validation.texts)
     outputs = {file: _outputs(bundle, file, validation) for file in _JUDGED}
-    single = outputs[FP32_FILE]
-    difference = _check_fp16(bundle, single[:_FP16_TEXTS], validation.head(_FP16_TEXTS), config)
-    judged = {
-        file: _judge(outputs[file], single, teacher, validation.labels, settings)
-        for file in _JUDGED
-    }
+    single = outputs[FP32_FILE][:_FP16_TEXTS]
+    difference = _check_fp16(bundle, single, validation.head(_FP16_TEXTS), config)
+    teacher = load_bundle(exported.folder / TEACHER).outputs(validation.texts)
+    measured = MeasuredModels(
+        task=settings.task,
+        outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
+        labels=validation.labels,
+        samples=resamples(len(validation), config.bootstrap_samples, settings.seed),
+        confidence=config.confidence,
+    )
+    judged = {file: _judge(measured, file, config) for file in _JUDGED}
     accepted = {n: w.runtime for n, w in WAYS.items() if judged[w.runtime.file].refused is None}
     eligible = _may_ship(accepted, judged, config)
     times = _time(bundle, accepted, validation, config, settings.seed)
@@ -119,30 +123,13 @@ def _write_variants(
     return products
 
 
-def _judge(
-    found: np.ndarray,
-    student: np.ndarray,
-    teacher: np.ndarray,
-    labels: np.ndarray,
-    settings: QuantizeSettings,
-) -> Quality:
-    """Hold one file's outputs against the fp32 student's and the teacher's."""
-    task = settings.task
-
-    def quality(outputs: np.ndarray, rows: np.ndarray) -> Metrics:
-        agreement = task.fidelity(outputs[rows], teacher[rows])[task.agreement]
-        metric = task.metrics(outputs[rows], labels[rows])[task.main_metric]
-        return {task.main_metric: metric, task.agreement: agreement}
-
-    def cost(rows: np.ndarray) -> Metrics:
-        before, after = quality(student, rows), quality(found, rows)
-        return {name: before[name] - after[name] for name in before}
-
+def _judge(measured: MeasuredModels, file: str, config: QuantizeConfig) -> Quality:
+    """Hold one file against the fp32 student and the teacher."""
+    task = measured.task
     return judge_variant(
-        cost,
-        lambda rows: task.fidelity(found[rows], teacher[rows]),
-        resamples(len(labels), settings.quantize.bootstrap_samples, settings.seed),
-        settings.quantize,
+        measured.cost(Arm(file), Arm(FP32_FILE), TEACHER),
+        measured.fidelity(Arm(file), TEACHER),
+        config,
         metric=task.main_metric,
         agreement=task.agreement,
     )

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import EvaluateConfig
-from pipeline.facts.arms import PLAIN, TEACHER, Arm
+from pipeline.facts.arms import PLAIN, TEACHER
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
-from pipeline.facts.quality import Measured, Metrics
 from pipeline.facts.sweep import FileQuality, StudentFile, SweepQuality
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.statistics.bootstrap import measure_statistic, resamples
+from pipeline.statistics.bootstrap import resamples
 from pipeline.store.stage import Stage
-from pipeline.tasks.task import Task, quality_change
+from pipeline.tasks.measuring import MeasuredModels
+from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, read_split
 
 SPLITS = ("validation", "test")
@@ -50,63 +50,35 @@ def measure_quality(
             all.
         _quantized: The stages that hold the files.
     """
-    confidence = settings.evaluate.confidence
-    splits = {
-        name: _measured_split(read_split(data.folder, name), exported, settings) for name in SPLITS
-    }
+    splits = {name: _run_all(read_split(data.folder, name), exported, settings) for name in SPLITS}
     for name, split in splits.items():
         np.savez_compressed(
-            out / f"{name}.npz", allow_pickle=False, labels=split.labels, **split.outputs
+            out / f"{name}.npz",
+            allow_pickle=False,
+            labels=split.labels,
+            **{str(name): found for name, found in split.outputs.items()},
         )
     return SweepQuality(
         texts={name: len(split.labels) for name, split in splits.items()},
-        confidence=confidence,
+        confidence=settings.evaluate.confidence,
         files={
             file: FileQuality(
-                validation=splits["validation"].quality(file, confidence),
-                test=splits["test"].quality(file, confidence),
-                change=splits["test"].change(file, confidence),
+                validation=splits["validation"].both(file, TEACHER),
+                test=splits["test"].both(file, TEACHER),
+                change=splits["test"].change(file, TEACHER),
             )
             for file in splits["test"].outputs
         },
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Measured:
-    """All files on one split, and the resamples that they share."""
-
-    task: Task
-    outputs: dict[Arm, np.ndarray]
-    labels: np.ndarray
-    samples: np.ndarray
-
-    def quality(self, file: Arm, confidence: float) -> Measured:
-        """Return a file's metrics, and its closeness to the teacher."""
-
-        def statistic(rows: np.ndarray) -> Metrics:
-            own, teacher = self.outputs[file][rows], self.outputs[TEACHER][rows]
-            return self.task.metrics(own, self.labels[rows]) | self.task.fidelity(own, teacher)
-
-        return measure_statistic(statistic, self.samples, confidence)
-
-    def change(self, file: Arm, confidence: float) -> Measured:
-        """Return a file's metrics minus the teacher's."""
-
-        def statistic(rows: np.ndarray) -> Metrics:
-            own, teacher = self.outputs[file][rows], self.outputs[TEACHER][rows]
-            return quality_change(self.task, own, teacher, self.labels[rows])
-
-        return measure_statistic(statistic, self.samples, confidence)
-
-
-def _measured_split(
+def _run_all(
     split: Split, exported: Stage[ExportFacts], settings: SweepQualitySettings
-) -> _Measured:
+) -> MeasuredModels:
     bundles = {name: (exported.folder / name, None) for name in (PLAIN, TEACHER)}
     students = {file.name: (file.bundle, file.runtime) for file in settings.files}
     config = settings.evaluate
-    return _Measured(
+    return MeasuredModels(
         task=settings.task,
         outputs={
             name: load_bundle(bundle, runtime=runtime).outputs(
@@ -116,4 +88,5 @@ def _measured_split(
         },
         labels=split.labels,
         samples=resamples(len(split), config.bootstrap_samples, settings.seed),
+        confidence=config.confidence,
     )

@@ -1,17 +1,14 @@
 """Absorb without the chain: a teacher's folder and a file of texts in, a student's folder out."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.checkpoints.context import ModelContext, find_device
-from pipeline.checkpoints.pretrained import find_checkpoint
-from pipeline.checkpoints.teachers import check_backbone_of, read_teacher
-from pipeline.config import AbsorbConfig, ModelConfig
-from pipeline.errors import InputError
+from pipeline.checkpoints.teachers import find_backbone
+from pipeline.config import AbsorbConfig
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.stages.absorb import AbsorbSettings, absorb_teacher
+from pipeline.store.files import new_folder
 from pipeline.tasks.table import find_task
 from pipeline.texts.tables import Text
 
@@ -37,25 +34,15 @@ def absorb_alone(
         InputError: when ``out`` exists, the backbone is not the one that the teacher was trained
             on, or whatever `absorb` refuses.
     """
-    if out.exists():
-        raise InputError(f"{out} exists already. Give the path of a new folder.")
-    description = read_teacher(teacher)
-    checkpoint = find_checkpoint(ModelConfig(model=backbone or description.backbone))
-    check_backbone_of(teacher, description, checkpoint)
-    context = ModelContext(
-        backbone=checkpoint,
-        task=find_task(description.task),
-        max_length=description.max_length,
-        seed=0,
-        device=find_device(),
-    )
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        facts = absorb_teacher(
+    with new_folder(out) as partial:
+        description, checkpoint = find_backbone(teacher, backbone)
+        context = ModelContext(
+            backbone=checkpoint,
+            task=find_task(description.task),
+            max_length=description.max_length,
+            seed=0,
+            device=find_device(),
+        )
+        return absorb_teacher(
             texts, teacher, AbsorbSettings(context=context, absorb=config, layers=layers), partial
         )
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return facts

@@ -1,8 +1,9 @@
 """A teacher of ours, written as the AdapterHub folders that the ``adapters`` library reads."""
 
-import os
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from models.adapters.composition import (
     Composition,
@@ -22,8 +23,9 @@ from pipeline.checkpoints.adapterhub.writing import (
     write_json,
 )
 from pipeline.checkpoints.pretrained import find_architecture
-from pipeline.checkpoints.teachers import adapters_of, load_backed_teacher
+from pipeline.checkpoints.teachers import ImportedAdapters, adapters_of, load_backed_teacher
 from pipeline.errors import InputError
+from pipeline.store.files import new_folder
 
 
 def export_adapter(
@@ -46,54 +48,66 @@ def export_adapter(
         InputError: when ``out`` exists, the teacher has no adapters or another backbone, the
             format cannot express them, or a name is given to several or cannot be one.
     """
-    if out.exists():
-        raise InputError(f"{out} exists already. Give the path of a new folder.")
-    description, checkpoint, model = load_backed_teacher(teacher, backbone=backbone)
-    if description.adapter is None:
-        raise InputError(f"The teacher in {teacher} has no adapters: there is nothing to write.")
-    imported = adapters_of(description.adapter)
-    tree = None if isinstance(imported.active, str) else setup_tree(imported.active)
-    architecture = find_architecture(model)
-    # Of a folder, its name: where it lies here means nothing elsewhere.
-    local = Path(checkpoint.reference).is_absolute()
-    model_name = Path(checkpoint.reference).name if local else checkpoint.reference
-    names = list(names_in(imported.active))
-    if name is not None:
-        _check_name(name, names, teacher)
-    hub_names = {own: name or own for own in names}
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        for own, hub_name in hub_names.items():
-            write_adapter(
-                partial if tree is None else partial / own,
-                model,
-                architecture,
-                own,
-                imported.adapters[own],
-                model_name=model_name,
-                hub_name=hub_name,
+    with new_folder(out) as partial:
+        description, checkpoint, model = load_backed_teacher(teacher, backbone=backbone)
+        if description.adapter is None:
+            raise InputError(
+                f"The teacher in {teacher} has no adapters: there is nothing to write."
             )
-        for part in parts_of(imported.active):
-            if isinstance(part, Fuse):
-                write_fusion(
-                    partial / module_name(part),
-                    model,
-                    architecture,
-                    part,
-                    imported.fusion or FusionSettings(),
-                    model_name=model_name,
-                )
-        head = partial if tree is None else partial / names[-1]
+        imported = adapters_of(description.adapter)
+        names = list(names_in(imported.active))
+        if name is not None:
+            _check_name(name, names, teacher)
+        # Of a folder, its name: where it lies here means nothing elsewhere.
+        local = Path(checkpoint.reference).is_absolute()
+        model_name = Path(checkpoint.reference).name if local else checkpoint.reference
+        hub_names = {own: name or own for own in names}
+        head = _write_adapters(partial, model, imported, hub_names, model_name)
         last = hub_names[names[-1]]
         write_head(head, model, last, description.labels, model_name=model_name)
-        if tree is not None:
-            setup = {"adapter_setup": tree, "head_setup": names[-1], "version": VERSION}
-            write_json(partial / SETUP, setup)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return imported.active
+
+
+def _write_adapters(
+    out: Path,
+    model: PreTrainedModel,
+    imported: ImportedAdapters,
+    hub_names: Mapping[str, str],
+    model_name: str,
+) -> Path:
+    """Write adapters, AdapterFusions and, of several adapters, their setup.
+
+    Returns:
+        The folder that the head belongs to.
+    """
+    architecture = find_architecture(model)
+    is_single = isinstance(imported.active, str)
+    tree = setup_tree(imported.active)
+    for own, hub_name in hub_names.items():
+        write_adapter(
+            out if is_single else out / own,
+            model,
+            architecture,
+            own,
+            imported.adapters[own],
+            model_name=model_name,
+            hub_name=hub_name,
+        )
+    for part in parts_of(imported.active):
+        if isinstance(part, Fuse):
+            write_fusion(
+                out / module_name(part),
+                model,
+                architecture,
+                part,
+                imported.fusion or FusionSettings(),
+                model_name=model_name,
+            )
+    if is_single:
+        return out
+    last = list(hub_names)[-1]
+    write_json(out / SETUP, {"adapter_setup": tree, "head_setup": last, "version": VERSION})
+    return out / last
 
 
 def _check_name(name: str, adapters: list[str], teacher: Path) -> None:

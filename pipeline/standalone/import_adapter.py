@@ -1,13 +1,9 @@
 """A teacher of adapters that there are already: folders of adapters in, a teacher out."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.checkpoints.adapter_folders import (
-    head_labels,
-)
+from pipeline.checkpoints.adapter_folders import head_labels
 from pipeline.checkpoints.adapter_setup import Together, find_setup, hang_setup
 from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import (
@@ -22,7 +18,7 @@ from pipeline.checkpoints.teachers import (
     save_teacher,
 )
 from pipeline.config import ModelConfig
-from pipeline.errors import InputError
+from pipeline.store.files import new_folder
 from pipeline.tasks.classification import CLASSIFICATION
 
 
@@ -50,25 +46,21 @@ def import_adapter(
     Raises:
         InputError: when ``out`` exists, or whatever `find_setup` and `hang_setup` refuse.
     """
-    if out.exists():
-        raise InputError(f"{out} exists already. Give the path of a new folder.")
-    setup = find_setup(folders, fusion=fusion, together=together)
-    labels = head_labels(setup.head)
-    checkpoint = find_checkpoint(ModelConfig(model=backbone))
-    longest = max_length or min(128, longest_input(checkpoint))
-    load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-    model, adapters = hang_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
-    adapters = drop_lower_adapters(model, adapters, drop_layers)
-    context = ModelContext(
-        backbone=checkpoint,
-        task=CLASSIFICATION,
-        max_length=longest,
-        seed=0,
-        device=find_device(),
-    )
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+    with new_folder(out) as partial:
+        setup = find_setup(folders, fusion=fusion, together=together)
+        labels = head_labels(setup.head)
+        checkpoint = find_checkpoint(ModelConfig(model=backbone))
+        longest = max_length or min(128, longest_input(checkpoint))
+        load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
+        model, adapters = hang_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
+        adapters = drop_lower_adapters(model, adapters, drop_layers)
+        context = ModelContext(
+            backbone=checkpoint,
+            task=CLASSIFICATION,
+            max_length=longest,
+            seed=0,
+            device=find_device(),
+        )
         save_teacher(
             model,
             partial,
@@ -76,7 +68,4 @@ def import_adapter(
             labels=labels,
             adapter=adapters,
         )
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return read_teacher(out)

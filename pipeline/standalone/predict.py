@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
 
 
@@ -17,8 +18,9 @@ def predict(bundle: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
         texts: The two texts of a sentence pair are given as one, with a tab between.
 
     Raises:
-        InputError: when the folder is not a bundle.
+        InputError: when the folder is not a bundle, or a damaged one.
     """
     model = load_bundle(bundle)
-    outputs = model.outputs([tuple(text.split("\t", 1)) for text in texts])
+    with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
+        outputs = model.outputs([tuple(text.split("\t", 1)) for text in texts])
     return model.task.answers(outputs, model.labels)

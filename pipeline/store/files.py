@@ -1,9 +1,13 @@
-"""Files written, linked and renamed so that no reader sees a part of one."""
+"""Files and folders written and renamed so that no reader sees a part of one."""
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.errors import InputError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -20,6 +24,34 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``out``; it is renamed to ``out`` when the block ends.
+
+    After an exception, nothing is left but parents that were made.
+
+    Raises:
+        InputError: when ``out`` exists, before the block or at its end, or cannot be made.
+    """
+    try:
+        _check_new(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+    except OSError as error:
+        raise InputError(
+            f"Cannot make the new folder {out}: {error.strerror}. Give a path in a folder that you "
+            "can write to."
+        ) from error
+    try:
+        partial.chmod(0o755)  # mkdtemp makes it accessible to its owner alone
+        yield partial
+        _check_new(out)  # rename would replace an empty folder
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
@@ -40,3 +72,11 @@ def point_to(link: Path, folder: Path) -> None:
     temporary = link.with_name(f".{link.name}.{folder.name}")
     temporary.symlink_to(os.path.relpath(folder, link.parent))
     temporary.replace(link)
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise InputError(
+            f"Expected the path of a new folder, but {out} exists already. Give another path, or "
+            "remove it."
+        )

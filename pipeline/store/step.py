@@ -6,6 +6,7 @@ Key and call are made of the same two fields, so a build cannot read what is not
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar, TypeVarTuple
@@ -21,6 +22,8 @@ Inputs = TypeVarTuple("Inputs")
 
 # A new minor version of these may compute other numbers.
 _COMPUTING = ("adapter-distill", "torch", "transformers", "onnx", "onnxruntime")
+# Looked up once: it takes milliseconds, and no key changes while a process runs.
+_version_of = cache(version)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +51,7 @@ class Step(Generic[Facts]):
     @property
     def key(self) -> str:
         """Name of its folder: equal exactly when nothing that shapes the result changed."""
-        versions = {package: version(package) for package in _COMPUTING}
+        versions = {package: _version_of(package) for package in _COMPUTING}
         made_of = [self.name, as_key(self.settings), as_key(self.inputs), versions]
         return sha256_json(made_of)[:24]
 

@@ -16,7 +16,13 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost, worst_class
-from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.tasks.class_metrics import (
+    classification_fidelity,
+    classification_metrics,
+    softmax_rows,
+    wrong_labels,
+)
 from pipeline.tasks.task import Label, Labels, Shift, Task, Words
 
 if TYPE_CHECKING:
@@ -36,76 +42,6 @@ class ClassAnswer(BaseModel):
     """Probability of the label."""
     scores: dict[str, float]
     """Probability of every label."""
-
-
-def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Return accuracy, macro-F1 and expected calibration error, each in [0, 1]."""
-    predicted = logits.argmax(axis=1)
-    return {
-        "accuracy": float((predicted == labels).mean()),
-        "macro_f1": _macro_f1(predicted, labels, classes=logits.shape[1]),
-        "calibration_error": expected_calibration_error(logits, labels),
-    }
-
-
-def _macro_f1(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> float:
-    """Return the mean of the F1 of every class that occurs, as scikit-learn defines it.
-
-    Computed here because the bootstrap asks for it thousands of times.
-    """
-    correct = np.bincount(labels[predicted == labels], minlength=classes)
-    counted = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
-    occurs = counted > 0
-    return float((2 * correct[occurs] / counted[occurs]).mean())
-
-
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Return the mean gap between confidence and accuracy over bins of equal width.
-
-    Guo et al., 2017, https://arxiv.org/abs/1706.04599, section 2: the sum over bins of
-    ``n_bin / N * |accuracy - confidence|``, the confidence being the largest probability.
-    """
-    probabilities = softmax_rows(logits.astype(np.float64))
-    confidence = probabilities.max(axis=1)  # (N,)
-    correct = probabilities.argmax(axis=1) == labels  # (N,)
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)  # (N,)
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)  # (bins,)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def classification_fidelity(student: np.ndarray, teacher: np.ndarray) -> Metrics:
-    """Return agreement, mean KL(teacher || student) in nats and the largest logit difference."""
-    return {
-        "agreement": float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean()),
-        "mean_kl": float(kl_per_example(student, teacher).mean()),
-        "max_abs_logit_difference": float(np.abs(student - teacher).max()),
-    }
-
-
-def kl_per_example(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return KL(teacher || student) of each example, (N,), in nats, at temperature 1."""
-    log_student = _log_softmax_rows(student.astype(np.float64))
-    log_teacher = _log_softmax_rows(teacher.astype(np.float64))
-    divergence: np.ndarray = (np.exp(log_teacher) * (log_teacher - log_student)).sum(axis=1)
-    return divergence
-
-
-def softmax_rows(logits: np.ndarray) -> np.ndarray:
-    """Return each row's probabilities, (N, C)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def _log_softmax_rows(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probabilities: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return log_probabilities
-
-
-def wrong_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return 1 for each text whose class is wrong and 0 for the others, (N,)."""
-    return np.asarray(logits.argmax(axis=1) != labels, dtype=np.float64)
 
 
 def class_answers(logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -155,8 +91,7 @@ def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     return make_check(
         f"recall lost of the worst class, {worst.label}",
         worst.recall_lost,
-        "at most",
-        config.max_class_drop,
+        ("at most", config.max_class_drop),
         interval=worst.interval,
         evidence="not_refuted",
         reason=(
@@ -176,8 +111,7 @@ def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     return make_check(
         "calibration error gained against the teacher",
         growth,
-        "at most",
-        config.max_calibration_growth,
+        ("at most", config.max_calibration_growth),
         interval=(low, high),
         evidence="not_refuted",
         reason=(
@@ -231,6 +165,14 @@ def _read_labels(
             f"in data.labels {list(config.labels)}. Add the label, or filter its rows out"
         )
     return [known[cell] if cell else None for cell in cells]
+
+
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return config.labels
+
+
+def _strata(labels: Sequence[Label]) -> list[int]:
+    return [int(label) for label in labels]
 
 
 def _check_labels(labels: Sequence[Label], names: Sequence[str]) -> str | None:
@@ -295,10 +237,10 @@ CLASSIFICATION = Task(
     name="classification",
     labels=Labels(
         dtype=np.int64,
-        names=lambda config: config.labels,
+        names=_names,
         read=_read_labels,
         check=_check_labels,
-        strata=lambda labels: [int(label) for label in labels],
+        strata=_strata,
         counts=_count_labels,
     ),
     words=Words(
@@ -327,6 +269,6 @@ CLASSIFICATION = Task(
     warnings=uncertain_classes,
     shifts=_shifts,
     answers=class_answers,
-    answer_type=lambda: ClassAnswer,
+    answer_type=ClassAnswer,
 )
 """One of C classes for a text or a pair of texts."""

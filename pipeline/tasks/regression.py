@@ -81,8 +81,7 @@ def rmse_grown(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     return make_check(
         "RMSE gained against the teacher",
         growth * scale if growth else 0.0,
-        "at most",
-        config.max_rmse_growth,
+        ("at most", config.max_rmse_growth),
         interval=(low * scale if low else 0.0, high * scale if high else 0.0),
         reason=(
             f"The student's RMSE is {teacher + growth:.4f}, the teacher's {teacher:.4f} "
@@ -148,6 +147,10 @@ def _number(cell: str) -> float:
         return math.nan
 
 
+def _names(config: DataConfig) -> tuple[str, ...]:
+    return (config.label,)
+
+
 def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
     if len(set(labels)) >= 2:
         return None
@@ -198,11 +201,19 @@ def _objective() -> "Objective":
     return REGRESSION_OBJECTIVE
 
 
+def _agrees(correlation: float) -> str:
+    return f"correlates with the teacher at {correlation:.1%}"
+
+
+def _no_warnings(_evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
+    return ()
+
+
 REGRESSION = Task(
     name="regression",
     labels=Labels(
         dtype=np.float64,
-        names=lambda config: (config.label,),
+        names=_names,
         read=_read_labels,
         check=_check_labels,
         strata=_strata,
@@ -212,7 +223,7 @@ REGRESSION = Task(
         loss="squared error, standardised",
         distance="RMSE to the teacher",
         agreement="correlation with the teacher",
-        agrees=lambda value: f"correlates with the teacher at {value:.1%}",
+        agrees=_agrees,
         model="text regression model for the number",
         intended_use="to rate texts like those of its test split (source below) by this number.",
         limits=(
@@ -229,11 +240,11 @@ REGRESSION = Task(
     metrics=regression_metrics,
     fidelity=regression_fidelity,
     errors=absolute_errors,
-    breakdown=lambda *_, **__: (),
+    breakdown=None,
     checks=_checks,
-    warnings=lambda *_: (),
+    warnings=_no_warnings,
     shifts=_shifts,
     answers=number_answers,
-    answer_type=lambda: NumberAnswer,
+    answer_type=NumberAnswer,
 )
 """One number for a text or a pair of texts."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
@@ -22,8 +23,6 @@ from pipeline.decisions.check import Check
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from models.losses import Objective
 
 Label = int | float
@@ -88,7 +87,10 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,)."""
+    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,).
+
+    They are functions of a module, not lambdas: a task travels to the process that builds.
+    """
 
     name: TaskName
     """Value of the config's ``task``."""
@@ -108,8 +110,8 @@ class Task:
     """(student outputs, teacher outputs) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, labels) -> (N,), the error of each text; less is better."""
-    breakdown: Callable[..., tuple[ClassQuality, ...]]
-    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; empty
+    breakdown: Callable[..., tuple[ClassQuality, ...]] | None
+    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; None
     for a task without classes."""
     checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
     """The gate's checks of quality."""
@@ -119,18 +121,12 @@ class Task:
     """(old labels, new labels, outputs on old texts, outputs on new texts) -> drift of both."""
     answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
     """(outputs, names) -> what a user reads of each text, as plain JSON."""
-    answer_type: "Callable[[], type[BaseModel]]"
+    answer_type: type[BaseModel]
     """Schema of an answer."""
 
     def key(self) -> str:
         """Return what a stage's key holds of a task: its name."""
         return self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how another process finds this task again: by its name."""
-        from pipeline.tasks.table import find_task
-
-        return find_task, (self.name,)
 
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> list[list[float]]:
         """Return rows that hold a label and the teacher's outputs: the targets of distillation."""
@@ -141,9 +137,3 @@ class Task:
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
         return packed[:, 0], packed[:, 1:]
-
-
-def quality_change(task: Task, student: np.ndarray, teacher: np.ndarray, labels: Any) -> Metrics:
-    """Return the student's metrics minus the teacher's."""
-    own, other = task.metrics(student, labels), task.metrics(teacher, labels)
-    return {name: own[name] - other[name] for name in own}

@@ -66,9 +66,9 @@ def _read_earlier(folder: Path) -> dict[Text, str]:
         if (folder / f"{LEFT_OUT}.parquet").is_file():
             earlier |= dict.fromkeys(read_split(folder, LEFT_OUT).texts, "train")
         return earlier
-    except (OSError, ValueError) as error:
+    except InputError as error:
         raise InputError(
-            f"data.splits_of = {folder} does not hold the splits of an earlier run ({error}). Give "
+            f"data.splits_of = {folder} does not hold the splits of an earlier run ({error}) Give "
             "the folder data of a finished run, such as runs/latest/data, or runs/NAME.data after "
             "run --until data."
         ) from error

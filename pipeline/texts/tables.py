@@ -7,11 +7,13 @@ resuming or another order of the data cannot give a text another text's targets.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import InputError, refusing
 from pipeline.store.digests import sha256_json
 
 _SOFT_TARGETS = "soft_targets.parquet"
@@ -45,9 +47,29 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def read_split(folder: Path, name: str) -> Split:
-    """Read ``train``, ``validation`` or ``test`` from the data stage's folder."""
-    table = pq.read_table(folder / f"{name}.parquet")
-    columns = [table.column(column).to_pylist() for column in table.column_names[:-1]]
+    """Return ``train``, ``validation`` or ``test`` from the data stage's folder.
+
+    Raises:
+        InputError: when the file is missing, damaged, or holds other columns.
+    """
+    path = folder / f"{name}.parquet"
+    advice = "Give the folder data of a finished run, or run it again."
+    with refusing(f"Cannot read the split {path}", advice):
+        table = pq.read_table(path)
+    names = table.column_names
+    is_split = (
+        names in (["text", "label"], ["text", "text_b", "label"])
+        and all(pa.types.is_string(table.schema.field(name).type) for name in names[:-1])
+        and _is_number(table.schema.field("label").type)
+        and not any(column.null_count for column in table.columns)
+    )
+    if not is_split:
+        found = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
+        raise InputError(
+            f"{path} is not a split: expected the columns text, text_b for pairs, and label (a "
+            f"number), without gaps, found {found or 'none'}. {advice}"
+        )
+    columns = [table.column(column).to_pylist() for column in names[:-1]]
     labels = np.asarray(table.column("label").to_numpy())
     return Split(texts=tuple(zip(*columns, strict=True)), labels=labels)
 
@@ -71,3 +93,8 @@ def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
 
 def _content_key(text: Text) -> str:
     return sha256_json(text)
+
+
+# Any: pyarrow has no types.
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

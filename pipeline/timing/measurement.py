@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pipeline.errors import InputError
 from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, FileCost, Graph
 from pipeline.facts.overhead import Verdict
 from pipeline.store.files import write_atomic
+from pipeline.store.reading import read_json
 from pipeline.timing.blocks import Block
 from pipeline.timing.cells import MeasuredCell
 
@@ -47,6 +48,8 @@ class Measurement:
 
 
 _ADAPTER = TypeAdapter(Measurement)
+_FEWEST_BLOCKS = 2
+"""Of fewer, no interval can be made."""
 
 
 def write_measurement(measurement: Measurement, path: Path) -> None:
@@ -60,15 +63,32 @@ def read_measurement(path: Path) -> Measurement:
     Raises:
         InputError: when the file cannot be read or is something else.
     """
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}: {error.strerror}. Give the JSON that benchmark --out wrote."
-        ) from error
-    except ValidationError as error:
-        raise InputError(
-            f"{path} is not a measurement: expected the JSON that adapter-distill benchmark --out "
-            f"wrote, or benchmark/benchmark.json of a run; found {error.error_count()} problems. "
-            "Measure again."
-        ) from error
+    measurement = read_json(
+        path,
+        _ADAPTER,
+        expected="a measurement",
+        advice="Give the JSON that adapter-distill benchmark --out wrote, or "
+        "benchmark/benchmark.json of a run.",
+    )
+    if problem := _contradiction(measurement):
+        raise InputError(f"{path} contradicts itself: {problem}. Measure again.")
+    return measurement
+
+
+def _contradiction(measurement: Measurement) -> str | None:
+    """Return what no benchmark writes, and what comparisons would stumble over."""
+    for arm in (measurement.candidate, measurement.baseline):
+        if arm not in measurement.graphs:
+            return f"it has no graph of {arm!r}"
+    if not any(measurement.candidate in cell.arms for cell in measurement.cells if cell.blocks):
+        return f"it has no cell of {measurement.candidate!r}"
+    for cell in measurement.cells:
+        if cell.batch < 1 or cell.calls < 1 or len(cell.blocks) < _FEWEST_BLOCKS:
+            return f"the cell {cell.name!r} has too few calls or blocks"
+        for block in cell.blocks:
+            if block.cpu_ns.keys() != set(cell.arms) or measurement.baseline not in block.cpu_ns:
+                return f"the cell {cell.name!r} has blocks without an arm"
+            for arm, times in block.cpu_ns.items():
+                if not times or len(times) % cell.calls or min(times) <= 0:
+                    return f"the cell {cell.name!r} has no whole rounds of times of {arm!r}"
+    return None

@@ -1,6 +1,7 @@
 """From measured cells to the verdict on the adapters' overhead."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from pipeline.config import BenchmarkConfig
 from pipeline.decisions.overhead import CellLogs, decide_overhead
@@ -38,11 +39,5 @@ def decide_measured(
         for cell in cells
         if student in cell.arms
     ]
-    rules = Rules(
-        confidence=config.confidence,
-        max_half_width=config.max_half_width,
-        min_margin=config.min_margin,
-        max_margin=config.max_margin,
-        min_removed=config.min_removed,
-    )
+    rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
     return decide_overhead(structure, logs, rules)

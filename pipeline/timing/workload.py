@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from pipeline.errors import refusing
 from pipeline.facts.latency import cell_name
 from pipeline.texts.tables import Text
 from pipeline.timing.time_cell import TokenIds
@@ -63,10 +64,11 @@ def own_lengths(
         bundle: Folder with ``tokenizer.json``.
         max_length: Tokens from which on a text is cut.
     """
-    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=max_length)
-    encodings = tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+    with refusing(f"Cannot use {bundle / 'tokenizer.json'}", "Export it again, or copy it anew."):
+        tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=max_length)
+        encodings = tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
     ids = sorted((each.ids for each in encodings), key=len)
     count = min(count, len(ids))
     middles = [int((part + 0.5) * len(ids) / count) for part in range(count)]
@@ -82,5 +84,7 @@ def smallest_vocabulary(bundles: Iterable[Path]) -> int:
 
 def tokenizer_limit(bundle: Path) -> int:
     """Return the longest input that a bundle's tokenizer makes, in tokens."""
-    settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
-    return int(min(settings.get("model_max_length", 512), 100_000))
+    path = bundle / "tokenizer_config.json"
+    with refusing(f"Cannot use {path}", "Export it again, or copy it anew."):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return int(min(settings.get("model_max_length", 512), 100_000))

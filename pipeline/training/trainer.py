@@ -10,10 +10,8 @@ checkpoint: a checkpoint counts once a marker file, written last, stands in it.
 import logging
 import math
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +22,6 @@ from transformers import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -35,50 +31,20 @@ from transformers import (
 )
 
 from models.losses import Objective
-from models.units import Units, to_label_unit, to_standard_units
-from pipeline.checkpoints.context import Device, ModelContext
+from models.units import to_label_unit, to_standard_units
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import Point, TrainingOutcome
 from pipeline.store.files import write_atomic
-from pipeline.training.encoding import Example
+from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
+from pipeline.training.setup import Goal, Loss, TrainingSetup, in_standard_units
 
 logger = logging.getLogger(__name__)
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs, labels) -> one value per example."""
-
 _WHOLE = "checkpoint-is-whole"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingSetup:
-    """A model before its training, and its examples."""
-
-    model: PreTrainedModel
-    """Its dropout is the caller's choice."""
-    tokenizer: PreTrainedTokenizerBase
-    objective: Objective
-    training: Sequence[Example]
-    """Token ids, masks and ``labels`` of each example, in the label's unit."""
-    validation: Sequence[Example]
-    units: Units | None = None
-    """Standard units that the head trains in; None where its outputs have no unit."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Goal:
-    """What a training minimises, and what it is judged by."""
-
-    loss: Loss
-    """The mean over the step's examples is minimised, in standard units where there are some."""
-    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
-    """(outputs, labels) of the whole validation split, in the label's unit -> named values."""
-    best: str
-    """The metric that decides which weights are kept and when to stop."""
-    greater_is_better: bool
 
 
 def train(
@@ -102,13 +68,13 @@ def train(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     model = setup.model
-    setup, goal = _in_standard_units(setup, goal)
+    setup, goal = in_standard_units(setup, goal)
     collate = DataCollatorWithPadding(setup.tokenizer)
     head = setup.objective.head(find_architecture(model)) if setup.units else None
     if setup.units and head:
         to_standard_units(model, head, setup.units)
     batch = collate([setup.training[0]] * config.batch_size)
-    precision = _choose_precision(config, setup, batch, goal.loss, context.device)
+    precision = choose_precision(config, setup, batch, goal.loss, context.device)
     trainer = Trainer(
         model=model,
         args=_arguments(setup, goal, config, precision, scratch=scratch, context=context),
@@ -135,25 +101,6 @@ def train(
     if setup.units and head:
         to_label_unit(model, head, setup.units)
     return _outcome(trainer.state, precision)
-
-
-def _in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, Goal]:
-    """Return the setup with standardised labels, and the goal with metrics of the label's unit."""
-    units = setup.units
-    if units is None:
-        return setup, goal
-
-    def standardised(examples: Sequence[Example]) -> list[Example]:
-        return [
-            {**each, "labels": units.standardise(np.asarray(each["labels"])).tolist()}
-            for each in examples
-        ]
-
-    def metrics(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        return goal.metrics(units.restore(outputs), units.restore(labels))
-
-    training, validation = standardised(setup.training), standardised(setup.validation)
-    return replace(setup, training=training, validation=validation), replace(goal, metrics=metrics)
 
 
 def _arguments(
@@ -244,37 +191,6 @@ def _as_compute_metrics(goal: Goal) -> Callable[[EvalPrediction], dict[str, floa
     return lambda prediction: goal.metrics(
         np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
     )
-
-
-def _choose_precision(
-    config: TrainingConfig, setup: TrainingSetup, batch: Any, loss: Loss, device: Device
-) -> str:
-    """Return ``bf16`` or ``fp32``; ``auto`` tries a step of each where bf16 is in hardware."""
-    if config.precision != "auto":
-        return config.precision
-    on_gpu = device.is_cuda
-    # torch reports the CPU's instructions under these names only.
-    capable = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_avx512_bf16_supported()
-    if not capable:
-        return "fp32"
-    model = setup.model
-    torch.nn.Module.to(model, device.name)
-    inputs = {name: tensor.to(device.name) for name, tensor in batch.items()}
-    labels = inputs.pop("labels")
-    seconds = {"fp32": math.inf, "bf16": math.inf}
-    for _ in range(3):
-        for name in seconds:
-            started = time.perf_counter()
-            with torch.autocast(
-                torch.device(device.name).type, torch.bfloat16, enabled=name == "bf16"
-            ):
-                outputs = setup.objective.outputs(model(**inputs))
-            loss(outputs, labels).mean().backward()
-            if on_gpu:
-                torch.cuda.synchronize()
-            seconds[name] = min(seconds[name], time.perf_counter() - started)
-    model.zero_grad()
-    return min(seconds, key=seconds.__getitem__)
 
 
 def _logging_interval(interval: int) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from pipeline.errors import InputError
+from pipeline.errors import ProjectError
 from pipeline.workers.importing import without_collection
 
 Facts = TypeVar("Facts")
@@ -31,7 +31,7 @@ _LOGGER = "pipeline"
 _SECONDS_TO_LEAVE = 10.0
 
 
-class BuildKilledError(RuntimeError):
+class BuildKilledError(ProjectError, RuntimeError):
     """The child died while it built: trying again goes on from its last checkpoint."""
 
 
@@ -237,6 +237,6 @@ def _follow_parent() -> None:
 
 def _sendable(error: Exception) -> Exception:
     """Return an error that reaches the parent as what it is, where a caller acts on its kind."""
-    if isinstance(error, InputError | OSError | RuntimeError):
+    if isinstance(error, ProjectError | OSError | RuntimeError):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

@@ -88,7 +88,7 @@ class Run:
 
     def is_publishing(self) -> bool:
         """Tell whether the run's folder is being written."""
-        return any(self.runs.glob(".*-smoke.partial"))
+        return any(self.runs.glob(".*-smoke.*.partial"))
 
     def records(self) -> dict[str, dict]:
         """Return the record of every finished stage, and its folder, by the stage's name."""

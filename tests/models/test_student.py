@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.adapters.hooks import insert_adapters
+from models.adapters.hooks import insert_adapters, settings_of
 from models.architectures.table import ARCHITECTURES, architecture_of
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
 from models.teacher import is_head_parameter, trained_tensors
@@ -11,7 +11,9 @@ from models.teacher import is_head_parameter, trained_tensors
 @pytest.fixture
 def teacher(tiny_classifier):
     model = tiny_classifier("bert", seed=1)
-    insert_adapters(model.bert, architecture_of("bert"), kind="houlsby", bottleneck_size=4)
+    insert_adapters(
+        model.bert, architecture_of("bert"), settings_of(kind="houlsby", bottleneck_size=4)
+    )
     return model
 
 
@@ -98,7 +100,7 @@ def test_traces_name_every_adapter_tensor_and_hooked_module(tiny_classifier, mod
     model = tiny_classifier(model_type)
     stock = set(model.state_dict())
     architecture = architecture_of(model_type)
-    insert_adapters(model.base_model, architecture, kind=kind, bottleneck_size=4)
+    insert_adapters(model.base_model, architecture, settings_of(kind=kind, bottleneck_size=4))
 
     traces = set(adapter_traces(model))
 

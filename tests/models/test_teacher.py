@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.adapters.hooks import insert_adapters
+from models.adapters.hooks import insert_adapters, settings_of
 from models.adapters.parameter_names import is_adapter_parameter
 from models.architectures.table import architecture_of
 from models.teacher import (
@@ -19,7 +19,9 @@ UP = "bert.encoder.layer.0.output.dense.adapter.adapters.task.up.bias"
 @pytest.fixture
 def teacher(tiny_classifier):
     model = tiny_classifier("bert")
-    insert_adapters(model.bert, architecture_of("bert"), kind="houlsby", bottleneck_size=4)
+    insert_adapters(
+        model.bert, architecture_of("bert"), settings_of(kind="houlsby", bottleneck_size=4)
+    )
     freeze_backbone(model)
     return model
 
@@ -70,7 +72,9 @@ def test_trained_tensors_make_an_equal_teacher_of_the_same_backbone(teacher, tin
             if parameter.requires_grad:
                 parameter.add_(0.1)
     other = tiny_classifier("bert")
-    insert_adapters(other.bert, architecture_of("bert"), kind="houlsby", bottleneck_size=4)
+    insert_adapters(
+        other.bert, architecture_of("bert"), settings_of(kind="houlsby", bottleneck_size=4)
+    )
 
     load_trained_tensors(other, trained_tensors(teacher))
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from support.damage import damages, problems
 
 from pipeline.config import (
     DataConfig,
@@ -294,3 +295,44 @@ def test_latency_in_ms_wants_the_ladder_that_measures_it(load):
     (problem,) = problems_of(load, text)
 
     assert "set benchmark.ladder_blocks to 3 or more, now 0" in problem
+
+
+def keys_of(tree, above=()):
+    for key, value in tree.items():
+        yield ".".join((*above, key))
+        if isinstance(value, dict):
+            yield from keys_of(value, (*above, key))
+
+
+def test_any_value_of_any_key_is_accepted_or_refused_by_its_path(load, tmp_path):
+    config = load()
+    tables = ["compare", "sweep", "student.model", "teacher.adapter.from", "data.filter"]
+    values = ["true", "-1", "0", "nan", "1e400", "'x'", "[]", "[1]", "{x = 1}", "1979-05-27", "[["]
+    wrong = []
+    for number, key in enumerate([*keys_of(config.model_dump()), *tables]):
+        for value in values[number % 2 :: 2]:
+            try:
+                load(MINIMAL, [f"{key}={value}"])
+            except InputError as error:
+                if str(tmp_path) not in str(error) and key not in str(error):
+                    wrong.append((key, value, str(error)))
+            except Exception as error:
+                wrong.append((key, value, repr(error)))
+
+    assert wrong == []
+
+
+def test_damaged_config_is_refused_or_harmless(tmp_path):
+    sound = tmp_path / "sound"
+    sound.mkdir()
+    (sound / "run.toml").write_text(MINIMAL)
+    chosen = (each for seed in range(20) for each in damages(sound, seed=seed))
+
+    found = problems(sound, tmp_path, lambda f: load_config(f / "run.toml"), chosen=chosen)
+    assert found == []
+
+
+@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "a = " + "[" * 10_000])
+def test_toml_that_python_cannot_hold_is_refused(load, text):
+    with pytest.raises(InputError, match=r"run\.toml is not valid TOML"):
+        load(text)

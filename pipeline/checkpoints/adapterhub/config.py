@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from transformers.activations import ACT2FN
 
 from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.site import AdapterSettings, Residual, Sees
+from pipeline.checkpoints.adapterhub.schema import BOTTLENECK_KEYS
 from pipeline.errors import InputError
+from pipeline.store.reading import first_problem
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "pfeiffer": {
@@ -71,51 +74,11 @@ _REQUIRED = ("mh_adapter", "output_adapter", "reduction_factor", "non_linearity"
 
 def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> AdapterSettings:
     """Return what a configuration with every key means for a backbone of that hidden size."""
-    unsupported = [
-        f"{key} = {config[key]!r}"
-        for key, expected in (
-            ("cross_adapter", False),
-            ("factorized_phm_W", True),
-            ("factorized_phm_rule", False),
-            ("shared_W_phm", False),
-            ("shared_phm_rule", True),
-            ("phm_bias", True),
-        )
-        if config[key] != expected and (config["phm_layer"] or "phm" not in key.lower())
-    ]
     after_norm = not config["original_ln_after"]
-    if after_norm and (
-        not config["original_ln_before"] or config["residual_before_ln"] or config["is_parallel"]
-    ):
-        unsupported.append(
-            "original_ln_after = False without original_ln_before = True, "
-            "residual_before_ln = False and is_parallel = False"
-        )
-    activation = str(config["non_linearity"]).lower()
-    if activation != "leakyrelu" and activation not in ACT2FN:
-        unsupported.append(f"non_linearity = {activation!r}")
-    if config["inv_adapter"] not in (None, "nice"):
-        # The library's own GLOW block fails at every input: it adds parts of different sizes.
-        unsupported.append(f"inv_adapter = {config['inv_adapter']!r}")
-    elif config["inv_adapter"] and not config["inv_adapter_reduction_factor"]:
-        unsupported.append("inv_adapter without inv_adapter_reduction_factor")
-    if unsupported:
+    if unsupported := _unsupported(config):
         raise InputError(f"{folder}: this adapter has {', '.join(unsupported)}: not supported.")
     sizes = _sizes_of(folder, config["reduction_factor"], hidden_size)
-    default = sizes.pop("default")
-    form = BottleneckSettings(
-        bottleneck_size=default,
-        activation=activation,
-        scaling=config["scaling"],
-        norm_before=config["ln_before"],
-        norm_after=config["ln_after"],
-        # A parallel adapter's LayerNorm never sees the residual.
-        residual_before_norm=config["adapter_residual_before_ln"] and not config["is_parallel"],
-        gate=config["use_gating"],
-        kronecker_factors=config["phm_dim"] if config["phm_layer"] else None,
-        kronecker_rank=config["phm_rank"],
-        dropout=config["dropout"],
-    )
+    form = _form_of(config, sizes.pop("default"))
     residuals: dict[bool | str, Residual] = {True: "output", False: "seen", "post_add": "sum"}
     sees: Sees = "output"
     if config["is_parallel"]:
@@ -132,6 +95,54 @@ def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> Ad
         without=tuple(config["leave_out"]),
         sizes={int(layer): size for layer, size in sizes.items()},
         invertible=config["inv_adapter_reduction_factor"] if config["inv_adapter"] else None,
+    )
+
+
+def _unsupported(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a configuration that no adapter here can have."""
+    unsupported = [
+        f"{key} = {config[key]!r}"
+        for key, expected in (
+            ("cross_adapter", False),
+            ("factorized_phm_W", True),
+            ("factorized_phm_rule", False),
+            ("shared_W_phm", False),
+            ("shared_phm_rule", True),
+            ("phm_bias", True),
+        )
+        if config[key] != expected and (config["phm_layer"] or "phm" not in key.lower())
+    ]
+    if not config["original_ln_after"] and (
+        not config["original_ln_before"] or config["residual_before_ln"] or config["is_parallel"]
+    ):
+        unsupported.append(
+            "original_ln_after = False without original_ln_before = True, "
+            "residual_before_ln = False and is_parallel = False"
+        )
+    activation = str(config["non_linearity"]).lower()
+    if activation != "leakyrelu" and activation not in ACT2FN:
+        unsupported.append(f"non_linearity = {activation!r}")
+    if config["inv_adapter"] not in (None, "nice"):
+        # The library's own GLOW block fails at every input: it adds parts of different sizes.
+        unsupported.append(f"inv_adapter = {config['inv_adapter']!r}")
+    elif config["inv_adapter"] and not config["inv_adapter_reduction_factor"]:
+        unsupported.append("inv_adapter without inv_adapter_reduction_factor")
+    return unsupported
+
+
+def _form_of(config: Mapping[str, Any], size: int) -> BottleneckSettings:
+    return BottleneckSettings(
+        bottleneck_size=size,
+        activation=str(config["non_linearity"]).lower(),
+        scaling=config["scaling"],
+        norm_before=config["ln_before"],
+        norm_after=config["ln_after"],
+        # A parallel adapter's LayerNorm never sees the residual.
+        residual_before_norm=config["adapter_residual_before_ln"] and not config["is_parallel"],
+        gate=config["use_gating"],
+        kronecker_factors=config["phm_dim"] if config["phm_layer"] else None,
+        kronecker_rank=config["phm_rank"],
+        dropout=config["dropout"],
     )
 
 
@@ -164,8 +175,14 @@ def config_of(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in given]
     if missing:
         raise InputError(f"The configuration in {folder} has no {', no '.join(missing)}.")
-    config: dict[str, Any] = _DEFAULTS | dict(given)
-    if old_invertible := given.get("invertible_adapter"):  # before version 2
+    try:
+        config: dict[str, Any] = _DEFAULTS | dict(BOTTLENECK_KEYS.validate_python(given))
+    except ValidationError as error:
+        raise InputError(
+            f"The configuration in {folder} has a value that is not expected: "
+            f"{first_problem(error)}. Save the adapter again."
+        ) from error
+    if old_invertible := config.get("invertible_adapter"):  # before version 2
         config["inv_adapter"] = old_invertible["block_type"]
         config["inv_adapter_reduction_factor"] = old_invertible["reduction_factor"]
     if "version" not in meta:  # before version 2, gelu meant its tanh form

@@ -1,6 +1,5 @@
 """Heads of AdapterHub checkpoints, set into stock transformers classifiers, and taken of them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.checkpoints.adapterhub.files import check_tensors, read_json, read_tensors
+from pipeline.checkpoints.adapterhub.files import check_tensors, read_config, read_tensors
+from pipeline.checkpoints.adapterhub.schema import HEAD_FILE, HeadFile, HeadKeys
 from pipeline.errors import InputError
 
 HEAD_CONFIG = "head_config.json"
@@ -35,9 +35,9 @@ def has_head(folder: Path) -> bool:
 
 def read_labels(folder: Path) -> tuple[str, ...]:
     """Return the names of a saved head's labels, in class order."""
-    meta = read_json(folder / HEAD_CONFIG)
+    meta = _read_meta(folder)
     numbers = (meta.get("config") or meta).get("label2id") or {}
-    return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
+    return tuple(sorted(numbers, key=lambda name: numbers[name]))
 
 
 def single_labels(folder: Path) -> tuple[str, ...]:
@@ -46,10 +46,10 @@ def single_labels(folder: Path) -> tuple[str, ...]:
     Raises:
         InputError: when the head is for another task.
     """
-    meta = read_json(folder / HEAD_CONFIG)
+    meta = _read_meta(folder)
     labels = read_labels(folder)
     static = str(meta.get("model_class") or _STATIC)
-    kind = (meta.get("config") or {}).get("head_type")
+    kind = _config(meta).get("head_type")
     if kind is None:
         kind = "classification" if static.endswith(_STATIC) else f"{static}'s"
     if kind == "classification" and len(labels) == 1:
@@ -78,7 +78,7 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
         InputError: when the stock model's head computes something else, or tensors are missing,
             unknown or of another shape; nothing is set then.
     """
-    meta = read_json(folder / HEAD_CONFIG)
+    meta = _read_meta(folder)
     tensors = read_tensors(folder, HEAD_FILES)
     names: dict[str, str] = {}
     if meta.get("config"):
@@ -134,9 +134,18 @@ def hub_head(
     return config | {"layers": len(places)}, tensors
 
 
-def _flexible_head(folder: Path, meta: Mapping[str, Any], model: PreTrainedModel) -> dict[str, str]:
+def _read_meta(folder: Path) -> HeadFile:
+    return read_config(folder / HEAD_CONFIG, HEAD_FILE)
+
+
+def _config(meta: HeadFile) -> HeadKeys:
+    """Return the configuration of a flexible head; empty for a stock one."""
+    return meta.get("config") or {}
+
+
+def _flexible_head(folder: Path, meta: HeadFile, model: PreTrainedModel) -> dict[str, str]:
     """Return where the tensors of a head of the library's own go in a stock model."""
-    config, prefix = meta["config"], f"heads.{meta['name']}"
+    config, prefix = _config(meta), f"heads.{meta.get('name')}"
     kind, layers = config.get("head_type"), config.get("layers")
     dense, activation, last = _HEADS.get(model.config.model_type, ("", "", "classifier"))
     if kind == "tagging" and layers == 1:

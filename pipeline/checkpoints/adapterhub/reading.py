@@ -9,7 +9,6 @@ only: nothing in it is executed. Format: https://docs.adapterhub.ml and what the
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from pipeline.checkpoints.adapterhub.config import config_of, settings_of
 from pipeline.checkpoints.adapterhub.files import (
     check_backbone,
     check_tensors,
-    read_json,
+    read_config,
     read_tensors,
 )
 from pipeline.checkpoints.adapterhub.names import (
@@ -32,8 +31,14 @@ from pipeline.checkpoints.adapterhub.names import (
     fusion_parameters,
     with_present_names,
 )
+from pipeline.checkpoints.adapterhub.schema import (
+    ADAPTER_FILE,
+    FUSION_FILE,
+    AdapterFile,
+    FusionFile,
+)
 from pipeline.checkpoints.pretrained import find_architecture
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 
 ADAPTER_CONFIG = "adapter_config.json"
 FUSION_CONFIG = "adapter_fusion_config.json"
@@ -120,10 +125,11 @@ def load_adapter(
     # A backbone of the same shape without weights tells names and shapes.
     with torch.device("meta"):
         bare = type(model)(model.config)
-    try:
+    with refusing(
+        f"{adapter.folder} does not fit the backbone",
+        "Give the backbone that it was trained in, or save the adapter again.",
+    ):
         add_adapter(bare.base_model, architecture, name, adapter.settings)
-    except ValueError as error:
-        raise InputError(f"{adapter.folder} does not fit the backbone: {error}.") from error
     expected = adapter_parameters(bare, architecture, name, hub_name=adapter.name)
     copies = copies_of_norms(expected)
     found = {
@@ -189,8 +195,8 @@ def read_fusion_settings(folder: Path) -> FusionSettings:
     )
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
-    meta = read_json(folder / ADAPTER_CONFIG)
+def _read_meta(folder: Path) -> AdapterFile:
+    meta = read_config(folder / ADAPTER_CONFIG, ADAPTER_FILE)
     if "peft_type" in meta:
         raise InputError(
             f"{folder} is a checkpoint of PEFT ({meta['peft_type']}), not of AdapterHub: PEFT has "
@@ -204,8 +210,5 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def _read_fusion_meta(folder: Path) -> dict[str, Any]:
-    meta = read_json(folder / FUSION_CONFIG)
-    if not {"config", "name", "adapter_names"} <= meta.keys():
-        raise InputError(f"{folder / FUSION_CONFIG} does not describe an AdapterFusion layer.")
-    return meta
+def _read_fusion_meta(folder: Path) -> FusionFile:
+    return read_config(folder / FUSION_CONFIG, FUSION_FILE)

@@ -5,6 +5,7 @@ become names of folders, so what is no plain name is refused.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from models.adapters.composition import (
     names_in,
     parts_of,
 )
-from pipeline.checkpoints.adapterhub.files import read_json
+from pipeline.checkpoints.adapterhub.files import read_config
 from pipeline.checkpoints.adapterhub.head import has_head
+from pipeline.checkpoints.adapterhub.schema import SETUP_FILE
 from pipeline.errors import InputError
 
 SETUP = "adapter_setup.json"
@@ -44,9 +46,7 @@ def read_setup(folder: Path) -> HubSetup:
     Raises:
         InputError: when it is damaged, or a composition or the head is not supported.
     """
-    meta = read_json(folder / SETUP)
-    if not isinstance(meta.get("adapter_setup"), dict):
-        raise InputError(f"{folder / SETUP} has no adapter_setup: it describes no composition.")
+    meta = read_config(folder / SETUP, SETUP_FILE)
     composition = _composition(folder, meta["adapter_setup"])
     adapters = {name: folder / _plain(folder, name) for name in names_in(composition)}
     fusions = [part for part in parts_of(composition) if isinstance(part, Fuse)]
@@ -102,7 +102,7 @@ def _composition(folder: Path, tree: Any) -> Composition:
     if kind == "Stack":
         return parts[0] if len(parts) == 1 else Stack(parts)
     if kind == "Average":
-        return Average(parts, tuple((tree.get("kwargs") or {}).get("weights") or ()))
+        return Average(parts, _weights(folder, tree.get("kwargs"), len(parts)))
     names = tuple(part for part in parts if isinstance(part, str))
     if kind == "Fuse" and len(names) == len(parts):
         return Fuse(names)
@@ -110,6 +110,21 @@ def _composition(folder: Path, tree: Any) -> Composition:
         f"{folder / SETUP}: a composition of the type {kind!r} with "
         f"{'adapters' if len(names) == len(parts) else 'compositions'} in it is not supported; "
         "supported are Stack, Average, and Fuse of adapters."
+    )
+
+
+def _weights(folder: Path, given: Any, children: int) -> tuple[float, ...]:
+    """Return an average's weights; none for equal ones."""
+    found = given.get("weights") if isinstance(given, dict) else given
+    if not found:
+        return ()
+    if isinstance(found, list) and len(found) == children:
+        weights = tuple(float(each) for each in found if isinstance(each, int | float))
+        if len(weights) == children and isfinite(sum(weights)):
+            return weights
+    raise InputError(
+        f"{folder / SETUP}: expected the weights of an average of {children} as so many numbers, "
+        f"found {found!r}. Save the setup again."
     )
 
 

@@ -31,7 +31,9 @@ def adapt(model, kind, activation, **settings):
     teacher = copy.deepcopy(model)
     architecture = architecture_of(model.config.model_type)
     settings = {"bottleneck_size": 4} | settings
-    insert_adapters(teacher.base_model, architecture, kind=kind, activation=activation, **settings)
+    insert_adapters(
+        teacher.base_model, architecture, settings_of(kind=kind, activation=activation, **settings)
+    )
     randomise(teacher)
     return teacher
 

@@ -13,7 +13,7 @@ from models.absorption.extra_units import widen_ffn
 from models.absorption.regression import Plan, absorb
 from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.composition import Average, Fuse
-from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active
+from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active, settings_of
 from models.adapters.parameter_names import is_adapter_parameter
 from models.adapters.site import AdapterSettings
 from models.architectures.dense import bias_of
@@ -47,7 +47,7 @@ def perturb(model, path, *, seed=0):
 def with_adapters(model, kind="houlsby", *, std=0.1, seed=0):
     teacher = copy.deepcopy(model)
     architecture = architecture_of(model.config.model_type)
-    insert_adapters(teacher.base_model, architecture, kind=kind, bottleneck_size=4)
+    insert_adapters(teacher.base_model, architecture, settings_of(kind=kind, bottleneck_size=4))
     randomise(teacher, std=std, seed=seed)
     return teacher
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.adapters.bottleneck import BottleneckAdapter, BottleneckSettings
-from models.adapters.hooks import add_adapter, insert_adapters, set_active
+from models.adapters.hooks import add_adapter, insert_adapters, set_active, settings_of
 from models.adapters.parameter_names import ADAPTER, is_adapter_parameter
 from models.adapters.site import AdapterSettings, AdapterSite
 from models.architectures.table import ARCHITECTURES, architecture_of
@@ -16,7 +16,9 @@ MODEL_TYPES = sorted(ARCHITECTURES)
 
 def adapt(model, kind, **settings):
     architecture = architecture_of(model.config.model_type)
-    insert_adapters(model.base_model, architecture, kind=kind, bottleneck_size=4, **settings)
+    insert_adapters(
+        model.base_model, architecture, settings_of(kind=kind, bottleneck_size=4, **settings)
+    )
     return model
 
 

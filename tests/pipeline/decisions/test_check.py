@@ -7,7 +7,7 @@ from pipeline.decisions.check import Decision, make_check, shown
 
 
 def check(value=0.02, interval=(0.0, 0.04), bound="at most", limit=0.01, **facts):
-    return make_check("loss", value, bound, limit, interval=interval, reason="Too much.", **facts)
+    return make_check("loss", value, (bound, limit), interval=interval, reason="Too much.", **facts)
 
 
 @pytest.mark.parametrize(

@@ -108,5 +108,5 @@ def test_what_is_no_run_is_told(registry, tmp_path):
         register(registry, tmp_path / "nothing")
     for content in ({"name": "x"}, [], {"schema_version": 4, "evaluation": []}):
         (tmp_path / "report.json").write_text(json.dumps(content))
-        with pytest.raises(InputError, match="no report"):
+        with pytest.raises(InputError, match="is not a report of a run"):
             register(registry, tmp_path)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from pipeline.config import BenchmarkConfig
+from pipeline.facts.arms import TORCH_TEACHER
 from pipeline.facts.export import ExportFacts
 from pipeline.stages.benchmark import MEASUREMENT, BenchmarkSettings, benchmark, describe
 from pipeline.store.stage import Stage
-from pipeline.timing.ladder import TORCH_TEACHER
 from pipeline.timing.machine import describe_machine
 from pipeline.timing.measurement import read_measurement
 from pipeline.timing.plan import Plan

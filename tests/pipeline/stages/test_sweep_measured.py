@@ -6,10 +6,10 @@ import pytest
 from pipeline.chain.sweep_files import list_files
 from pipeline.chain.sweep_plan import plan_students
 from pipeline.config import BenchmarkConfig, EvaluateConfig, RunConfig
+from pipeline.facts.arms import TORCH_TEACHER
 from pipeline.stages.sweep_latency import MEASUREMENT, SweepLatencySettings, measure_latency
 from pipeline.stages.sweep_quality import SweepQualitySettings, measure_quality
 from pipeline.tasks.classification import CLASSIFICATION as TASK
-from pipeline.timing.ladder import TORCH_TEACHER
 from pipeline.timing.machine import describe_machine
 
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file, sha256_json
-from pipeline.store.files import point_to, write_atomic
+from pipeline.store.files import new_folder, point_to, write_atomic
 from pipeline.store.stage import RECORD, describe_files
 
 
@@ -80,3 +81,63 @@ def test_link_leads_to_the_last_folder_it_was_pointed_to(tmp_path):
 
     assert (tmp_path / "runs" / "latest").resolve() == (tmp_path / "runs" / "two").resolve()
     assert (tmp_path / "runs" / "latest").readlink() == Path("two")
+
+
+def test_new_folder_appears_with_all_its_files_when_the_block_ends(tmp_path):
+    out = tmp_path / "out"
+
+    with new_folder(out) as partial:
+        (partial / "file").write_text("whole")
+        assert partial.parent == tmp_path
+        assert not out.exists()
+
+    assert (out / "file").read_text() == "whole"
+    assert out.stat().st_mode & 0o777 == 0o755
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_new_folder_leaves_nothing_after_an_exception(tmp_path, error):
+    def write_a_part():
+        with new_folder(tmp_path / "out") as partial:
+            (partial / "file").write_text("a part")
+            raise error
+
+    with pytest.raises(error):
+        write_a_part()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_folder_makes_its_parents(tmp_path):
+    with new_folder(tmp_path / "a" / "b" / "out"):
+        pass
+
+    assert (tmp_path / "a" / "b" / "out").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+def test_new_folder_refuses_what_exists_before_any_work(tmp_path, kind):
+    out = tmp_path / "out"
+    make = {"folder": out.mkdir, "file": out.touch, "dangling link": lambda: out.symlink_to("no")}
+    make[kind]()
+
+    with pytest.raises(InputError, match=r"out exists already\. Give another path"):
+        new_folder(out).__enter__()
+
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_new_folder_does_not_replace_what_another_process_made_meanwhile(tmp_path):
+    with pytest.raises(InputError, match="exists already"), new_folder(tmp_path / "out"):
+        (tmp_path / "out").mkdir()
+
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize("path", ["file/out", "x" * 300])
+def test_new_folder_that_cannot_be_made_is_refused_with_its_path(tmp_path, path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match=f"Cannot make the new folder {tmp_path / path}"):
+        new_folder(tmp_path / path).__enter__()

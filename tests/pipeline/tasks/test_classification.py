@@ -7,13 +7,13 @@ from sklearn.metrics import accuracy_score, f1_score
 from support.gate_facts import evaluation
 
 from pipeline.config import DataConfig, GateConfig
-from pipeline.tasks.classification import (
-    CLASSIFICATION,
+from pipeline.tasks.class_metrics import (
     classification_fidelity,
     classification_metrics,
     expected_calibration_error,
     kl_per_example,
 )
+from pipeline.tasks.classification import CLASSIFICATION
 
 DATA = DataConfig(train="texts.csv", labels=("negative", "positive"))
 
@@ -133,7 +133,7 @@ def test_answers_are_probabilities_by_label():
 def test_answers_fit_their_schema():
     (answer,) = CLASSIFICATION.answers(logits_of([0.2, 0.8]), ("a", "b"))
 
-    assert CLASSIFICATION.answer_type()(**answer).model_dump() == answer
+    assert CLASSIFICATION.answer_type(**answer).model_dump() == answer
 
 
 def test_errors_are_1_where_the_class_is_wrong():

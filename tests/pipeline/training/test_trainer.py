@@ -21,7 +21,8 @@ from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.training.encoding import compute_outputs
-from pipeline.training.trainer import Goal, TrainingSetup, train
+from pipeline.training.setup import Goal, TrainingSetup
+from pipeline.training.trainer import train
 
 SETTINGS = {
     "epochs": 3,

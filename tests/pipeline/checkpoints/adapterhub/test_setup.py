@@ -66,7 +66,7 @@ SINGLES = [{"type": "single", "children": [name]} for name in ("a", "b")]
         ),
         ({"type": "single", "children": ["../../etc"]}, "expected the name of an adapter"),
         ({"type": "Stack"}, "expected a type and children"),
-        (None, "has no adapter_setup"),
+        (None, "adapter_setup: Input should be an object"),
     ],
 )
 def test_setup_that_is_not_supported_is_refused(tmp_path, tree, message):

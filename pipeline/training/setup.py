@@ -1,0 +1,62 @@
+"""A training before it begins: the model, its examples, and what it is to reach."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from models.losses import Objective
+from models.units import Units
+from pipeline.training.encoding import Example
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, labels) -> one value per example."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSetup:
+    """A model before its training, and its examples."""
+
+    model: PreTrainedModel
+    """Its dropout is the caller's choice."""
+    tokenizer: PreTrainedTokenizerBase
+    objective: Objective
+    training: Sequence[Example]
+    """Token ids, masks and ``labels`` of each example, in the label's unit."""
+    validation: Sequence[Example]
+    units: Units | None = None
+    """Standard units that the head trains in; None where its outputs have no unit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """What a training minimises, and what it is judged by."""
+
+    loss: Loss
+    """The mean over the step's examples is minimised, in standard units where there are some."""
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
+    """(outputs, labels) of the whole validation split, in the label's unit -> named values."""
+    best: str
+    """The metric that decides which weights are kept and when to stop."""
+    greater_is_better: bool
+
+
+def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, Goal]:
+    """Return the setup with standardised labels, and the goal with metrics of the label's unit."""
+    units = setup.units
+    if units is None:
+        return setup, goal
+
+    def standardised(examples: Sequence[Example]) -> list[Example]:
+        return [
+            {**each, "labels": units.standardise(np.asarray(each["labels"])).tolist()}
+            for each in examples
+        ]
+
+    def metrics(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        return goal.metrics(units.restore(outputs), units.restore(labels))
+
+    training, validation = standardised(setup.training), standardised(setup.validation)
+    return replace(setup, training=training, validation=validation), replace(goal, metrics=metrics)

@@ -1,0 +1,194 @@
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.chain.chain import chain
+from pipeline.chain.decide import decide_run
+from pipeline.chain.program import Lookup, built, drive, found, perform, progress
+from pipeline.config.load import load_config
+from pipeline.store.digests import sha256_file
+from pipeline.store.stage import Stage
+from pipeline.store.step import step
+from pipeline.store.store import Store
+
+PROGRAMS = ("pipeline.chain.chain", "pipeline.chain.comparison", "pipeline.chain.sweep")
+
+
+def count_words(text, folder):
+    (folder / "text").write_text(text)
+    return len(text.split())
+
+
+def make(name, text="one two"):
+    return step(name, count_words, settings=text, facts=int)
+
+
+def program():
+    """A program of a lookup, two stages, and a lookup that depends on the first stage."""
+    text = yield from found(Lookup(name="find-text", find=lambda: "a b c"))
+    first = yield from built(make("first", text))
+    last = yield from found(Lookup(name="find-last", find=lambda: f"last of {first.facts}"))
+    second = yield from built(make("second", last))
+    return first, second
+
+
+class Do:
+    """What `perform` does with a store; it remembers what was asked for."""
+
+    def __init__(self, root):
+        self.store, self.asked = Store(root=root), []
+
+    def __call__(self, item):
+        self.asked.append(item.name)
+        return perform(self.store, item)
+
+
+@pytest.fixture
+def do(tmp_path):
+    return Do(tmp_path)
+
+
+def test_each_item_is_sent_what_was_done_of_it(do):
+    first, second = drive(program(), do)
+
+    assert (first.name, first.facts) == ("first", 3)
+    assert (second.folder / "text").read_text() == "last of 3"
+
+
+def test_items_are_done_in_the_order_in_which_they_are_asked_for(do):
+    drive(program(), do)
+
+    assert do.asked == ["find-text", "first", "find-last", "second"]
+
+
+def test_progress_yields_the_finished_stages_alone(do):
+    stages = list(progress(program(), do))
+
+    assert [stage.name for stage in stages] == ["first", "second"]
+    assert all(isinstance(stage, Stage) for stage in stages)
+
+
+def test_progress_can_be_left_after_a_stage(do):
+    stages = progress(program(), do)
+
+    assert next(stages).name == "first"
+    stages.close()
+    assert do.asked == ["find-text", "first"]
+
+
+def test_progress_returns_what_the_program_does(do):
+    def outer():
+        return (yield from progress(program(), do))
+
+    stages = outer()
+    for _ in range(2):
+        next(stages)
+    with pytest.raises(StopIteration) as end:
+        next(stages)
+
+    first, second = end.value.value
+    assert (first.name, second.name) == ("first", "second")
+
+
+def test_program_without_items_is_driven_to_its_end(do):
+    def nothing():
+        return 5
+        yield
+
+    assert drive(nothing(), do) == 5
+    assert do.asked == []
+
+
+def test_error_of_an_item_ends_the_program(do):
+    def failing():
+        yield from found(Lookup(name="missing", find=lambda: {}["x"]))
+        yield from built(make("never"))
+
+    with pytest.raises(KeyError):
+        drive(failing(), do)
+
+    assert do.asked == ["missing"]
+
+
+def test_finished_stages_are_used_again(tmp_path):
+    do = partial(perform, Store(root=tmp_path))
+
+    drive(program(), do)
+    again = drive(program(), do)
+
+    assert [stage.reused for stage in again] == [True, True]
+
+
+@pytest.fixture(scope="module")
+def smoke(smoke_overrides, tmp_path_factory):
+    """The config of configs/smoke.toml."""
+    runs = f"runs_dir={tmp_path_factory.mktemp('runs')}"
+    return load_config(Path("configs/smoke.toml"), [*smoke_overrides, runs])
+
+
+@pytest.fixture(scope="module")
+def finished(smoke, tiny_store):
+    """The whole chain of `smoke`, driven with a store alone."""
+    return drive(chain(smoke), partial(perform, tiny_store))
+
+
+def test_whole_chain_runs_with_a_store_alone(finished, smoke):
+    assert [stage.name for stage in finished.all] == [
+        "data",
+        "head-only",
+        "finetune",
+        "absorb",
+        "soft-targets",
+        "distill",
+        "export",
+        "quantize",
+        "evaluate",
+        "benchmark",
+    ]
+    for stage in finished.all:
+        for artifact in stage.artifacts:
+            assert sha256_file(stage.folder / artifact.path) == artifact.sha256
+    assert decide_run(finished, smoke.gate).passed
+
+
+def test_equal_config_finds_the_whole_chain_finished(finished, smoke, tiny_store):
+    again = drive(chain(smoke), partial(perform, tiny_store))
+
+    assert all(stage.reused for stage in again.all)
+    assert [stage.digest for stage in again.all] == [stage.digest for stage in finished.all]
+
+
+def test_models_are_looked_up_before_anything_is_built(smoke):
+    asked = []
+
+    def do(item):
+        asked.append(item.name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return item.find()
+
+    model = smoke.teacher.model
+    adapter = {"from": model}  # any folder that is there
+    teacher = smoke.teacher.model_validate({"model": model, "adapter": adapter})
+    with pytest.raises(KeyboardInterrupt):
+        drive(chain(smoke.model_copy(update={"teacher": teacher})), do)
+
+    assert asked == ["find-model", "find-adapters", "data"]
+
+
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_program_is_imported_without_prefect(module):
+    code = f"import sys, {module}; print([n for n in sys.modules if n.partition('.')[0] in NAMES])"
+    names = ("prefect", "flows")
+
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("NAMES", repr(names))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "[]"
