@@ -17,7 +17,7 @@ class DataFacts:
     sizes: dict[str, int]
     """Number of texts by split."""
     label_counts: dict[str, dict[str, int]]
-    """Number of texts by split and label name."""
+    """Number of texts by split and label, or by range of labels that are numbers."""
     dropped_duplicates: int
     """Rows left out because their text had been seen before."""
     conflicting_labels: int

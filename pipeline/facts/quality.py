@@ -43,7 +43,7 @@ class EvaluateFacts:
     student: Measured
     """The file that ships."""
     fidelity: Measured
-    """Student against teacher: agreement, mean KL in nats, largest logit difference."""
+    """Closeness of the student to its teacher, in the task's own values."""
     change: Measured
     """Student minus teacher, metric by metric, on the same resamples."""
     classes: tuple[ClassQuality, ...]

@@ -96,9 +96,7 @@ def _of_stages(report: dict[str, Any]) -> dict[str, Any]:
 
 def _of_parts(report: dict[str, Any]) -> dict[str, Any]:
     """Return the view's fields that schema 3 and earlier ones have elsewhere."""
-    parts = {
-        arm: report[part] for arm, part in PARTS.items() if part == "student" or part in report
-    }
+    parts = {arm: report[part] for arm, part in PARTS.items() if arm == STUDENT or part in report}
     fidelity = report["fidelity"].items()
     return {
         "task": "classification",

@@ -13,7 +13,9 @@ from filelock import FileLock
 from pipeline.chain.finished import FinishedStages
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
+from pipeline.facts.arms import STUDENT
 from pipeline.release.bundle import GOLDEN, MANIFEST, SBOM, seal_bundle
+from pipeline.release.registry import BUNDLE
 from pipeline.report.assemble import build_report
 from pipeline.report.page import draw_plots, render_card, render_page
 from pipeline.store.digests import sha256_file
@@ -41,8 +43,8 @@ def _publish(config: RunConfig, finished: FinishedStages, decision: Decision) ->
     with new_folder(folder) as partial:
         for stage in finished.all:
             (partial / stage.name).symlink_to(os.path.relpath(stage.folder, partial))
-        bundle = partial / "student"
-        shutil.copytree(finished.shipped.folder / "student", bundle, copy_function=link_or_copy)
+        bundle = partial / BUNDLE
+        shutil.copytree(finished.shipped.folder / STUDENT, bundle, copy_function=link_or_copy)
         report = build_report(config, finished, decision, run_id=run_id)
         write_atomic(bundle / "README.md", render_card(report))
         seal_bundle(bundle)

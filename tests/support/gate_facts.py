@@ -9,11 +9,15 @@ from pipeline.decisions.gate import decide
 from pipeline.decisions.overhead import CellLogs, decide_overhead
 from pipeline.facts.benchmark import BenchmarkFacts, Latency
 from pipeline.facts.latency import Conditions, Estimate, Graph, Rung
-from pipeline.facts.overhead import Structure
+from pipeline.facts.overhead import Rules, Structure
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Measured
 from pipeline.tasks.classification import CLASSIFICATION
 
 CONFIG = GateConfig(max_metric_drop=0.01, min_agreement=0.95, max_latency_ratio=1.05)
+
+RULES = Rules(
+    confidence=0.95, max_half_width=0.01, min_margin=0.01, max_margin=0.02, min_removed=0.75
+)
 
 
 def measured(half=0.01, **values):
@@ -121,7 +125,7 @@ def benchmark(
     return BenchmarkFacts(
         blocks=8,
         confidence=0.95,
-        verdict=decide_overhead(structure, [cell]),
+        verdict=decide_overhead(structure, [cell], RULES),
         graphs={"teacher": graph(100_000_000), "student int8": graph(size_bytes)},
         latency=entries or (latency(),),
         ladder=ladder,

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import numpy as np
+from support.gate_facts import RULES
 
 from pipeline.decisions.overhead import CellLogs, decide_overhead
 from pipeline.facts.latency import cell_name
@@ -186,7 +187,7 @@ def verdict() -> dict:
         CellLogs(name=cell_name(batch, length), **{arm: log + steps for arm, log in logs.items()})
         for batch, length, _ in CELLS
     ]
-    return asdict(decide_overhead(structure, cells))
+    return asdict(decide_overhead(structure, cells, RULES))
 
 
 def graphs() -> dict:

@@ -150,6 +150,9 @@ def old_report(run: dict, accuracy: float, digest: str) -> dict:
             "curve": [{"step": 3, "train_loss": 0.5, "validation": {"accuracy": 0.7}}],
         },
         "fidelity": {"agreement": 0.98, "mean_kl": 0.002, "intervals": {}},
+        "latency": [
+            {"arm": "plain", "batch": 1, "length": 2, "median_ms": 1.0, "ratio_to_plain": 1.0}
+        ],
     }
 
 

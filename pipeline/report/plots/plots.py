@@ -32,7 +32,7 @@ def plot_training(report: Report) -> bytes:
     task = find_task(report.task)
     figure = new_figure(4.7, _training_finding(report))
     panels = figure.subplot_mosaic("AAABBB\nCCDDEE")
-    frozen = (("head only", report.head_only, PLAIN), ("teacher", report.teacher, TEACHER))
+    frozen = (("head only", report.head_only, PLAIN), (TEACHER, report.teacher, TEACHER))
     for label, facts, arm in frozen:
         curve = facts.outcome.curve
         draw_curve(panels["A"], _losses(curve), COLOURS[arm], label)
@@ -70,7 +70,7 @@ def plot_quality(report: Report) -> bytes:
     style(quality, title=f"{spaced(metric).capitalize()} (%)", xlabel=level, grid="x")
     style(change, title="Student - teacher (points)", xlabel=level, grid="x")
     style(agreement, title=f"{spaced(task.agreement).capitalize()} (%)", xlabel=level, grid="x")
-    set_rows(quality, ["head only", "teacher", "student"])
+    set_rows(quality, ["head only", TEACHER, STUDENT])
     set_rows(change, [""] * 3)
     set_rows(agreement, [""] * 3)
     return png_bytes(figure)
