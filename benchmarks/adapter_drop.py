@@ -32,7 +32,7 @@ from pipeline.facts.arms import PLAIN, Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
 from pipeline.stages.compare_methods import Candidate, CompareSettings, compare_methods
 from pipeline.store.store import Store
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 from pipeline.timing.machine import describe_machine
 
 USUAL, ROBUST = "trained with all", "trained with random drop"

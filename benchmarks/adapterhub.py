@@ -23,9 +23,9 @@ from safetensors.torch import load_file
 from models.adapters.composition import Average, Composition, Stack
 from models.adapters.hooks import set_active
 from models.architectures.table import architecture_of
-from pipeline.checkpoints.adapterhub.files import read_tensors
+from pipeline.checkpoints.adapterhub.contents import read_tensors
 from pipeline.checkpoints.adapterhub.head import has_head, load_head, read_labels
-from pipeline.checkpoints.adapterhub.names import with_present_names
+from pipeline.checkpoints.adapterhub.hub_names import with_present_names
 from pipeline.checkpoints.adapterhub.reading import (
     load_adapter,
     load_fusion,

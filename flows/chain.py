@@ -15,8 +15,8 @@ from flows.tasks import as_tasks
 from pipeline.chain.chain import STAGES, chain, why_no_stage
 from pipeline.chain.decide import decide_run
 from pipeline.chain.finished import FinishedStages
-from pipeline.chain.names import StageName
 from pipeline.chain.program import drive, progress
+from pipeline.chain.stage_names import StageName
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.errors import InputError

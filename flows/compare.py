@@ -12,7 +12,7 @@ from pipeline.chain.comparison import comparison, own_adapter
 from pipeline.chain.program import drive
 from pipeline.config import RunConfig
 from pipeline.report.methods_page import comparison_rows, publish_comparison
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 
 @flow(

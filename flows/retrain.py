@@ -19,6 +19,7 @@ from pipeline.config import RunConfig
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.report.report import Report
+from pipeline.retraining.against_champion import compare_with, find_drift
 from pipeline.retraining.challenge import (
     ChallengeConfig,
     choose_champion,
@@ -26,10 +27,9 @@ from pipeline.retraining.challenge import (
     nothing_changed,
     remember_challenge,
 )
-from pipeline.retraining.comparison import compare_with, find_drift
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
-DEFAULT_RULE = ChallengeConfig()
+DEFAULT_CHALLENGE = ChallengeConfig()
 
 _compare_with = task(name="compare", cache_policy=NO_CACHE, persist_result=False)(compare_with)
 _find_drift = task(name="drift", cache_policy=NO_CACHE, persist_result=False)(find_drift)
@@ -45,7 +45,7 @@ _find_drift = task(name="drift", cache_policy=NO_CACHE, persist_result=False)(fi
 )
 def retrain(
     config: RunConfig,
-    rule: ChallengeConfig = DEFAULT_RULE,
+    rule: ChallengeConfig = DEFAULT_CHALLENGE,
     release: Release = "if_gate_passes",
 ) -> State[None]:
     """Train a challenger where data or config changed; it replaces a champion that it equals.

@@ -19,7 +19,7 @@ from pipeline.facts.sweep import StudentFile
 from pipeline.report.sweep_page import PICKED, publish_sweep, sweep_rows
 from pipeline.store.files import point_to
 from pipeline.store.store import Store
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 logger = logging.getLogger("pipeline.sweep")  # streamed to the run's page, as what the stages log
 

@@ -14,7 +14,7 @@ from flows.cli.text_input import read_texts
 from pipeline.errors import InputError
 
 
-def absorb(
+def absorb_command(
     teacher: Annotated[Path, typer.Argument(help="Teacher folder, such as runs/latest/finetune.")],
     texts: Annotated[
         Path,
@@ -57,7 +57,7 @@ def absorb(
     print_absorption(facts, out, Console())
 
 
-def import_adapter(
+def import_adapter_command(
     folders: Annotated[
         list[str],
         typer.Argument(
@@ -106,7 +106,7 @@ def import_adapter(
     console.print(f"next: adapter-distill absorb {out} --texts FILE --out STUDENT", markup=False)
 
 
-def export_adapter(
+def export_adapter_command(
     teacher: Annotated[
         Path,
         typer.Argument(help="Teacher folder, such as runs/latest/finetune, or an imported one."),

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 REMAINS, INCONCLUSIVE = 3, 4
 
 
-def benchmark(
+def benchmark_command(
     models: Annotated[
         list[Path] | None,
         typer.Argument(help="ONNX files or bundles; the first is the candidate."),
@@ -88,7 +88,7 @@ def benchmark(
 
 def _compare(paths: tuple[Path, Path], models: list[Path]) -> None:
     from flows.cli.benchmark_tables import print_comparison
-    from pipeline.timing.comparison import compare_measurements
+    from pipeline.timing.change import compare_measurements
     from pipeline.timing.measurement import read_measurement
 
     if models:

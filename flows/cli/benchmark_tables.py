@@ -9,7 +9,7 @@ from pipeline.decisions.overhead_reasons import change_text, removed_text
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.latency import Estimate, Rung
 from pipeline.facts.overhead import Verdict
-from pipeline.timing.comparison import MeasurementChange
+from pipeline.timing.change import MeasurementChange
 
 
 def verdict_table(verdict: Verdict) -> Table:

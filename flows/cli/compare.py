@@ -10,7 +10,7 @@ from rich.console import Console
 from flows.cli.terminal import beside_imports, check_writable, rows_table
 
 
-def compare(
+def compare_command(
     config: Annotated[
         Path, typer.Argument(help="TOML file; its table compare says what is compared.")
     ],

@@ -5,22 +5,23 @@ Imports stand inside the commands: prediction must start without torch, help wit
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from flows.cli.adapters import absorb, export_adapter, import_adapter
-from flows.cli.benchmark import benchmark
-from flows.cli.compare import compare
+from flows.cli.adapters import absorb_command, export_adapter_command, import_adapter_command
+from flows.cli.benchmark import benchmark_command
+from flows.cli.compare import compare_command
 from flows.cli.models import models
-from flows.cli.serving import package, serve
-from flows.cli.sweep import sweep
+from flows.cli.serving import package_command, serve_command
+from flows.cli.sweep import sweep_command
 from flows.cli.terminal import beside_imports, check_writable
 from flows.cli.text_input import read_texts
 from flows.up.command import up
-from pipeline.chain.names import StageName
+from pipeline.chain.stage_names import StageName
 from pipeline.errors import InputError, ProjectError
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
@@ -90,8 +91,8 @@ def run(
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
 
 
-@app.command()
-def predict(
+@app.command("predict")
+def predict_command(
     bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
     texts: Annotated[
         list[str] | None,
@@ -146,18 +147,19 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-for command in (
-    up,
-    benchmark,
-    compare,
-    sweep,
-    absorb,
-    import_adapter,
-    export_adapter,
-    serve,
-    package,
-):
-    app.command()(command)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up,
+    "benchmark": benchmark_command,
+    "compare": compare_command,
+    "sweep": sweep_command,
+    "absorb": absorb_command,
+    "import-adapter": import_adapter_command,
+    "export-adapter": export_adapter_command,
+    "serve": serve_command,
+    "package": package_command,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 app.add_typer(models, name="models")
 
 

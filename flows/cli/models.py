@@ -37,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @models.command("register")
-def register_run(
+def register_command(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, such as runs/latest.")],
     uri: Uri = None,
     runs_dir: Runs = RUNS,
@@ -102,7 +102,7 @@ def show(
 
 
 @models.command("compare")
-def compare(
+def compare_versions_command(
     name: StudentName,
     baseline: Annotated[str, typer.Argument(help="Number or alias of the one to compare with.")],
     candidate: Annotated[str, typer.Argument(help="Number or alias of the other.")],
@@ -148,7 +148,7 @@ def compare(
     version=typer.Argument(metavar="which"),
     registry=typer.Option(envvar=REGISTRY_VARIABLE),
 )
-def promote(form: PromotionForm) -> None:
+def promote_command(form: PromotionForm) -> None:
     """Make a version the champion: gate, digests and golden predictions are checked first."""
     from pipeline.release.promotion import promote as promote_version
     from pipeline.release.registry import open_registry
@@ -198,7 +198,7 @@ def pull(
 
 def _quality(version: "Version") -> tuple[str, str]:
     """Return a version's main metric by its name, and its agreement with its teacher."""
-    from pipeline.tasks.table import find_task
+    from pipeline.tasks.all_tasks import find_task
 
     tags = version.tags
     task = find_task(tags.get("task", "classification"))

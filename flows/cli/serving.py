@@ -23,7 +23,7 @@ from pipeline.serving.settings import ServeSettings
     drain_s=typer.Option("--drain"),
     registry=typer.Option(envvar=REGISTRY_VARIABLE),
 )
-def serve(settings: ServeSettings) -> None:
+def serve_command(settings: ServeSettings) -> None:
     """Serve champions over the Open Inference Protocol (REST, gRPC), following each promotion."""
     try:
         from pipeline.serving.server import serve as run_server
@@ -34,7 +34,7 @@ def serve(settings: ServeSettings) -> None:
     run_server(settings)
 
 
-def package(
+def package_command(
     bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
     platform: Annotated[
         Literal["triton", "kserve", "hub"], typer.Option("--for", help="Whose layout to write.")

@@ -14,7 +14,7 @@ from pipeline.facts.quality import Measured
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.report.headline import headlines, spaced
 from pipeline.report.report import Report
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 MIB = 1024**2
 

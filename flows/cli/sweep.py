@@ -13,7 +13,7 @@ NOTHING_PICKED = 3
 _ON_THE_PAGE_ONLY = ("layers", "p95", "\N{MULTIPLICATION SIGN} in CPU time")
 
 
-def sweep(
+def sweep_command(
     config: Annotated[
         Path, typer.Argument(help="TOML file; its table sweep says which students are made.")
     ],
@@ -40,7 +40,7 @@ def sweep(
     with beside_imports(verbose=verbose) as wait:
         from flows.sweep import sweep_students
         from pipeline.report.sweep_page import PICKED
-        from pipeline.tasks.table import find_task
+        from pipeline.tasks.all_tasks import find_task
 
         wait()
         folder = sweep_students(settings, time_again=time_again)

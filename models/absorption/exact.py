@@ -3,7 +3,7 @@
 models/absorption/exact_algebra.py says which adapters fold, and how. Linear sequential adapters
 are free; parallel ones cost FFN units at inference. A transformers config knows one FFN size, so
 layers that need fewer units are filled up with zeros. Dropout is not folded: the result equals the
-teacher in eval mode. Where nothing folds exactly, models/absorption/regression.py comes close.
+teacher in eval mode. Where nothing folds exactly, models/absorption/by_regression.py comes close.
 """
 
 import copy

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from pipeline.chain.finished import FinishedStages
-from pipeline.chain.names import StageName
 from pipeline.chain.parts import StudentStages, TeacherStages
 from pipeline.chain.program import Program, built, found
 from pipeline.chain.proof_steps import benchmark_step, evaluate_step, export_step, quantize_step
+from pipeline.chain.stage_names import StageName
 from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets_step
 from pipeline.chain.teacher_steps import (
     data_step,

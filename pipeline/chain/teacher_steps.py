@@ -19,7 +19,7 @@ from pipeline.stages.import_teacher import ImportSettings, import_teacher
 from pipeline.store.digests import sha256_file
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step, step
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.sources import fingerprint
 
 

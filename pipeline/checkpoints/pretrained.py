@@ -30,7 +30,7 @@ from pipeline.checkpoints.tensors import first_of
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError, UnreachableError, refusing
 from pipeline.store.digests import sha256_file, sha256_json
-from pipeline.store.reading import read_json
+from pipeline.store.json_files import read_json
 from pipeline.texts.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]

@@ -28,8 +28,8 @@ from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
 from pipeline.config.task import TaskName
 from pipeline.errors import InputError, refusing
 from pipeline.facts.training import TeacherFacts, TrainingOutcome
-from pipeline.store.reading import read_json
-from pipeline.tasks.table import find_task
+from pipeline.store.json_files import read_json
+from pipeline.tasks.all_tasks import find_task
 
 TEACHER_TENSORS = "teacher.safetensors"
 TEACHER_FACTS = "teacher.json"

@@ -6,7 +6,7 @@ field is described once. Config is data: nothing here reads a file.
 
 from pipeline.config.comparison import CompareConfig, LoraConfig
 from pipeline.config.data import DataConfig
-from pipeline.config.files import ExportConfig, QuantizeConfig
+from pipeline.config.onnx_files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
 from pipeline.config.release import PromotionRule, RegistryPlace, ReleaseConfig
 from pipeline.config.run import RunConfig

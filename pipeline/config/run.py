@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.comparison import CompareConfig
 from pipeline.config.data import DataConfig
-from pipeline.config.files import ExportConfig, QuantizeConfig
+from pipeline.config.onnx_files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
 from pipeline.config.release import RegistryPlace, ReleaseConfig
 from pipeline.config.section import Section

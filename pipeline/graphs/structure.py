@@ -20,9 +20,9 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, nu
 from pipeline.errors import InputError, refusing
 from pipeline.facts.latency import Graph
 from pipeline.graphs.multiply_adds import count_multiply_adds
+from pipeline.inference.classifier import INPUTS
 from pipeline.store.digests import sha256_file
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What a text classifier may take; the first is what makes it one."""
 
 _STEERING = (TensorProto.INT64, TensorProto.BOOL)

@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
 from pipeline.inference.session import open_session
-from pipeline.store.reading import read_json
-from pipeline.tasks.table import task_of_model
+from pipeline.store.json_files import read_json
+from pipeline.tasks.all_tasks import task_of_model
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB

@@ -32,7 +32,7 @@ from pipeline.inference.classifier import (
 from pipeline.release.sbom import bill_of_versions
 from pipeline.store.digests import sha256_file
 from pipeline.store.files import new_folder, write_atomic
-from pipeline.store.reading import read_json
+from pipeline.store.json_files import read_json
 from pipeline.store.stage import describe_files
 
 MANIFEST, GOLDEN, SBOM = "manifest.json", "golden.json", "sbom.json"

@@ -12,7 +12,7 @@ from pipeline.errors import InputError, refusing
 from pipeline.facts.arms import STUDENT
 from pipeline.release.registry import REGISTERED_OUTPUTS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

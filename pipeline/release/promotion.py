@@ -21,7 +21,7 @@ from pipeline.release.bundle import open_bundle
 from pipeline.release.pairing import compare_versions
 from pipeline.release.registry import Registry, Version
 from pipeline.release.report_view import ReportView
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from pipeline.release.registry import (
 )
 from pipeline.release.report_view import PARTS, ReportView, read_report
 from pipeline.store.digests import sha256_file
-from pipeline.store.reading import read_object
-from pipeline.tasks.table import find_task
+from pipeline.store.json_files import read_object
+from pipeline.tasks.all_tasks import find_task
 
 _ARTIFACTS = (REPORT, "report.html", "config.json")
 _LONGEST_PARAMETER, _PARAMETERS_A_CALL, _METRICS_A_CALL = 6000, 100, 1000

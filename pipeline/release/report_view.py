@@ -15,8 +15,8 @@ from pipeline.decisions.check import Check
 from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.quality import Measured
 from pipeline.facts.training import Point
-from pipeline.store.reading import read_json
-from pipeline.tasks.table import find_task
+from pipeline.store.json_files import read_json
+from pipeline.tasks.all_tasks import find_task
 
 PARTS: Mapping[Arm, str] = {PLAIN: "head_only", TEACHER: "teacher", STUDENT: "student"}
 """Name of each model in a report."""

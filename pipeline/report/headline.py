@@ -3,7 +3,7 @@
 from pipeline.facts.arms import STUDENT, TEACHER
 from pipeline.facts.latency import Estimate
 from pipeline.report.report import Report
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 _BLURRED = 0.1

@@ -18,7 +18,7 @@ from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.latency_plots import plot_ladder, plot_latency
 from pipeline.report.report import Report
 from pipeline.report.templates import render_template
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 
 def render_page(report: Report, pictures: Mapping[str, bytes]) -> str:

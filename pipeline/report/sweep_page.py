@@ -14,7 +14,7 @@ from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.front_plot import plot_front
 from pipeline.report.templates import megabytes, render_template, signed
 from pipeline.store.files import write_atomic
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 SWEEP_SUFFIX = "-sweep"
 PICKED = "picked"

@@ -17,7 +17,7 @@ from pipeline.decisions.quality import against_champion
 from pipeline.statistics.paired import Paired
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import write_atomic
-from pipeline.store.reading import read_json
+from pipeline.store.json_files import read_json
 from pipeline.texts.tables import Split, read_split
 
 LAST = "last-challenge.json"

@@ -20,7 +20,7 @@ from pipeline.serving.guard import Guard
 from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
-from pipeline.tasks.table import TASKS
+from pipeline.tasks.all_tasks import TASKS
 
 from kserve.errors import ModelNotFound, ModelNotReady, ServerNotReady  # isort: skip # after protocol
 from kserve.protocol.rest.v2_datamodels import (  # isort: skip # after protocol

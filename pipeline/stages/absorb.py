@@ -2,7 +2,7 @@
 
 No labels and no gradients. Adapters that fold exactly into a stock model are folded
 (models/absorption/exact.py). The others' effect on unlabelled texts is moved into the student's
-dense layers by ridge regressions (models/absorption/regression.py).
+dense layers by ridge regressions (models/absorption/by_regression.py).
 """
 
 import logging
@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
+from models.absorption.by_regression import AbsorptionPlan, absorb_adapters
 from models.absorption.exact import FoldPlan, fold, plan_fold
 from models.absorption.extra_units import widen_ffn
 from models.absorption.fit import Fit
-from models.absorption.regression import AbsorptionPlan, absorb_adapters
 from models.adapters.invertible import absorb_embeddings, has_invertible
 from models.architectures.architecture import Architecture
 from models.student import adapter_traces, add_biases, keep_layers, take_head

@@ -38,7 +38,7 @@ from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.texts.tables import read_soft_targets, read_split
 from pipeline.training.encoding import compute_outputs, encode_labelled
-from pipeline.training.setup import Goal, TrainingSetup
+from pipeline.training.goal import Goal, TrainingSetup
 from pipeline.training.trainer import train
 
 

@@ -17,12 +17,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import (
-    Checkpoint,
-    count_layers,
-    load_model,
-    load_tokenizer,
-)
+from pipeline.checkpoints.pretrained import Checkpoint, count_layers, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import ExportConfig
 from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm

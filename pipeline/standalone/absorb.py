@@ -9,7 +9,7 @@ from pipeline.config import AbsorbConfig
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.stages.absorb import AbsorbSettings, absorb_teacher
 from pipeline.store.files import new_folder
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.tables import Text
 
 

@@ -6,11 +6,7 @@ from pathlib import Path
 from pipeline.checkpoints.adapter_folders import head_labels
 from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext, find_device
-from pipeline.checkpoints.pretrained import (
-    find_checkpoint,
-    load_tokenizer,
-    longest_input,
-)
+from pipeline.checkpoints.pretrained import find_checkpoint, load_tokenizer, longest_input
 from pipeline.checkpoints.teachers import (
     TeacherDescription,
     drop_lower_adapters,

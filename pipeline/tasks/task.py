@@ -1,8 +1,8 @@
 """The contract of a task: everything that the stages, the gate and the server ask of it.
 
-One file per task in this folder fills in one `Task`; pipeline/tasks/table.py lists them. Nothing
-else knows which task it works for. Neither torch nor transformers is imported here: what trains is
-in the task's `Objective` (models/losses.py), which `Task.objective` imports when it is called.
+One file per task in this folder fills in one `Task`, and all_tasks.py lists them. Nothing else
+knows which task it works for. Neither torch nor transformers is imported here: what trains is in
+the task's `Objective` (models/losses.py), which `Task.objective` imports when it is called.
 
 Two numbers of every task are at most 1, and better when higher: its main metric, and its agreement
 of student with teacher. Gate, sweep and report speak of both in points (hundredths).

@@ -15,7 +15,7 @@ from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, FileCost, Graph
 from pipeline.facts.overhead import Verdict
 from pipeline.store.files import write_atomic
-from pipeline.store.reading import read_json
+from pipeline.store.json_files import read_json
 from pipeline.timing.blocks import Block
 from pipeline.timing.cells import MeasuredCell
 

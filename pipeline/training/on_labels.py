@@ -20,7 +20,7 @@ from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.texts.tables import read_split
 from pipeline.training.encoding import encode_labelled
-from pipeline.training.setup import Goal, Loss, TrainingSetup
+from pipeline.training.goal import Goal, Loss, TrainingSetup
 from pipeline.training.trainer import train
 
 

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.checkpoints.context import Device
 from pipeline.config import TrainingConfig
-from pipeline.training.setup import Loss, TrainingSetup
+from pipeline.training.goal import Loss, TrainingSetup
 
 
 def choose_precision(

@@ -38,9 +38,9 @@ from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import Point, TrainingOutcome
 from pipeline.store.files import write_atomic
+from pipeline.training.goal import Goal, Loss, TrainingSetup, in_standard_units
 from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
-from pipeline.training.setup import Goal, Loss, TrainingSetup, in_standard_units
 
 logger = logging.getLogger(__name__)
 

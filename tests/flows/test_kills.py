@@ -18,7 +18,7 @@ import pytest
 from support.installations import is_gone
 from support.prefect_api import wait_for
 
-from pipeline.chain.names import StageName
+from pipeline.chain.stage_names import StageName
 from pipeline.store.digests import sha256_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]

@@ -11,8 +11,8 @@ from pipeline.config.load import load_config
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.report.report import Report
+from pipeline.retraining.against_champion import compare_with
 from pipeline.retraining.challenge import ChallengeConfig, choose_champion
-from pipeline.retraining.comparison import compare_with
 from pipeline.texts.tables import read_split
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]

@@ -11,7 +11,7 @@ from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.site import AdapterSettings, Residual, Sees
 from pipeline.checkpoints.adapterhub.schema import BOTTLENECK_KEYS
 from pipeline.errors import InputError
-from pipeline.store.reading import first_problem
+from pipeline.store.json_files import first_problem
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "pfeiffer": {

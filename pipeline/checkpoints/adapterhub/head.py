@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.checkpoints.adapterhub.files import check_tensors, read_config, read_tensors
+from pipeline.checkpoints.adapterhub.contents import check_hub_tensors, read_config, read_tensors
 from pipeline.checkpoints.adapterhub.schema import HEAD_FILE, HeadFile, HeadKeys
 from pipeline.errors import InputError
 
@@ -95,7 +95,7 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     expected |= {
         name: p for name, p in own.items() if name.split(".")[0] in ("classifier", "score")
     }
-    check_tensors(folder, tensors, expected)
+    check_hub_tensors(folder, tensors, expected)
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(tensors[name])

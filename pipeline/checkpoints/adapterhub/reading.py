@@ -19,13 +19,13 @@ from models.adapters.hooks import add_adapter, add_fusion
 from models.adapters.site import AdapterSettings
 from models.architectures.architecture import Architecture
 from pipeline.checkpoints.adapterhub.config import config_of, hub_settings
-from pipeline.checkpoints.adapterhub.files import (
+from pipeline.checkpoints.adapterhub.contents import (
     check_backbone,
-    check_tensors,
+    check_hub_tensors,
     read_config,
     read_tensors,
 )
-from pipeline.checkpoints.adapterhub.names import (
+from pipeline.checkpoints.adapterhub.hub_names import (
     adapter_parameters,
     copies_of_norms,
     fusion_parameters,
@@ -137,7 +137,7 @@ def load_adapter(
         for key, tensor in adapter.tensors.items()
         if key not in copies or not torch.equal(tensor, adapter.tensors.get(copies[key], tensor))
     }
-    check_tensors(adapter.folder, found, expected)
+    check_hub_tensors(adapter.folder, found, expected)
     add_adapter(model.base_model, architecture, name, adapter.settings)
     placed = adapter_parameters(model, architecture, name, hub_name=adapter.name)
     with torch.no_grad():
@@ -164,7 +164,7 @@ def load_fusion(folder: Path, model: PreTrainedModel, architecture: Architecture
     expected = fusion_parameters(
         model, architecture, module_name(composition), hub_name=meta["name"]
     )
-    check_tensors(folder, found, expected)
+    check_hub_tensors(folder, found, expected)
     with torch.no_grad():
         for key, parameter in expected.items():
             parameter.copy_(found[key])

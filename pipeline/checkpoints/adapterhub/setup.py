@@ -18,7 +18,7 @@ from models.adapters.composition import (
     names_in,
     parts_of,
 )
-from pipeline.checkpoints.adapterhub.files import read_config
+from pipeline.checkpoints.adapterhub.contents import read_config
 from pipeline.checkpoints.adapterhub.head import has_head
 from pipeline.checkpoints.adapterhub.schema import SETUP_FILE
 from pipeline.errors import InputError

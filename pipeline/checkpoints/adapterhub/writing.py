@@ -19,7 +19,7 @@ from models.adapters.site import AdapterSettings
 from models.architectures.architecture import Architecture
 from pipeline.checkpoints.adapterhub.config import hub_config
 from pipeline.checkpoints.adapterhub.head import HEAD_CONFIG, HEAD_FILES, hub_head
-from pipeline.checkpoints.adapterhub.names import (
+from pipeline.checkpoints.adapterhub.hub_names import (
     adapter_parameters,
     copies_of_norms,
     fusion_parameters,

@@ -11,14 +11,7 @@ from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.latency import Rung
 from pipeline.facts.sweep import Sweep
 from pipeline.report.headline import TIMES, clearest, spaced
-from pipeline.report.plots.drawing import (
-    COLOURS,
-    INK,
-    VARIANT_COLOUR,
-    new_figure,
-    png_bytes,
-    style,
-)
+from pipeline.report.plots.drawing import COLOURS, INK, VARIANT_COLOUR, new_figure, png_bytes, style
 
 _PRECISIONS = {"fp32": COLOURS[STUDENT], "int8": VARIANT_COLOUR}
 _ENDS = (0.75, 1.35)

@@ -24,7 +24,7 @@ from pipeline.report.plots.drawing import (
     style,
 )
 from pipeline.report.report import Report
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 
 
 def plot_training(report: Report) -> bytes:

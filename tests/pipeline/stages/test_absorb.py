@@ -9,12 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces, take_head
-from pipeline.checkpoints.pretrained import (
-    Checkpoint,
-    find_checkpoint,
-    load_model,
-    load_tokenizer,
-)
+from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint, load_model, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.config import AbsorbConfig, AdapterConfig, ModelConfig
 from pipeline.errors import InputError

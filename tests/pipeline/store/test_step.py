@@ -11,7 +11,7 @@ from pipeline.facts.training import SoftTargetFacts
 from pipeline.stages.finetune import FinetuneSettings, TeacherStart
 from pipeline.store.stage import Stage
 from pipeline.store.step import as_key, step
-from pipeline.tasks.table import TASKS
+from pipeline.tasks.all_tasks import TASKS
 
 ADAPTER = AdapterConfig()
 
@@ -161,7 +161,9 @@ def test_device_is_not_in_the_key(settings):
 
 
 @pytest.mark.parametrize(
-    "change", [{"task": TASKS["regression"]}, {"max_length": 32}, {"seed": 1}], ids=str
+    "change",
+    [{"task": TASKS["regression"]}, {"max_length": 32}, {"seed": 1}],
+    ids=["task", "max_length", "seed"],
 )
 def test_rest_of_the_context_changes_the_key(settings, change):
     context = replace(settings.context, **change)

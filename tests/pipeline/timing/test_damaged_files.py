@@ -12,7 +12,7 @@ from pipeline.graphs.structure import describe_graph, load_graph, vocabulary_siz
 from pipeline.inference.classifier import runtime_of
 from pipeline.timing.blocks import Block
 from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.comparison import compare_measurements
+from pipeline.timing.change import compare_measurements
 from pipeline.timing.measurement import Measurement, read_measurement, write_measurement
 from pipeline.timing.workload import own_lengths, tokenizer_limit
 

@@ -21,7 +21,7 @@ from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.training.encoding import compute_outputs
-from pipeline.training.setup import Goal, TrainingSetup
+from pipeline.training.goal import Goal, TrainingSetup
 from pipeline.training.trainer import train
 
 SETTINGS = {

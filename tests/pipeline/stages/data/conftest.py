@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.config import DataConfig
 from pipeline.stages.data import DataSettings, prepare_data
-from pipeline.tasks.table import find_task
+from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.tables import read_split
 
 SPLITS = ("train", "validation", "test")

@@ -2,7 +2,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipeline.errors import InputError
-from pipeline.store.reading import read_json, read_object
+from pipeline.store.json_files import read_json, read_object
 
 NUMBERS = TypeAdapter(dict[str, list[int]])
 

@@ -7,7 +7,7 @@ from pipeline.errors import InputError
 from pipeline.facts.latency import Conditions, Graph
 from pipeline.timing.blocks import Block
 from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.comparison import compare_measurements
+from pipeline.timing.change import compare_measurements
 from pipeline.timing.machine import describe_machine
 from pipeline.timing.measurement import Measurement, read_measurement, write_measurement
 

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 from pipeline.inference.classifier import load_bundle
-from pipeline.retraining.challenge import (
-    ChallengeConfig,
-    held_out_of_both,
-)
+from pipeline.retraining.challenge import ChallengeConfig, held_out_of_both
 from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.statistics.paired import Paired, compare_paired
+from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import read_split
-
-SPLITS = ("train", "validation", "test")
 
 
 def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Paired | None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from pipeline.checkpoints import tensors
 from pipeline.checkpoints.tensors import Shaped, load_tensors
 from pipeline.errors import InputError
-from pipeline.store.reading import read_json
+from pipeline.store.json_files import read_json
 
 Content = TypeVar("Content")
 
@@ -39,7 +39,7 @@ def read_tensors(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     return load_tensors(path)
 
 
-def check_tensors(
+def check_hub_tensors(
     folder: Path, found: Mapping[str, Tensor], expected: Mapping[str, Shaped]
 ) -> None:
     """Refuse tensors that are not exactly those of an adapter, a fusion or a head."""
