@@ -88,16 +88,11 @@ def time_once(way: str, home: str) -> float:
         "HF_HUB_OFFLINE": "1",
     }
     direct, flow = ("benchmarks.orchestration", "--config"), ("flows.cli.main", "run")
+    program = [sys.executable, "-m", *(flow if way == "flow" else direct)]
     with tempfile.TemporaryDirectory() as runs:
         config = Path(runs) / "empty.toml"  # all that it says is given by --set
         config.touch()
-        command = [
-            sys.executable,
-            "-m",
-            *(flow if way == "flow" else direct),
-            str(config),
-            *settings(Path(runs)),
-        ]
+        command = [*program, str(config), *settings(Path(runs))]
         started = time.perf_counter()
         done = subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started

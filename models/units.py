@@ -2,7 +2,8 @@
 
 Numbers of any size train alike once they have mean 0 and standard deviation 1. The head's last
 dense layer is linear, so its scale can be changed exactly: from the label's unit to standard units
-before a training, and back after it. A head without a bias keeps its zero, and is only scaled.
+before a training, and back after it. A head without a bias keeps its zero, and is only scaled. A
+new head is drawn for numbers about 1, so that its own unit is the standard one.
 """
 
 from dataclasses import dataclass

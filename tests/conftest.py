@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 # By fixture: the group of tests that one process runs, because the fixture takes a minute.
-_GROUPS = {"installation": "operations", "prefect_server": "prefect", "tiny_export": "export"}
+_GROUPS = {"installation": "operations", "prefect_server": "prefect"}
 
 pytest_plugins = (
     "support.tiny_store",

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from huggingface_hub import snapshot_download
 from pydantic import ConfigDict, TypeAdapter, with_config
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -21,6 +22,7 @@ from transformers import (
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from models.architectures.architecture import Architecture
+from models.architectures.heads import Head
 from models.architectures.table import UnknownArchitectureError, architecture_of
 from models.losses import Objective
 from models.teacher import is_head_parameter
@@ -143,6 +145,17 @@ def load_model(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = _tokenizer(checkpoint).pad_token_id
     return cast(PreTrainedModel, model.eval())
+
+
+def holds_head(checkpoint: Checkpoint, model: PreTrainedModel, head: Head) -> bool:
+    """Tell whether a checkpoint holds a model's head: else `load_model` has drawn a new one."""
+    name = f"{head.last}.weight"
+    for path in checkpoint.folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118  (the file is no mapping)
+                found: list[int] = tensors.get_slice(name).get_shape()
+                return found == list(model.get_parameter(name).shape)
+    return False
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedTokenizerBase:

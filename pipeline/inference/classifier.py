@@ -164,7 +164,7 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=int(settings["model_max_length"]))
         session = open_session(runtime, bundle, threads=threads)
-        _check_graph(session, classes=len(labels))
+        _check_graph(session, outputs=len(labels))
         return Classifier(
             session=session,
             tokenizer=tokenizer,
@@ -174,18 +174,17 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
         )
 
 
-def _check_graph(session: ort.InferenceSession, *, classes: int) -> None:
-    """Refuse a graph that is no classifier of so many classes."""
+def _check_graph(session: ort.InferenceSession, *, outputs: int) -> None:
+    """Refuse a graph that does not give so many outputs for each text."""
     inputs = [each.name for each in session.get_inputs()]
-    outputs = {each.name: each.shape for each in session.get_outputs()}
-    shape = outputs.get("logits", [])
+    shape = session.get_outputs()[0].shape
     if not set(inputs) <= set(INPUTS) or len(shape) != 2:
         raise ValueError(
-            f"its graph maps {', '.join(inputs)} to {', '.join(outputs)}, expected logits of "
-            f"texts by classes, of {', '.join(INPUTS)}"
+            f"its graph maps {', '.join(inputs)} to the shape {shape}; expected texts by outputs, "
+            f"of {', '.join(INPUTS)}"
         )
-    if isinstance(shape[1], int) and shape[1] != classes:
-        raise ValueError(f"its graph has {shape[1]} classes, and its config.json {classes}")
+    if isinstance(shape[1], int) and shape[1] != outputs:
+        raise ValueError(f"its graph has {shape[1]} outputs, and its config.json {outputs}")
 
 
 def read_runtime(bundle: Path) -> Runtime:

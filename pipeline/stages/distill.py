@@ -18,11 +18,12 @@ from transformers import PreTrainedModel
 from models.architectures.table import architecture_of
 from models.losses import Objective, distillation_loss
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
-from models.units import Units, units_of
+from models.units import Units, to_label_unit, units_of
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import (
     Checkpoint,
     find_architecture,
+    holds_head,
     load_model,
     load_tokenizer,
 )
@@ -73,7 +74,7 @@ def distill(
             that is not finite.
     """
     context, config = settings.context, settings.distill
-    student = _start(teacher, absorbed, data.facts.labels, settings)
+    student = _start(data, teacher, absorbed, settings)
     setup = _prepare(student, data, targets, settings)
     goal = _goal(setup.objective, settings)
     best = goal.best
@@ -103,14 +104,14 @@ def distill(
 
 
 def _start(
+    data: Stage[DataFacts],
     teacher: Stage[TeacherFacts],
     absorbed: Stage[AbsorbFacts] | None,
-    labels: tuple[str, ...],
     settings: DistillSettings,
 ) -> PreTrainedModel:
     """Return the student before any gradient step."""
     context, layers = settings.context, settings.layers
-    objective = context.task.objective()
+    objective, labels = context.task.objective(), data.facts.labels
     if absorbed is not None:
         start = Checkpoint(folder=absorbed.folder, digest=absorbed.digest)
         return load_model(start, objective, labels=labels, seed=context.seed)
@@ -120,8 +121,20 @@ def _start(
             keep_layers(student, architecture_of(student.config.model_type), layers)
         except ValueError as error:
             raise InputError(str(error)) from error
-    take_head(student, load_file(teacher.folder / TEACHER_TENSORS))
+    if not take_head(student, load_file(teacher.folder / TEACHER_TENSORS)):
+        _bring_to_label_unit(student, data, settings)
     return student
+
+
+def _bring_to_label_unit(
+    student: PreTrainedModel, data: Stage[DataFacts], settings: DistillSettings
+) -> None:
+    """Let a new head answer numbers like the labels, in place, as heads that were trained do."""
+    context, objective = settings.context, settings.context.task.objective()
+    head = objective.head(find_architecture(student))
+    if objective.standardised and not holds_head(context.backbone, student, head):
+        labels = read_split(data.folder, "train").head(settings.distill.texts).labels
+        to_label_unit(student, head, units_of(labels, student, head))
 
 
 def _prepare(

@@ -22,7 +22,12 @@ from models.architectures.heads import Head
 from models.teacher import backbone_digest, freeze_backbone
 from models.units import Units, to_label_unit, to_standard_units, units_of
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import find_architecture, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import (
+    find_architecture,
+    holds_head,
+    load_model,
+    load_tokenizer,
+)
 from pipeline.checkpoints.teachers import describe_teacher, save_teacher
 from pipeline.config import HeadOnlyConfig
 from pipeline.facts.data import DataFacts
@@ -101,7 +106,8 @@ def _train(
     objective = context.task.objective()
     head = objective.head(find_architecture(model))
     units = units_of(training.labels.numpy(), model, head) if objective.standardised else Units()
-    to_standard_units(model, head, units)
+    if holds_head(context.backbone, model, head):
+        to_standard_units(model, head, units)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(
         trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay

@@ -62,6 +62,7 @@ def read_split(folder: Path, name: str) -> Split:
         and all(pa.types.is_string(table.schema.field(name).type) for name in names[:-1])
         and _is_number(table.schema.field("label").type)
         and not any(column.null_count for column in table.columns)
+        and bool(np.isfinite(table.column("label").to_numpy()).all())
     )
     if not is_split:
         found = ", ".join(f"{field.name} ({field.type})" for field in table.schema)

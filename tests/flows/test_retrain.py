@@ -11,7 +11,7 @@ from pipeline.config.load import load_config
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.report.report import Report
-from pipeline.retraining.challenge import ChallengeConfig, choose
+from pipeline.retraining.challenge import ChallengeConfig, choose_champion
 from pipeline.retraining.comparison import compare_with
 from pipeline.texts.tables import read_split
 
@@ -24,7 +24,7 @@ def test_challenger_is_held_against_the_champion_and_the_page_says_how(smoke_run
     rule = ChallengeConfig()
 
     paired = compare_with.fn(smoke_run, smoke_run, rule)
-    choice = choose(paired, metric="accuracy", passed=True, is_first=False, rule=rule)
+    choice = choose_champion(paired, metric="accuracy", passed=True, is_first=False, rule=rule)
     show = partial(show_decision, metric="accuracy")
     page = flow(lambda: show(report, smoke_run, paired, choice, (), None), name="show-decision")()
 

@@ -310,7 +310,7 @@ def test_any_value_of_any_key_is_accepted_or_refused_by_its_path(load, tmp_path)
     values = ["true", "-1", "0", "nan", "1e400", "'x'", "[]", "[1]", "{x = 1}", "1979-05-27", "[["]
     wrong = []
     for number, key in enumerate([*keys_of(config.model_dump()), *tables]):
-        for value in values[number % 2 :: 2]:
+        for value in values[number % 3 :: 3]:
             try:
                 load(MINIMAL, [f"{key}={value}"])
             except InputError as error:

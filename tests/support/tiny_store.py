@@ -28,7 +28,7 @@ def tiny_store(pytestconfig: pytest.Config) -> Store:
     """The finished stages of this tree."""
     tree = pytestconfig.rootpath
     place = Path(os.environ.get(PLACE) or tree / ".pytest_cache" / "tiny-stages")
-    root = place / _digest_sources(tree)
+    root = place / f"{_digest_sources(tree)}{_of_this_run_alone(pytestconfig)}"
     root.mkdir(parents=True, exist_ok=True)
     os.utime(root)
     _remove_old(place)
@@ -44,6 +44,14 @@ def make_once(path: Path, make: Callable[[Path], object]) -> Path:
             make(partial)
             partial.rename(path)
     return path
+
+
+def _of_this_run_alone(config: pytest.Config) -> str:
+    """Return what keeps a run to itself that measures coverage: what is not run is not covered."""
+    if not config.getoption("cov_source", default=None):
+        return ""
+    worker = getattr(config, "workerinput", {})  # of pytest-xdist: the workers share the run's
+    return f"-{worker.get('testrunuid', os.getpid())}"
 
 
 def _digest_sources(tree: Path) -> str:

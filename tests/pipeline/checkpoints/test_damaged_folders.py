@@ -7,12 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.damage import damages, problems
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
-from pipeline.checkpoints.adapter_folders import hang_adapter, hang_head, head_labels
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
+from pipeline.checkpoints.adapter_folders import attach_adapter, attach_head, head_labels
+from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import (
     count_layers,
     find_checkpoint,
-    load_classifier,
+    load_model,
     load_tokenizer,
     longest_input,
 )
@@ -20,6 +21,7 @@ from pipeline.checkpoints.teachers import add_adapters, load_backed_teacher, sav
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.standalone.import_adapter import import_adapter
+from pipeline.tasks.classification import CLASSIFICATION
 
 LABELS = ("negative", "positive")
 FEW = (None, -1, "x", [1])
@@ -29,17 +31,18 @@ FEW = (None, -1, "x", [1])
 def teacher(tiny_backbone, tmp_path_factory):
     """An untrained teacher."""
     folder = tmp_path_factory.mktemp("teacher")
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
     adapter = AdapterConfig(bottleneck_size=4)
     add_adapters(model, adapter)
-    save_teacher(
-        model, folder, checkpoint=tiny_backbone, labels=LABELS, adapter=adapter, max_length=16
+    context = ModelContext(
+        backbone=tiny_backbone, task=CLASSIFICATION, max_length=16, seed=0, device=find_device()
     )
+    save_teacher(model, folder, context=context, labels=LABELS, adapter=adapter)
     return folder
 
 
 def load_teacher_of(folder):
-    return load_backed_teacher(folder, OBJECTIVE)
+    return load_backed_teacher(folder)
 
 
 def read_checkpoint(folder):
@@ -47,26 +50,26 @@ def read_checkpoint(folder):
     count_layers(checkpoint)
     longest_input(checkpoint)
     load_tokenizer(checkpoint, max_length=16)
-    return load_classifier(checkpoint, OBJECTIVE, labels=LABELS, seed=0)
+    return load_model(checkpoint, OBJECTIVE, labels=LABELS, seed=0)
 
 
 def test_damaged_teacher_is_refused_or_harmless(teacher, tmp_path):
     chosen = damages(teacher, values=FEW)
 
-    assert problems(teacher, tmp_path, load_teacher_of, chosen=chosen, every=2) == []
+    assert problems(teacher, tmp_path, load_teacher_of, chosen=chosen, every=5) == []
 
 
 def test_damaged_teacher_is_refused_where_its_adapter_and_head_are_taken(
     teacher, tiny_backbone, tmp_path
 ):
     def read(folder):
-        model = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
-        hang_adapter(folder, "a", model, tiny_backbone)
-        hang_head(folder, model)
+        model = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+        attach_adapter(folder, "a", model, tiny_backbone)
+        attach_head(folder, model)
         return head_labels(folder)
 
     chosen = (each for each in damages(teacher) if "tensor " in each[0])
-    assert problems(teacher, tmp_path, read, chosen=chosen) == []
+    assert problems(teacher, tmp_path, read, chosen=chosen, every=3) == []
 
 
 def test_damaged_composition_of_adapters_is_refused_or_harmless(
@@ -77,13 +80,13 @@ def test_damaged_composition_of_adapters_is_refused_or_harmless(
     import_adapter(folders, out, backbone=tiny_backbone.reference, together="average")
 
     chosen = (each for each in damages(out) if "'adapter'" in each[0])
-    assert problems(out, tmp_path, load_teacher_of, chosen=chosen, every=7) == []
+    assert problems(out, tmp_path, load_teacher_of, chosen=chosen, every=13) == []
 
 
 def test_damaged_checkpoint_is_refused_or_harmless(tiny_checkpoint, tmp_path):
     chosen = (each for each in damages(tiny_checkpoint, values=FEW) if "'vocab'" not in each[0])
 
-    assert problems(tiny_checkpoint, tmp_path, read_checkpoint, chosen=chosen, every=7) == []
+    assert problems(tiny_checkpoint, tmp_path, read_checkpoint, chosen=chosen, every=13) == []
 
 
 @pytest.mark.parametrize("damage", ["missing", "misshapen", "not finite"])

@@ -5,8 +5,11 @@ import torch
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.pretrained import (
+    Checkpoint,
     find_adapter_folder,
+    find_architecture,
     find_checkpoint,
+    holds_head,
     load_model,
     load_tokenizer,
 )
@@ -122,3 +125,20 @@ def test_run_that_was_not_made_yet_is_no_id_of_the_hub():
 def test_unreachable_hub_is_told_with_the_reason():
     with pytest.raises(InputError, match=r"Cannot fetch the model 'nobody/nothing' .*OFFLINE"):
         find_checkpoint(ModelConfig(model="nobody/nothing"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "held"), [(("no", "yes"), True), (("no", "maybe", "yes"), False)]
+)
+def test_head_of_another_shape_is_not_the_checkpoints(tiny_backbone, labels, held):
+    model = load_model(tiny_backbone, OBJECTIVE, labels=labels)
+
+    assert holds_head(tiny_backbone, model, OBJECTIVE.head(find_architecture(model))) is held
+
+
+def test_head_that_was_not_saved_is_not_the_checkpoints(tiny_backbone, tiny_classifier, tmp_path):
+    tiny_classifier("bert").base_model.save_pretrained(tmp_path)
+    model = load_model(tiny_backbone, OBJECTIVE, labels=("no", "yes"))
+
+    bare = Checkpoint(folder=tmp_path, digest="")
+    assert not holds_head(bare, model, OBJECTIVE.head(find_architecture(model)))

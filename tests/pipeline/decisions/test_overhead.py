@@ -4,11 +4,9 @@ import math
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
-from support.gate_facts import RULES
 
-from pipeline.decisions.overhead import CellLogs
-from pipeline.decisions.overhead import decide_overhead as decide
-from pipeline.facts.overhead import Structure, Verdict
+from pipeline.decisions.overhead import CellLogs, decide_overhead
+from pipeline.facts.overhead import Rules, Structure, Verdict
 from pipeline.statistics.intervals import estimate_ratio
 
 EQUAL = Structure(
@@ -20,13 +18,9 @@ QUIET, NOISY = 0.006, 0.04
 # Between a quiet machine's SD over blocks (0.7 %) and an overloaded one's (6.7 %).
 
 
-def decide_overhead(structure, cells, rules=RULES):
-    return decide(structure, cells, rules)
-
-
-def cell(chance, *, student=1.0, teacher=COST, a_a=1.0, noise=QUIET, blocks=16, name="batch 1"):
+def cell(rng, *, student=1.0, teacher=COST, a_a=1.0, noise=QUIET, blocks=16, name="batch 1"):
     """Return a cell in which the arms take these multiples of the plain backbone's time."""
-    own = chance.normal(0, noise, (4, blocks))
+    own = rng.normal(0, noise, (4, blocks))
     ratios = {"a_a_arm": a_a, "teacher": teacher, "student": student}
     logs = {
         arm: math.log(ratio) + own[row + 1] - own[0]
@@ -45,9 +39,9 @@ def exact(*, student=1.0, teacher=COST, a_a=1.0, spread=1e-4):
 
 
 def outcomes(runs, structure=EQUAL, cells=1, **settings):
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     found = [
-        decide_overhead(structure, [cell(chance, **settings) for _ in range(cells)]).outcome
+        decide_overhead(structure, [cell(rng, **settings) for _ in range(cells)]).outcome
         for _ in range(runs)
     ]
     return {outcome: found.count(outcome) / runs for outcome in set(found)}
@@ -92,9 +86,9 @@ def test_equal_student_is_refused_less_often_than_the_nominal_level(noise):
 
 
 def test_blocks_added_until_the_noise_is_small_do_not_help_a_slow_student():
-    chance, passed, runs = np.random.default_rng(0), 0, 400
+    rng, passed, runs = np.random.default_rng(0), 0, 400
     for _ in range(runs):
-        whole = cell(chance, student=math.exp(0.25 * math.log(COST)), noise=0.008, blocks=60)
+        whole = cell(rng, student=math.exp(0.25 * math.log(COST)), noise=0.008, blocks=60)
         blocks = 8
         while blocks < 60 and estimate_ratio(whole.a_a_arm[:blocks], 0.95).half_width > 0.005:
             blocks += 1
@@ -106,11 +100,11 @@ def test_blocks_added_until_the_noise_is_small_do_not_help_a_slow_student():
 
 
 def test_every_cell_must_hold():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     good, bad, noisy = (
-        cell(chance),
-        cell(chance, student=COST),
-        cell(chance, noise=NOISY),
+        cell(rng),
+        cell(rng, student=COST),
+        cell(rng, noise=NOISY),
     )
 
     assert decide_overhead(EQUAL, [good, good]).outcome == "overhead_gone"
@@ -233,7 +227,7 @@ def test_teacher_without_adapters_decides_nothing():
 
 
 def test_rules_can_be_stricter():
-    strict = dataclasses.replace(RULES, max_half_width=1e-6)
+    strict = Rules(max_half_width=1e-6)
 
     assert decide_overhead(EQUAL, [exact()], strict).outcome == "inconclusive"
 

@@ -225,14 +225,14 @@ def test_external_data_outside_the_bundle_is_not_read(bundle, tmp_path):
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(chance=st.randoms(use_true_random=False), count=st.integers(1, 20))
+@given(rng=st.randoms(use_true_random=False), count=st.integers(1, 20))
 def test_random_damage_that_the_manifest_agrees_with_gives_one_clear_error(
-    sealed, tmp_path_factory, path, chance, count
+    sealed, tmp_path_factory, path, rng, count
 ):
     bundle = shutil.copytree(sealed, tmp_path_factory.mktemp("fuzz") / "student")
     content = bytearray((bundle / path).read_bytes())
     for _ in range(count):
-        content[chance.randrange(len(content))] = chance.randrange(256)
+        content[rng.randrange(len(content))] = rng.randrange(256)
     (bundle / path).write_bytes(content)
     if path != MANIFEST:
         list_again(bundle, path)

@@ -4,7 +4,7 @@ import pytest
 from pipeline.config import RunConfig
 from pipeline.retraining.challenge import (
     ChallengeConfig,
-    choose,
+    choose_champion,
     config_digest,
     go_on_from,
     held_out_of_both,
@@ -26,7 +26,7 @@ def logits(right):
 
 
 def decide(paired, *, passed, is_first=False, rule=None):
-    return choose(
+    return choose_champion(
         paired,
         metric="accuracy",
         passed=passed,

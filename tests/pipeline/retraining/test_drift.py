@@ -13,15 +13,13 @@ LEVEL = 0.01
 
 def make_split(size=200, *, seed, words=WORDS, longest=9, positive=0.5):
     """Return random texts of some of the words."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     # Marks that are no words keep the texts apart.
     texts = tuple(
-        (" ".join(chance.choices(words, k=chance.randint(5, longest))) + "?" * row + "!" * seed,)
+        (" ".join(rng.choices(words, k=rng.randint(5, longest))) + "?" * row + "!" * seed,)
         for row in range(size)
     )
-    return Split(
-        texts=texts, labels=np.array([chance.random() < positive for _ in range(size)], int)
-    )
+    return Split(texts=texts, labels=np.array([rng.random() < positive for _ in range(size)], int))
 
 
 def make_logits(size=200, *, seed, sure=2.0):

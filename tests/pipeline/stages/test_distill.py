@@ -8,7 +8,7 @@ from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces
 from pipeline.errors import InputError
 from pipeline.store.store import Store
-from pipeline.tasks.classification import classification_metrics
+from pipeline.tasks.class_metrics import classification_metrics
 from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs, encode
 

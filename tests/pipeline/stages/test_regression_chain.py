@@ -1,6 +1,7 @@
 """The chain on pairs of texts with numbers as labels, from the table to the measured ONNX files."""
 
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -33,7 +34,7 @@ TREE = {
     | {"max_metric_drop": 1.0, "max_agreement_drop": 1.0},
     "evaluate": {"bootstrap_samples": 100},
 }
-# Five scores, 100 to 300, of which the outer ones are as frequent as the others.
+# Five scores, 100 to 300, each as frequent as the others.
 MEAN, SPREAD = 200.0, 70.0
 
 
@@ -129,6 +130,38 @@ def test_trained_models_answer_in_the_labels_unit(stages, backbone, outputs_of, 
         assert best.validation[metric] == pytest.approx(found[metric], rel=1e-3)
     assert outcome.best_metric == best.validation["pearson"]
     assert abs(outputs.mean() - MEAN) < SPREAD / 2
+
+
+def test_baseline_does_not_depend_on_the_labels_unit(
+    stages, run_until, make_config, tiny_scores_csv, tmp_path
+):
+    header, *rows = tiny_scores_csv.read_text().splitlines()
+    parts = [row.rpartition(",") for row in rows]
+    other = [f"{texts},{10 * float(score) + 5000}" for texts, _, score in parts]
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join([header, *other]))
+    config = make_config()
+    data = config.data.model_copy(update={"train": str(path)})
+
+    moved = run_until("head-only", config.model_copy(update={"data": data}))["head-only"]
+
+    found, expected = moved.facts.outcome.curve[-1], stages["head-only"].facts.outcome.curve[-1]
+    assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-3)
+    assert found.validation["rmse"] == pytest.approx(10 * expected.validation["rmse"], rel=1e-3)
+    assert found.validation["pearson"] == pytest.approx(expected.validation["pearson"], abs=1e-3)
+
+
+def test_student_with_a_new_head_starts_at_numbers_like_the_labels(
+    run_until, make_config, tiny_checkpoint, tiny_classifier, tmp_path
+):
+    small = shutil.copytree(tiny_checkpoint, tmp_path / "small")
+    words = json.loads((small / "config.json").read_text())["vocab_size"]
+    tiny_classifier("bert", vocab_size=words, hidden_size=16, num_labels=2).save_pretrained(small)
+
+    student = run_until("distill", make_config(student={"model": {"model": str(small)}}))["distill"]
+
+    assert student.facts.start == "pretrained"
+    assert student.facts.start_validation["rmse"] < 3 * SPREAD
 
 
 def test_teacher_learned_more_than_the_mean_and_the_baseline(stages):

@@ -17,7 +17,7 @@ from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
 from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import (
     TEACHER_TENSORS,
-    ImportedAdapters,
+    AdapterSet,
     add_adapters,
     load_teacher,
     read_teacher,
@@ -159,10 +159,10 @@ def test_setup_and_how_adapters_work_together_exclude_each_other(tmp_path):
 
 
 def test_learned_weights_and_a_teacher_without_adapters_are_refused(
-    tiny_backbone, tiny_head_only, tmp_path
+    tiny_context, tiny_head_only, tmp_path
 ):
-    model = load_model(tiny_backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
-    adapters = ImportedAdapters(
+    model = load_model(tiny_context.backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
+    adapters = AdapterSet(
         adapters={"a": PLAIN, "b": PLAIN}, active=Weighted(("a", "b")), fusion=None
     )
     add_adapters(model, adapters)
@@ -170,10 +170,9 @@ def test_learned_weights_and_a_teacher_without_adapters_are_refused(
     save_teacher(
         model,
         tmp_path / "teacher",
-        checkpoint=tiny_backbone,
+        context=tiny_context,
         labels=("negative", "positive"),
         adapter=adapters,
-        max_length=16,
     )
 
     with pytest.raises(InputError, match="format has no weighted of"):

@@ -8,9 +8,9 @@ import torch
 from support.adapterhub_folders import SEQ_BN, load, tensors_of, write
 from support.damage import damages, problems
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import head_labels
-from pipeline.checkpoints.adapter_setup import find_setup, hang_setup
+from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
 from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels
 from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.import_adapter import import_adapter
@@ -65,7 +65,7 @@ def test_damaged_stock_head_is_refused_or_harmless(hub_adapter, attach, tmp_path
     folder = hub_adapter(tmp_path / "adapter", "task")
 
     chosen = of_file(folder, "head_config.json", "pytorch_model_head.bin")
-    assert problems(folder, tmp_path, attach, chosen=chosen, every=7) == []
+    assert problems(folder, tmp_path, attach, chosen=chosen, every=13) == []
 
 
 def test_damaged_flexible_head_is_refused_or_harmless(hub_adapter, tiny_backbone, attach, tmp_path):
@@ -74,14 +74,14 @@ def test_damaged_flexible_head_is_refused_or_harmless(hub_adapter, tiny_backbone
     export_adapter(tmp_path / "teacher", folder)
 
     chosen = of_file(folder, "head_config.json", "model_head.safetensors")
-    assert problems(folder, tmp_path, attach, chosen=chosen, every=7) == []
+    assert problems(folder, tmp_path, attach, chosen=chosen, every=13) == []
 
 
 @pytest.mark.parametrize("kind", ["Average", "Fuse"])
 def test_damaged_setup_is_refused_or_harmless(hub_adapter, tiny_backbone, tmp_path, kind):
     def read(folder):
         setup = find_setup([folder])
-        hang_setup(setup, tiny_backbone, OBJECTIVE, labels=head_labels(setup.head))
+        attach_setup(setup, tiny_backbone, OBJECTIVE, labels=head_labels(setup.head))
 
     folder = tmp_path / "setup"
     for name in "ab":
@@ -94,7 +94,7 @@ def test_damaged_setup_is_refused_or_harmless(hub_adapter, tiny_backbone, tmp_pa
         write_fusion(folder / "a,b")
 
     chosen = of_file(folder, "a,b" if kind == "Fuse" else "adapter_setup.json")
-    assert problems(folder, tmp_path, read, chosen=chosen, every=11) == []
+    assert problems(folder, tmp_path, read, chosen=chosen, every=19) == []
 
 
 def of_file(folder, *names):
