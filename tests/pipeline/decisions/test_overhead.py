@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from support.gate_facts import RULES
 
-from pipeline.decisions.overhead import CellLogs, decide_overhead
-from pipeline.facts.overhead import Rules, Structure, Verdict
+from pipeline.decisions.overhead import CellLogs
+from pipeline.decisions.overhead import decide_overhead as decide
+from pipeline.facts.overhead import Structure, Verdict
 from pipeline.statistics.intervals import estimate_ratio
 
 EQUAL = Structure(
@@ -16,6 +18,10 @@ SMALLER = dataclasses.replace(EQUAL, student_is_plain=False)
 COST = 1.07
 QUIET, NOISY = 0.006, 0.04
 # Between a quiet machine's SD over blocks (0.7 %) and an overloaded one's (6.7 %).
+
+
+def decide_overhead(structure, cells, rules=RULES):
+    return decide(structure, cells, rules)
 
 
 def cell(rng, *, student=1.0, teacher=COST, a_a=1.0, noise=QUIET, blocks=16, name="batch 1"):
@@ -227,7 +233,7 @@ def test_teacher_without_adapters_decides_nothing():
 
 
 def test_rules_can_be_stricter():
-    strict = Rules(max_half_width=1e-6)
+    strict = dataclasses.replace(RULES, max_half_width=1e-6)
 
     assert decide_overhead(EQUAL, [exact()], strict).outcome == "inconclusive"
 
