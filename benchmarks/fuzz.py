@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.inference.classifier import PARTS
 from pipeline.release.bundle import GOLDEN, MANIFEST, open_bundle
 from pipeline.serving.application import make_application
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import install, load_fixed, make_slot
@@ -49,17 +49,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chance = random.Random(options.seed)
+    rng = random.Random(options.seed)
     requests, others = options.count * 3 // 4, options.count // 8
-    counts = asyncio.run(_requests(options.bundle, chance, requests))
-    counts |= {f"config {kind}": n for kind, n in _configs(chance, others).items()}
-    counts |= {f"bundle {kind}": n for kind, n in _bundles(options.bundle, chance, others).items()}
+    counts = asyncio.run(_requests(options.bundle, rng, requests))
+    counts |= {f"config {kind}": n for kind, n in _configs(rng, others).items()}
+    counts |= {f"bundle {kind}": n for kind, n in _bundles(options.bundle, rng, others).items()}
     print(json.dumps(counts, indent=2))
 
 
-async def _requests(bundle: Path, chance: random.Random, count: int) -> dict[str, int]:
+async def _requests(bundle: Path, rng: random.Random, count: int) -> dict[str, int]:
     settings = ServeSettings(bundles={"m": bundle}, threads=1, max_body_bytes=20_000)
-    metrics = Metrics()
+    metrics = ServerMetrics()
     slot = make_slot("m", settings, metrics)
     install(slot, load_fixed(bundle, threads=1), metrics)
     names = [each.name for each in load_fixed(bundle, threads=1).classifier.session.get_inputs()]
@@ -69,12 +69,12 @@ async def _requests(bundle: Path, chance: random.Random, count: int) -> dict[str
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://fuzz") as client:
         for _ in range(count):
-            path = chance.choice(("/v2/models/m/infer", "/v2/models/m/texts", "/v2/models/x/infer"))
-            body = _body(chance, names)
-            kind = chance.choice(("application/json", "application/octet-stream", "text/plain"))
+            path = rng.choice(("/v2/models/m/infer", "/v2/models/m/texts", "/v2/models/x/infer"))
+            body = _body(rng, names)
+            kind = rng.choice(("application/json", "application/octet-stream", "text/plain"))
             headers = {"content-type": kind}
-            if chance.random() < 0.1:
-                headers["inference-header-content-length"] = str(chance.randint(-5, 300))
+            if rng.random() < 0.1:
+                headers["inference-header-content-length"] = str(rng.randint(-5, 300))
             answer = await client.post(path, content=body, headers=headers)
             statuses[f"request {answer.status_code}"] += 1
             if answer.status_code == 500:
@@ -84,52 +84,50 @@ async def _requests(bundle: Path, chance: random.Random, count: int) -> dict[str
     return dict(statuses)
 
 
-def _body(chance: random.Random, names: list[str]) -> bytes:
-    shape = [chance.randint(1, 3), chance.randint(1, 8)]
+def _body(rng: random.Random, names: list[str]) -> bytes:
+    shape = [rng.randint(1, 3), rng.randint(1, 8)]
     tensors = [
         {
             "name": name,
             "shape": shape,
             "datatype": "INT64",
-            "data": [chance.randint(0, 1) for _ in range(shape[0] * shape[1])],
+            "data": [rng.randint(0, 1) for _ in range(shape[0] * shape[1])],
         }
         for name in names
     ]
-    whole = chance.choice(
-        ({"inputs": tensors}, {"texts": [chance.choice(ODD) for _ in range(chance.randint(0, 4))]})
+    whole = rng.choice(
+        ({"inputs": tensors}, {"texts": [rng.choice(ODD) for _ in range(rng.randint(0, 4))]})
     )
-    for _ in range(chance.randint(0, 2)):
-        _damage(whole, chance)
+    for _ in range(rng.randint(0, 2)):
+        _damage(whole, rng)
     body = bytearray(json.dumps(whole).encode())
-    if chance.random() < 0.3:
-        for _ in range(chance.randint(1, 4)):
-            body[chance.randrange(len(body))] = chance.randrange(256)
+    if rng.random() < 0.3:
+        for _ in range(rng.randint(1, 4)):
+            body[rng.randrange(len(body))] = rng.randrange(256)
     return bytes(body)
 
 
-def _damage(value: object, chance: random.Random) -> None:
+def _damage(value: object, rng: random.Random) -> None:
     """Replace one thing somewhere in a JSON value."""
     odd = (None, True, -1, 2**70, 1e400, [], {}, *ODD)
     while isinstance(value, dict | list) and value:
-        key = (
-            chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
-        )
+        key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
         inner = value[key]
-        if chance.random() < 0.4 or not isinstance(inner, dict | list) or not inner:
-            value[key] = chance.choice(odd)
+        if rng.random() < 0.4 or not isinstance(inner, dict | list) or not inner:
+            value[key] = rng.choice(odd)
             return
         value = inner
 
 
-def _configs(chance: random.Random, count: int) -> dict[str, int]:
+def _configs(rng: random.Random, count: int) -> dict[str, int]:
     outcomes: collections.Counter[str] = collections.Counter()
     original = CONFIG.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.toml"
         for _ in range(count):
             content = bytearray(original)
-            for _ in range(chance.randint(1, 6)):
-                content[chance.randrange(len(content))] = chance.randrange(256)
+            for _ in range(rng.randint(1, 6)):
+                content[rng.randrange(len(content))] = rng.randrange(256)
             path.write_bytes(content)
             try:
                 load_config(path)
@@ -139,17 +137,17 @@ def _configs(chance: random.Random, count: int) -> dict[str, int]:
     return dict(outcomes)
 
 
-def _bundles(bundle: Path, chance: random.Random, count: int) -> dict[str, int]:
+def _bundles(bundle: Path, rng: random.Random, count: int) -> dict[str, int]:
     outcomes: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(bundle, Path(folder) / "student")
         manifest = (copy / MANIFEST).read_bytes()
         model = json.loads(manifest)["model"]
         for _ in range(count):
-            path = chance.choice((MANIFEST, GOLDEN, model, *PARTS))
+            path = rng.choice((MANIFEST, GOLDEN, model, *PARTS))
             content = bytearray((bundle / path).read_bytes())
-            for _ in range(chance.randint(1, 6)):
-                content[chance.randrange(len(content))] = chance.randrange(256)
+            for _ in range(rng.randint(1, 6)):
+                content[rng.randrange(len(content))] = rng.randrange(256)
             (copy / path).write_bytes(content)
             if path != MANIFEST:
                 listed = json.loads(manifest)

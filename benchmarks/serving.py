@@ -26,10 +26,11 @@ from pathlib import Path
 
 from benchmarks.serving_load import TEXT, Server, ask, load, p50
 from pipeline.inference.classifier import read_runtime
+from pipeline.release.aliases import CHAMPION, PREVIOUS
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
-from pipeline.release.registry import CHAMPION, PREVIOUS, open_registry
+from pipeline.release.registry import open_registry
 from pipeline.release.report_view import read_report
 
 _BLOCKS, _CALLS = 10, 40

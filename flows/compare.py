@@ -11,7 +11,7 @@ from pipeline.chain.chain import STAGES
 from pipeline.chain.comparison import comparison, own_adapter
 from pipeline.chain.program import drive
 from pipeline.config import RunConfig
-from pipeline.report.methods_page import publish_comparison, table_rows
+from pipeline.report.methods_page import comparison_rows, publish_comparison
 from pipeline.tasks.table import find_task
 
 
@@ -36,7 +36,7 @@ def compare(config: RunConfig) -> Path:
     folder = publish_comparison(config, finished, task)
     show_rows(
         "adapters-against-lora",
-        table_rows(finished.facts, task),
+        comparison_rows(finished.facts, task),
         folder / "comparison.png",
         told="Ways to adapt one backbone, and their students",
     )

@@ -11,48 +11,16 @@ from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
-from pydantic import Field
 
 from flows.names import MLFLOW_UI
-from pipeline.config import RunConfig, Section
+from pipeline.config import RunConfig
 from pipeline.decisions.check import Check
 from pipeline.errors import InputError
+from pipeline.release.forms import PromotionForm, RollbackForm
 from pipeline.release.promotion import Promotion, hold_against_champion, promote, roll_back
 from pipeline.release.register import register
-from pipeline.release.registry import CHALLENGER, Registry, Version, open_registry
+from pipeline.release.registry import Registry, Version, open_registry
 from pipeline.report.page import render_checks
-
-
-class PromotionForm(Section):
-    """Which student to promote."""
-
-    name: str
-    """The student's name, as in its config."""
-
-    version: str = CHALLENGER
-    """Number or alias of the version."""
-
-    max_champion_drop: float = Field(default=0.0, ge=0, le=1)
-    """Accepted loss of the main metric against the champion (0.01 is one point)."""
-
-    registry: str | None = None
-    """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""
-
-    runs_dir: Path = Path("runs")
-    """Folder of the runs."""
-
-
-class RollbackForm(Section):
-    """Which student to roll back."""
-
-    name: str
-    """The student's name, as in its config."""
-
-    registry: str | None = None
-    """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""
-
-    runs_dir: Path = Path("runs")
-    """Folder of the runs."""
 
 
 @flow(name="promote-student", flow_run_name="{form.name}", validate_parameters=True)
@@ -63,7 +31,9 @@ def promote_student(form: PromotionForm) -> int:
         form: Which student, and where.
     """
     registry = open_registry(form.registry, form.runs_dir)
-    promotion = promote(registry, form.name, form.version, max_champion_drop=form.max_champion_drop)
+    promotion = promote(
+        registry, form.name, form.version, expected_champion=form.expect_champion, rule=form
+    )
     _show(promotion)
     return promotion.champion
 
@@ -103,9 +73,7 @@ def champion_checks(config: RunConfig, version: Version) -> tuple[Check, ...]:
     """Return the registered student's check against the champion, where there is one."""
     try:
         return hold_against_champion(
-            open_registry(config.release.registry, config.runs_dir),
-            version,
-            max_champion_drop=config.release.max_champion_drop,
+            open_registry(config.release.registry, config.runs_dir), version, config.release
         )
     except InputError as error:
         get_run_logger().warning("Not compared with the champion: %s", error)
@@ -138,12 +106,7 @@ def release_run(config: RunConfig, run: Path) -> bool:
     try:
         registry = open_registry(config.release.registry, config.runs_dir)
         version = register(registry, run)
-        promotion = promote(
-            registry,
-            version.name,
-            str(version.number),
-            max_champion_drop=config.release.max_champion_drop,
-        )
+        promotion = promote(registry, version.name, str(version.number), rule=config.release)
     except InputError as error:
         logger.warning("Not promoted: %s", error)
         return False

@@ -21,7 +21,7 @@ from pipeline.release.registry import open_registry
 from pipeline.report.report import Report
 from pipeline.retraining.challenge import (
     ChallengeConfig,
-    choose,
+    choose_champion,
     go_on_from,
     nothing_changed,
     remember_challenge,
@@ -71,7 +71,7 @@ def retrain(
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
     paired = _compare_with(champion, folder, rule) if champion else None
     metric = find_task(config.task).main_metric
-    choice = choose(
+    choice = choose_champion(
         paired,
         metric=metric,
         passed=report.verdict == "passed",

@@ -16,7 +16,7 @@ from pipeline.chain.sweep_plan import check_sweep, shipped_as
 from pipeline.config import RunConfig
 from pipeline.decisions.pick import decide_sweep
 from pipeline.facts.sweep import StudentFile
-from pipeline.report.sweep_page import PICKED, publish_sweep, table_rows
+from pipeline.report.sweep_page import PICKED, publish_sweep, sweep_rows
 from pipeline.store.files import point_to
 from pipeline.store.store import Store
 from pipeline.tasks.table import find_task
@@ -56,7 +56,7 @@ def sweep_students(config: RunConfig, time_again: bool = False) -> Path:
         folder = publish_sweep(config.runs_dir, decided)
         show_rows(
             "smaller-students",
-            table_rows(decided),
+            sweep_rows(decided),
             folder / "front.png",
             told=decided.pick.reason,
         )

@@ -55,7 +55,7 @@ def benchmark(
         raise InputError("Give one or more ONNX files or bundles, or --compare A.json B.json.")
     from flows.cli.benchmark_tables import print_benchmark
     from pipeline.config import BenchmarkConfig
-    from pipeline.stages.benchmark import describe
+    from pipeline.stages.benchmark import describe_measurement
     from pipeline.standalone.benchmark import benchmark_alone, read_lines
     from pipeline.timing.measurement import write_measurement
 
@@ -75,7 +75,7 @@ def benchmark(
         torch_teacher=torch,
         texts=[tuple(line.split("\t", 1)) for line in read_lines(texts)] if texts else (),
     )
-    facts = describe(measurement, config.confidence)
+    facts = describe_measurement(measurement, config.confidence)
     console = Console()
     print_benchmark(facts, console if console.is_terminal else Console(width=130))
     if out is not None:
@@ -88,14 +88,16 @@ def benchmark(
 
 def _compare(paths: tuple[Path, Path], models: list[Path]) -> None:
     from flows.cli.benchmark_tables import print_comparison
-    from pipeline.timing.comparison import compare
+    from pipeline.timing.comparison import compare_measurements
     from pipeline.timing.measurement import read_measurement
 
     if models:
         raise InputError(f"--compare measures nothing, so leave {models[0]} out.")
     old, new = (read_measurement(path) for path in paths)
     console = Console()
-    print_comparison(compare(old, new), console if console.is_terminal else Console(width=130))
+    print_comparison(
+        compare_measurements(old, new), console if console.is_terminal else Console(width=130)
+    )
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from pipeline.decisions.overhead_reasons import change_text, removed_text
 from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.latency import Estimate, Rung
 from pipeline.facts.overhead import Verdict
-from pipeline.timing.comparison import Comparison
+from pipeline.timing.comparison import MeasurementChange
 
 
 def verdict_table(verdict: Verdict) -> Table:
@@ -63,7 +63,7 @@ def print_benchmark(facts: BenchmarkFacts, console: Console) -> None:
             console.print(f"  - {reason}", markup=False)
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
+def print_comparison(comparison: MeasurementChange, console: Console) -> None:
     """Print how a candidate changed between two measurements."""
     table = _table(f"{comparison.new} (B) against {comparison.old} (A)")
     for column in ("B / A", "interval", "how"):

@@ -37,7 +37,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; bad input and outside faults end with one message and exit 2."""
     try:
-        app()
+        app(prog_name="adapter-distill")  # also where it runs as python -m flows.cli.main
     except ProjectError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder

@@ -10,6 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.options import help_of, with_options_of
+from pipeline.config import RegistryPlace
+from pipeline.release.aliases import CHAMPION
+from pipeline.release.forms import PromotionForm, RollbackForm
+
 if TYPE_CHECKING:  # imported when a command runs: --help needs none of it
     from pipeline.release.registry import Version
 
@@ -17,17 +22,17 @@ models = typer.Typer(
     no_args_is_help=True, help="Registered students: list, compare, promote, roll back, pull."
 )
 
-Name = Annotated[str, typer.Argument(help="The student's name, as in its config.")]
+REGISTRY_VARIABLE = "MLFLOW_TRACKING_URI"
+"""Environment variable that names the registry, as for MLflow itself."""
+
+StudentName = Annotated[str, typer.Argument(help="The student's name, as in its config.")]
 Which = Annotated[str, typer.Argument(help="Version number or alias: champion, challenger.")]
 Uri = Annotated[
     str | None,
-    typer.Option(
-        "--registry",
-        envvar="MLFLOW_TRACKING_URI",
-        help="URI of an MLflow server or database; mlflow.db in the runs folder by default.",
-    ),
+    typer.Option("--registry", envvar=REGISTRY_VARIABLE, help=help_of(RegistryPlace, "registry")),
 ]
-Runs = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.")]
+Runs = Annotated[Path, typer.Option("--runs-dir", help=help_of(RegistryPlace, "runs_dir"))]
+RUNS = RegistryPlace().runs_dir
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
@@ -35,13 +40,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 def register_run(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, such as runs/latest.")],
     uri: Uri = None,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: Runs = RUNS,
 ) -> None:
     """Register a finished run's student as a new version; one that passed becomes challenger."""
     from pipeline.release.register import register
-    from pipeline.release.registry import describe, open_registry
+    from pipeline.release.registry import describe_version, open_registry
 
-    typer.echo(describe(register(open_registry(uri, runs_dir), run)))
+    typer.echo(describe_version(register(open_registry(uri, runs_dir), run)))
 
 
 @models.command("list")
@@ -49,10 +54,10 @@ def list_versions(
     name: Annotated[str | None, typer.Argument(help="Only this student.")] = None,
     as_json: AsJson = False,
     uri: Uri = None,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: Runs = RUNS,
 ) -> None:
     """List every version with its verdict, quality and aliases."""
-    from pipeline.release.registry import describe, open_registry
+    from pipeline.release.registry import describe_version, open_registry
 
     registry = open_registry(uri, runs_dir)
     versions = [
@@ -60,7 +65,7 @@ def list_versions(
     ]
     if as_json:
         for version in versions:
-            typer.echo(describe(version))
+            typer.echo(describe_version(version))
         return
     if not versions:
         typer.echo(f"No student is registered in {registry.uri}.")
@@ -83,14 +88,14 @@ def list_versions(
 
 @models.command("show")
 def show(
-    name: Name, which: Which = "champion", uri: Uri = None, runs_dir: Runs = Path("runs")
+    name: StudentName, which: Which = CHAMPION, uri: Uri = None, runs_dir: Runs = RUNS
 ) -> None:
     """Print everything that is known of a version, as JSON."""
-    from pipeline.release.registry import describe, open_registry
+    from pipeline.release.registry import describe_version, open_registry
 
     registry = open_registry(uri, runs_dir)
     version = registry.find(name, which)
-    facts = json.loads(describe(version))
+    facts = json.loads(describe_version(version))
     facts["checks"] = [dataclasses.asdict(check) for check in registry.report(version).checks]
     facts["source"] = version.source
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -98,12 +103,12 @@ def show(
 
 @models.command("compare")
 def compare(
-    name: Name,
+    name: StudentName,
     baseline: Annotated[str, typer.Argument(help="Number or alias of the one to compare with.")],
     candidate: Annotated[str, typer.Argument(help="Number or alias of the other.")],
     as_json: AsJson = False,
     uri: Uri = None,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: Runs = RUNS,
 ) -> None:
     """Compare two versions on the same test texts, with paired intervals."""
     from pipeline.release.pairing import compare_versions
@@ -137,57 +142,49 @@ def compare(
 
 
 @models.command("promote")
-def promote(
-    name: Name,
-    which: Which = "challenger",
-    expect_champion: Annotated[
-        int | None,
-        typer.Option(min=0, help="Only when this version is the champion now; 0: when none is."),
-    ] = None,
-    max_champion_drop: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Accepted loss of the main metric against the champion; 0.01: one point.",
-        ),
-    ] = 0.0,
-    uri: Uri = None,
-    runs_dir: Runs = Path("runs"),
-) -> None:
+@with_options_of(
+    PromotionForm,
+    name=typer.Argument(),
+    version=typer.Argument(metavar="which"),
+    registry=typer.Option(envvar=REGISTRY_VARIABLE),
+)
+def promote(form: PromotionForm) -> None:
     """Make a version the champion: gate, digests and golden predictions are checked first."""
     from pipeline.release.promotion import promote as promote_version
     from pipeline.release.registry import open_registry
 
     promotion = promote_version(
-        open_registry(uri, runs_dir),
-        name,
-        which,
-        expected_champion=expect_champion,
-        max_champion_drop=max_champion_drop,
+        open_registry(form.registry, form.runs_dir),
+        form.name,
+        form.version,
+        expected_champion=form.expect_champion,
+        rule=form,
     )
     for check in promotion.checks:
         typer.echo(f"{check.name}: {check.shown_value}, {check.shown_limit}: {check.result}")
-    typer.echo(f"champion of {name}: version {promotion.champion} (was {promotion.previous})")
+    typer.echo(f"champion of {form.name}: version {promotion.champion} (was {promotion.previous})")
 
 
 @models.command("rollback")
-def rollback(name: Name, uri: Uri = None, runs_dir: Runs = Path("runs")) -> None:
+@with_options_of(
+    RollbackForm, name=typer.Argument(), registry=typer.Option(envvar=REGISTRY_VARIABLE)
+)
+def rollback(form: RollbackForm) -> None:
     """Return to the previous champion; servers follow within their poll interval."""
     from pipeline.release.promotion import roll_back
     from pipeline.release.registry import open_registry
 
-    promotion = roll_back(open_registry(uri, runs_dir), name)
-    typer.echo(f"champion of {name}: version {promotion.champion} (was {promotion.previous})")
+    promotion = roll_back(open_registry(form.registry, form.runs_dir), form.name)
+    typer.echo(f"champion of {form.name}: version {promotion.champion} (was {promotion.previous})")
 
 
 @models.command("pull")
 def pull(
-    name: Name,
+    name: StudentName,
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
-    which: Which = "champion",
+    which: Which = CHAMPION,
     uri: Uri = None,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: Runs = RUNS,
 ) -> None:
     """Copy a version's bundle, every digest checked."""
     from pipeline.release.bundle import copy_bundle

@@ -40,7 +40,7 @@ _SAMPLE = 50_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class AbsorptionPlan:
     """How adapters are absorbed."""
 
     held_out: Sequence[bool]
@@ -57,12 +57,12 @@ class Plan:
 
 
 @torch.no_grad()
-def absorb(
+def absorb_adapters(
     teacher: PreTrainedModel,
     student: PreTrainedModel,
     architecture: Architecture,
     batches: Sequence[BatchEncoding],
-    plan: Plan,
+    plan: AbsorptionPlan,
     *,
     scratch: Path,
     on_layer: Callable[[], object] = lambda: None,
@@ -137,7 +137,7 @@ class _Walk:
     student: Side
     architecture: Architecture
     batches: Sequence[BatchEncoding]
-    plan: Plan
+    plan: AbsorptionPlan
     sums: Spill
     """The teacher's sums before the block's last LayerNorm, (T, D)."""
     middle: Spill
@@ -229,7 +229,7 @@ def _fit_extra_units(
     unchanged = transposed(dense)
     solution = solve(gram[False].sums(unchanged), gram[True].sums(unchanged), first=FIRST_STRENGTH)
     if solution is not None:
-        set_dense(dense, unchanged + solution.unseeing)
+        set_dense(dense, unchanged + solution.without_held_out)
     units = fit_units(
         *_left_over(dense, walk),
         activation=walk.activation,
@@ -246,12 +246,12 @@ def _fit_extra_units(
 def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
     """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
     per_batch = -(-_SAMPLE // len(walk.batches))
-    chance = torch.Generator().manual_seed(walk.plan.seed)
+    rng = torch.Generator().manual_seed(walk.plan.seed)
     hidden, missing = [], []
     for index, held_out in enumerate(walk.plan.held_out):
         if not held_out:
             middle = walk.middle.read(index)
-            rows = torch.randperm(len(middle), generator=chance)[:per_batch]
+            rows = torch.randperm(len(middle), generator=rng)[:per_batch]
             total = dense(walk.inputs.read(index)[rows]) + middle[rows]
             hidden.append(middle[rows])
             missing.append(walk.sums.read(index)[rows] - total)

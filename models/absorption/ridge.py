@@ -86,7 +86,7 @@ class Solution(NamedTuple):
 
     change: Tensor
     """(K, D): what to add to the transposed weight, and in its last row to the bias."""
-    unseeing: Tensor
+    without_held_out: Tensor
     """The same, (K, D), of the fit without the held-out tokens."""
     r2: float
     """Of that one, on the held-out tokens."""
@@ -112,10 +112,10 @@ def solve(fit: Sums, held_out: Sums, *, first: float) -> Solution | None:
 
     strength, r2 = _climb(r2_of, start)
     change = _solve(fit.xx + held_out.xx, fit.xe + held_out.xe, strength)
-    unseeing = tried[strength]
-    if r2 <= 0 or change is None or unseeing is None:
+    without_held_out = tried[strength]
+    if r2 <= 0 or change is None or without_held_out is None:
         return None
-    return Solution(change, unseeing, r2, strength)
+    return Solution(change, without_held_out, r2, strength)
 
 
 def _climb(r2_of: Callable[[float], float], first: int) -> tuple[float, float]:

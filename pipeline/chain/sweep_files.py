@@ -6,7 +6,7 @@ from pipeline.chain.sweep_plan import PlannedStudent
 from pipeline.facts.arms import STUDENT, Arm
 from pipeline.facts.sweep import StudentFile
 from pipeline.facts.variants import Precision, QuantizeFacts
-from pipeline.graphs.variants import WAYS, fastest
+from pipeline.graphs.variants import VARIANTS, fastest
 from pipeline.store.stage import Stage
 
 
@@ -29,7 +29,7 @@ def list_files(
                 precision=precision,
                 way=variant.name,
                 bundle=quantized.folder / STUDENT,
-                runtime=WAYS[variant.name].runtime,
+                runtime=VARIANTS[variant.name].runtime,
                 size_bytes=variant.size_bytes,
                 parameters=parameters,
                 refused=variant.refused,

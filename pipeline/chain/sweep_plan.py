@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.config import RunConfig, StudentConfig
 from pipeline.errors import InputError
 from pipeline.facts.variants import Precision, QuantizeFacts
-from pipeline.graphs.variants import WAYS
+from pipeline.graphs.variants import VARIANTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ def even_layers(depth: int, count: int) -> tuple[int, ...]:
 
 def shipped_as(config: RunConfig, precision: Precision, quantized: QuantizeFacts) -> RunConfig:
     """Return the config of the run in which this precision ships; the same one where it does."""
-    if WAYS[quantized.chosen].precision == precision:
+    if VARIANTS[quantized.chosen].precision == precision:
         return config
     quantize = config.quantize.model_copy(update={"ship": precision})
     return config.model_copy(update={"quantize": quantize})

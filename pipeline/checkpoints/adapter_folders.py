@@ -121,7 +121,7 @@ def head_labels(folder: Path) -> tuple[str, ...]:
     return read_teacher(folder).labels if holds_teacher(folder) else single_labels(folder)
 
 
-def hang_adapter(
+def attach_adapter(
     folder: Path, name: str, model: PreTrainedModel, checkpoint: Checkpoint
 ) -> AdapterSettings:
     """Hang the adapter in a folder in a model's backbone, in place; it is not active yet.
@@ -161,7 +161,7 @@ def hang_adapter(
     return settings
 
 
-def hang_head(folder: Path, model: PreTrainedModel) -> None:
+def attach_head(folder: Path, model: PreTrainedModel) -> None:
     """Set a model's head to the one in a folder, in place.
 
     Raises:

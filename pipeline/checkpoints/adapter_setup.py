@@ -9,7 +9,12 @@ from transformers import PreTrainedModel
 from models.adapters.composition import Average, Composition, Stack
 from models.adapters.hooks import set_active
 from models.losses import Objective
-from pipeline.checkpoints.adapter_folders import find_head, hang_adapter, hang_head, name_adapters
+from pipeline.checkpoints.adapter_folders import (
+    attach_adapter,
+    attach_head,
+    find_head,
+    name_adapters,
+)
 from pipeline.checkpoints.adapterhub.reading import (
     FUSION_CONFIG,
     load_fusion,
@@ -18,7 +23,7 @@ from pipeline.checkpoints.adapterhub.reading import (
 )
 from pipeline.checkpoints.adapterhub.setup import SETUP, HubSetup, read_setup
 from pipeline.checkpoints.pretrained import Checkpoint, find_architecture, load_model
-from pipeline.checkpoints.teachers import ImportedAdapters
+from pipeline.checkpoints.teachers import AdapterSet
 from pipeline.errors import InputError
 
 Together = Literal["stack", "average"]
@@ -73,9 +78,9 @@ def find_setup(
     )
 
 
-def hang_setup(
+def attach_setup(
     setup: HubSetup, checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...]
-) -> tuple[PreTrainedModel, ImportedAdapters]:
+) -> tuple[PreTrainedModel, AdapterSet]:
     """Return a classifier of these labels with a setup's adapters, active, and its head.
 
     Raises:
@@ -85,10 +90,10 @@ def hang_setup(
     model = load_model(checkpoint, objective, labels=labels, seed=0)
     architecture = find_architecture(model)
     adapters = {
-        name: hang_adapter(folder, name, model, checkpoint)
+        name: attach_adapter(folder, name, model, checkpoint)
         for name, folder in setup.adapters.items()
     }
-    hang_head(setup.head, model)
+    attach_head(setup.head, model)
     fusions = {read_fusion_settings(folder) for folder in setup.fusions}
     if len(fusions) > 1:
         raise InputError(
@@ -104,7 +109,7 @@ def hang_setup(
         raise InputError(
             f"The adapters in {places} do not go together: {error}. Save them again together."
         ) from error
-    return model, ImportedAdapters(
+    return model, AdapterSet(
         adapters=adapters,
         active=setup.composition,
         fusion=next(iter(fusions), None),

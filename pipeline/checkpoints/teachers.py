@@ -38,7 +38,7 @@ TRAINED = "task"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImportedAdapters:
+class AdapterSet:
     """Adapters that were trained elsewhere, and how they work together."""
 
     adapters: dict[str, AdapterSettings]
@@ -53,7 +53,7 @@ class TeacherDescription:
     """What a teacher's folder says of it, beside its tensors."""
 
     labels: tuple[str, ...]
-    adapter: AdapterConfig | ImportedAdapters | None
+    adapter: AdapterConfig | AdapterSet | None
     backbone: str
     """Reference of its backbone."""
     backbone_digest: str
@@ -65,7 +65,7 @@ class TeacherDescription:
 _DESCRIPTION = TypeAdapter(TeacherDescription)
 
 
-def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapters) -> None:
+def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | AdapterSet) -> None:
     """Hang new adapters on a classifier's backbone, in place, and activate them.
 
     Raises:
@@ -87,9 +87,7 @@ def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | ImportedAdapte
     set_active(model.base_model, adapter.active)
 
 
-def drop_lower_adapters(
-    model: PreTrainedModel, imported: ImportedAdapters, layers: int
-) -> ImportedAdapters:
+def drop_lower_adapters(model: PreTrainedModel, imported: AdapterSet, layers: int) -> AdapterSet:
     """Take adapters out of a model's first layers, in place; return what is left of them.
 
     Raises:
@@ -108,11 +106,11 @@ def drop_lower_adapters(
     return replace(imported, adapters=adapters)
 
 
-def adapters_of(adapter: AdapterConfig | ImportedAdapters) -> ImportedAdapters:
+def adapters_of(adapter: AdapterConfig | AdapterSet) -> AdapterSet:
     """Return a teacher's adapters by name, and how they work together: one trained, or imported."""
-    if isinstance(adapter, ImportedAdapters):
+    if isinstance(adapter, AdapterSet):
         return adapter
-    return ImportedAdapters(adapters={TRAINED: _settings(adapter)}, active=TRAINED)
+    return AdapterSet(adapters={TRAINED: _settings(adapter)}, active=TRAINED)
 
 
 def _settings(adapter: AdapterConfig) -> AdapterSettings:
@@ -125,7 +123,7 @@ def save_teacher(
     *,
     context: ModelContext,
     labels: tuple[str, ...],
-    adapter: AdapterConfig | ImportedAdapters | None,
+    adapter: AdapterConfig | AdapterSet | None,
 ) -> None:
     """Write what the teacher adds to its backbone, and how to build it."""
     save_file(trained_tensors(model), out / TEACHER_TENSORS)

@@ -8,7 +8,8 @@ from pipeline.config.comparison import CompareConfig, LoraConfig
 from pipeline.config.data import DataConfig
 from pipeline.config.files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
-from pipeline.config.run import ReleaseConfig, RunConfig
+from pipeline.config.release import PromotionRule, RegistryPlace, ReleaseConfig
+from pipeline.config.run import RunConfig
 from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
 from pipeline.config.sweep import SweepConfig
@@ -30,7 +31,9 @@ __all__ = [
     "HeadOnlyConfig",
     "LoraConfig",
     "ModelConfig",
+    "PromotionRule",
     "QuantizeConfig",
+    "RegistryPlace",
     "ReleaseConfig",
     "RunConfig",
     "Section",

@@ -9,6 +9,7 @@ from pipeline.config.comparison import CompareConfig
 from pipeline.config.data import DataConfig
 from pipeline.config.files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
+from pipeline.config.release import RegistryPlace, ReleaseConfig
 from pipeline.config.section import Section
 from pipeline.config.student import AbsorbConfig, StudentConfig
 from pipeline.config.sweep import SweepConfig
@@ -17,26 +18,13 @@ from pipeline.config.teacher import TeacherConfig
 from pipeline.config.training import DistillConfig, FuseConfig, HeadOnlyConfig, TrainingConfig
 
 
-class ReleaseConfig(Section):
-    """What becomes of a finished run."""
-
-    register_run: bool = True
-    """Whether the run and its student go into the registry."""
-
-    registry: str | None = None
-    """URI of an MLflow server or database; ``mlflow.db`` in ``runs_dir`` by default."""
-
-    max_champion_drop: float = Field(default=0.0, ge=0, le=1)
-    """Not promoted when its main metric is surely lower than the champion's by more than this."""
-
-
 class RunConfig(Section):
     """A whole run: from texts to a gated ONNX student."""
 
     name: str = Field(default="student", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     """Name of the student: lower-case letters, digits and dashes."""
 
-    runs_dir: Path = Path("runs")
+    runs_dir: Path = RegistryPlace().runs_dir
     """Folder for runs and finished stages."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)

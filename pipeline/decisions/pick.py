@@ -9,7 +9,7 @@ from pipeline.facts.sweep import Pick, StudentFile, Sweep, SweepQuality, SweepTi
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class Contender:
     """A student in one precision, by the two numbers that choose."""
 
     name: Arm
@@ -50,11 +50,11 @@ def decide_sweep(
 
 def candidates(
     files: Iterable[StudentFile], quality: SweepQuality, times: SweepTimes, *, metric: str
-) -> tuple[Candidate, ...]:
+) -> tuple[Contender, ...]:
     """Return every file that was measured, in the order of ``files``."""
     rungs = {rung.arm: rung for rung in times.rungs}
     return tuple(
-        Candidate(
+        Contender(
             name=file.name,
             quality=quality.files[file.name].validation.values[metric],
             latency_ms=rungs[file.name].mean_ms.value,
@@ -64,19 +64,19 @@ def candidates(
     )
 
 
-def front(among: Sequence[Candidate]) -> tuple[Arm, ...]:
+def front(among: Sequence[Contender]) -> tuple[Arm, ...]:
     """Return the names of those that no other one beats, fastest first.
 
     One beats another that is better in neither quality nor latency, and worse in one of them.
     """
-    best: list[Candidate] = []
+    best: list[Contender] = []
     for candidate in sorted(among, key=lambda each: (each.latency_ms, -each.quality)):
         if not best or candidate.quality > best[-1].quality:
             best.append(candidate)
     return tuple(candidate.name for candidate in best)
 
 
-def pick(among: Sequence[Candidate], gate: GateConfig) -> Pick:
+def pick(among: Sequence[Contender], gate: GateConfig) -> Pick:
     """Return the student that `gate.min_quality` and `gate.max_latency_ms` ask for.
 
     With a least quality the fastest that reaches it, also within the latency where both are
@@ -104,9 +104,9 @@ def pick(among: Sequence[Candidate], gate: GateConfig) -> Pick:
 
 
 def _nearest(
-    among: Sequence[Candidate],
-    good: Sequence[Candidate],
-    fast: Sequence[Candidate],
+    among: Sequence[Contender],
+    good: Sequence[Contender],
+    fast: Sequence[Contender],
     gate: GateConfig,
 ) -> str:
     """Say what was asked for, what comes nearest, and what to do."""
@@ -127,7 +127,7 @@ def _nearest(
     )
 
 
-def _tell(candidate: Candidate) -> str:
+def _tell(candidate: Contender) -> str:
     quality, latency = (
         f"validation {candidate.quality:.4f}",
         f"{candidate.latency_ms:.2f} ms a text",

@@ -14,21 +14,23 @@ _WITHOUT_SKIP = ("SkipLayerNormFusion",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
+class RunnableVariant:
     """One way to run a student."""
 
     precision: Precision
     runtime: Runtime
 
 
-WAYS: Mapping[str, Way] = {
-    "fp32": Way(precision="fp32", runtime=Runtime(file=FP32_FILE)),
-    "fp32, less fused": Way(
+VARIANTS: Mapping[str, RunnableVariant] = {
+    "fp32": RunnableVariant(precision="fp32", runtime=Runtime(file=FP32_FILE)),
+    "fp32, less fused": RunnableVariant(
         precision="fp32", runtime=Runtime(file=FP32_FILE, disabled_optimizers=_WITHOUT_SKIP)
     ),
-    "fused": Way(precision="fp32", runtime=Runtime(file=FUSED_FILE)),
-    "int8": Way(precision="int8", runtime=Runtime(file=INT8_FILE, session_config=INT8_SESSION)),
-    "int8, less fused": Way(
+    "fused": RunnableVariant(precision="fp32", runtime=Runtime(file=FUSED_FILE)),
+    "int8": RunnableVariant(
+        precision="int8", runtime=Runtime(file=INT8_FILE, session_config=INT8_SESSION)
+    ),
+    "int8, less fused": RunnableVariant(
         precision="int8",
         runtime=Runtime(
             file=INT8_FILE, session_config=INT8_SESSION, disabled_optimizers=_WITHOUT_SKIP
@@ -46,7 +48,7 @@ def fastest(facts: QuantizeFacts, precision: Precision) -> Variant:
     there = [
         variant
         for variant in facts.variants
-        if WAYS[variant.name].precision == precision
+        if VARIANTS[variant.name].precision == precision
         and (variant.file != FUSED_FILE or variant.file == facts.file)
     ]
     return min(there, key=lambda each: each.cpu_ms if each.cpu_ms is not None else float("inf"))

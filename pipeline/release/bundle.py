@@ -220,10 +220,10 @@ def _load(bundle: Path, model: str, threads: int) -> Classifier:
 
 
 def _make_golden(classifier: Classifier, model: str) -> Golden:
-    chance = random.Random(0)
+    rng = random.Random(0)
     size = classifier.tokenizer.get_vocab_size()
     texts = tuple(
-        classifier.tokenizer.decode([chance.randrange(size) for _ in range(length)])
+        classifier.tokenizer.decode([rng.randrange(size) for _ in range(length)])
         for length in _GOLDEN_LENGTHS
     )
     texts = (*texts, "\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither

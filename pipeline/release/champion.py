@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.release.registry import CHAMPION, Registry
+from pipeline.release.aliases import CHAMPION
+from pipeline.release.registry import Registry
 
 
 def find_champion(registry: Registry, name: str, runs_dir: Path) -> Path | None:

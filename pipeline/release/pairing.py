@@ -10,13 +10,13 @@ import numpy as np
 
 from pipeline.errors import InputError, refusing
 from pipeline.facts.arms import STUDENT
-from pipeline.release.registry import OUTPUTS, Registry, Version
+from pipeline.release.registry import REGISTERED_OUTPUTS, Registry, Version
 from pipeline.statistics.paired import Paired, compare_paired
 from pipeline.tasks.table import find_task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class VersionComparison:
     """A candidate against a baseline."""
 
     baseline: int
@@ -27,9 +27,9 @@ class Comparison:
 
 def compare_versions(
     registry: Registry, baseline: Version, candidate: Version, *, confidence: float = 0.95
-) -> Comparison:
+) -> VersionComparison:
     """Return what changed from one version to the other on their common test split."""
-    return Comparison(
+    return VersionComparison(
         baseline=baseline.number,
         candidate=candidate.number,
         paired=_pair(registry, baseline, candidate, confidence),
@@ -78,5 +78,5 @@ def _pair(
 
 def _student_outputs(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:
     """Return (N, C) outputs and (N,) labels of a version's test split."""
-    with registry.download(version, OUTPUTS) as path:
+    with registry.download(version, REGISTERED_OUTPUTS) as path:
         return read_outputs(path)

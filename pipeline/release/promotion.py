@@ -12,16 +12,20 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pipeline.config import PromotionRule
 from pipeline.decisions.check import Check, failures
 from pipeline.decisions.quality import against_champion
 from pipeline.errors import InputError
+from pipeline.release.aliases import CHALLENGER, CHAMPION, PREVIOUS
 from pipeline.release.bundle import open_bundle
 from pipeline.release.pairing import compare_versions
-from pipeline.release.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from pipeline.release.registry import Registry, Version
 from pipeline.release.report_view import ReportView
 from pipeline.tasks.table import find_task
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_RULE = PromotionRule()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +48,7 @@ def promote(
     which: str = CHALLENGER,
     *,
     expected_champion: int | None = None,
-    max_champion_drop: float = 0.0,
+    rule: PromotionRule = DEFAULT_RULE,
 ) -> Promotion:
     """Make a version the champion, after every check, or leave all as it is.
 
@@ -54,8 +58,8 @@ def promote(
         which: Number or alias of the candidate.
         expected_champion: The champion to replace, by number, 0 for none; the one that is champion
             now where it is not given.
-        max_champion_drop: Refused when the main metric is surely lower than the champion's by
-            more than this (0.01 is one point): when the whole paired interval is.
+        rule: Refused when the main metric is surely lower than the champion's by more than its
+            limit: when the whole paired interval is.
 
     Raises:
         InputError: with every reason why not.
@@ -70,7 +74,7 @@ def promote(
         if champion == candidate.number:
             raise InputError(f"{name} version {champion} is the champion already.")
         report = registry.report(candidate)
-        held = hold_against_champion(registry, candidate, max_champion_drop=max_champion_drop)
+        held = hold_against_champion(registry, candidate, rule)
         reasons = (*_failed_checks(report), *failures(held))
         if reasons:
             raise InputError(
@@ -114,7 +118,7 @@ def roll_back(registry: Registry, name: str) -> Promotion:
 
 
 def hold_against_champion(
-    registry: Registry, candidate: Version, *, max_champion_drop: float
+    registry: Registry, candidate: Version, rule: PromotionRule
 ) -> tuple[Check, ...]:
     """Return the check of a version against the champion of now, on their common test split.
 
@@ -135,7 +139,7 @@ def hold_against_champion(
     check = against_champion(
         paired,
         metric=find_task(registry.report(candidate).task).main_metric,
-        max_loss=max_champion_drop,
+        max_loss=rule.max_champion_drop,
         setting="max_champion_drop",
         evidence="not_refuted",
     )

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.inference.classifier import load_bundle
+from pipeline.release.aliases import CHALLENGER
 from pipeline.release.bundle import MANIFEST, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
-    CHALLENGER,
-    OUTPUTS,
+    REGISTERED_OUTPUTS,
     REPORT,
     Registry,
     Version,
@@ -103,7 +103,7 @@ def _log_run(
 
 def _log_outputs(registry: Registry, run: Path, run_id: str) -> None:
     """Log the outputs on the test split, whatever the version that ran called their file."""
-    target = Path(OUTPUTS)
+    target = Path(REGISTERED_OUTPUTS)
     for name in ("outputs.npz", target.name):
         found = run / "evaluate" / name
         if found.is_file():

@@ -32,9 +32,8 @@ if TYPE_CHECKING:  # importing it takes a second and a half, and sends telemetry
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REPORT, BUNDLE = "report.json", "student"
-OUTPUTS = "evaluation/logits.npz"  # the name under which earlier versions are registered
+REGISTERED_OUTPUTS = "evaluation/logits.npz"  # the name under which earlier versions are registered
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -260,7 +259,7 @@ def check_name(name: str) -> None:
         )
 
 
-def describe(version: Version) -> str:
+def describe_version(version: Version) -> str:
     """Return a version's facts as JSON: what is printed and what scripts read."""
     facts = {
         "name": version.name,

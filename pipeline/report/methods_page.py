@@ -21,22 +21,22 @@ from pipeline.store.files import write_atomic
 from pipeline.store.stage import Stage
 from pipeline.tasks.task import Task
 
-SUFFIX = "-comparison"
+COMPARISON_SUFFIX = "-comparison"
 
 
 def publish_comparison(config: RunConfig, finished: Stage[ComparisonFacts], task: Task) -> Path:
     """Write JSON, Markdown, plot and table of a comparison to a folder of its own; return it."""
-    folder = config.runs_dir / f"{config.name}{SUFFIX}"
+    folder = config.runs_dir / f"{config.name}{COMPARISON_SUFFIX}"
     folder.mkdir(parents=True, exist_ok=True)
     facts = finished.facts
     write_atomic(folder / "comparison.png", plot_comparison(facts, task.main_metric))
     write_atomic(folder / "comparison.md", _markdown(config, facts, task))
-    write_atomic(folder / "table.json", json.dumps(table_rows(facts, task), indent=2))
+    write_atomic(folder / "table.json", json.dumps(comparison_rows(facts, task), indent=2))
     write_atomic(folder / "comparison.json", json.dumps(asdict(facts), indent=2))
     return folder
 
 
-def table_rows(facts: ComparisonFacts, task: Task) -> list[dict[str, str]]:
+def comparison_rows(facts: ComparisonFacts, task: Task) -> list[dict[str, str]]:
     """Return the comparison as a table: one row a model, by column."""
     metric = task.main_metric
     return [
@@ -93,7 +93,7 @@ def _latency(model: ComparedModel) -> str:
 
 
 def _markdown(config: RunConfig, facts: ComparisonFacts, task: Task) -> str:
-    rows = table_rows(facts, task)
+    rows = comparison_rows(facts, task)
     columns = list(rows[0])
     lines = [
         f"# {config.name}: ways to adapt one backbone",

@@ -16,7 +16,7 @@ from pipeline.report.templates import megabytes, render_template, signed
 from pipeline.store.files import write_atomic
 from pipeline.tasks.table import find_task
 
-SUFFIX = "-sweep"
+SWEEP_SUFFIX = "-sweep"
 PICKED = "picked"
 """In the folder: a link to the run of the student that was picked."""
 _LOSSES = (0.5, 1.0, 2.0, 3.0)
@@ -27,11 +27,11 @@ def publish_sweep(runs_dir: Path, sweep: Sweep) -> Path:
 
     A link to the run of an earlier pick is removed.
     """
-    folder = runs_dir / f"{sweep.name}{SUFFIX}"
+    folder = runs_dir / f"{sweep.name}{SWEEP_SUFFIX}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PICKED).unlink(missing_ok=True)
     picture = plot_front(sweep)
-    rows = table_rows(sweep)
+    rows = sweep_rows(sweep)
     write_atomic(folder / "front.png", picture)
     write_atomic(folder / "table.json", json.dumps(rows, indent=2, ensure_ascii=False))
     write_atomic(folder / "sweep.json", _as_json(sweep))
@@ -49,7 +49,7 @@ def publish_sweep(runs_dir: Path, sweep: Sweep) -> Path:
     return folder
 
 
-def table_rows(sweep: Sweep) -> list[dict[str, str]]:
+def sweep_rows(sweep: Sweep) -> list[dict[str, str]]:
     """Return a row for every baseline and every student, slowest first, by column."""
     files = {file.name: file for file in sweep.files}
     rows = [_row(rung, files.get(rung.arm), sweep) for rung in sweep.times.rungs]

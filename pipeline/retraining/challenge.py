@@ -69,7 +69,7 @@ class Choice:
     """The one against the champion, where there were texts for it."""
 
 
-def choose(
+def choose_champion(
     paired: Paired | None,
     *,
     metric: str,

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from pipeline.serving.errors import RequestError
 from pipeline.serving.guard import Guard
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
 from pipeline.tasks.table import TASKS
@@ -35,10 +35,10 @@ from kserve.protocol.rest.v2_datamodels import (  # isort: skip # after protocol
 )
 from kserve.protocol.rest.v2_endpoints import V2Endpoints  # isort: skip # after protocol
 
-Name = Annotated[str, Path(max_length=63)]
+ModelName = Annotated[str, Path(max_length=63)]
 
 
-class Texts(BaseModel):
+class TextsRequest(BaseModel):
     """Texts to answer."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +67,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_application(plane: Plane, settings: ServeSettings, metrics: Metrics) -> FastAPI:
+def make_application(plane: Plane, settings: ServeSettings, metrics: ServerMetrics) -> FastAPI:
     """Return the application over a data plane."""
     app = FastAPI(
         title="adapter-distill", version=version("adapter-distill"), docs_url=None, redoc_url=None
@@ -102,7 +102,7 @@ def _add_protocol(app: FastAPI, plane: Plane) -> None:
         app.add_api_route(path, route, response_model=model, methods=["GET"], responses=_ERRORS)
 
     @app.get("/v2/models/{model_name}", responses=_ERRORS)
-    async def model_metadata(model_name: Name) -> ModelMetadataResponse:
+    async def model_metadata(model_name: ModelName) -> ModelMetadataResponse:
         model = plane.find(model_name)
         facts = {"inputs": model.get_input_types(), "outputs": model.get_output_types()}
         versions = [str(model.served().version)]
@@ -111,7 +111,7 @@ def _add_protocol(app: FastAPI, plane: Plane) -> None:
         )
 
     @app.get("/v2/models/{model_name}/ready", responses=_ERRORS)
-    async def model_ready(model_name: Name) -> ModelReadyResponse:
+    async def model_ready(model_name: ModelName) -> ModelReadyResponse:
         plane.find(model_name).served()
         return ModelReadyResponse(name=model_name, ready=True)
 
@@ -121,7 +121,7 @@ def _add_protocol(app: FastAPI, plane: Plane) -> None:
         responses={200: {"model": InferenceResponse}, **_ERRORS},
         openapi_extra={"requestBody": _body(InferenceRequest, binary=True)},
     )
-    async def infer(model_name: Name, request: Request) -> Response:
+    async def infer(model_name: ModelName, request: Request) -> Response:
         plane.find(model_name)
         return await _infer(plane, model_name, await request.body(), dict(request.headers))
 
@@ -132,7 +132,7 @@ def _add_texts(app: FastAPI, plane: Plane, settings: ServeSettings) -> None:
         response_model=None,
         responses={200: {"model": Predictions}, **_ERRORS},
     )
-    async def classify(model_name: Name, request: Texts) -> Response:
+    async def classify(model_name: ModelName, request: TextsRequest) -> Response:
         model = plane.find(model_name)
         texts: list[tuple[str, ...]] = [
             (text,) if isinstance(text, str) else text for text in request.texts

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.inference.classifier import Classifier
 from pipeline.serving.errors import DeadlineError, NotReadyError, OverloadedError, RequestError
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.settings import ServeSettings
 
 Texts = Sequence[tuple[str, ...]]
@@ -65,7 +65,7 @@ class Batcher:
         name: str,
         current: Callable[[], Served | None],
         settings: ServeSettings,
-        metrics: Metrics,
+        metrics: ServerMetrics,
     ) -> None:
         self._name, self._current = name, current
         self._settings, self._metrics = settings, metrics

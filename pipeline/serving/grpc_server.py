@@ -30,7 +30,7 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 )
 
 
-class Guard(AsyncServerInterceptor):
+class GrpcGuard(AsyncServerInterceptor):
     """Token, and an error code for every fault."""
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -68,7 +68,7 @@ def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
 async def start_grpc(plane: Plane, settings: ServeSettings) -> tuple[Any, int]:
     """Start the gRPC server; return it and its port."""
     server = grpc.aio.server(
-        interceptors=(Guard(settings),),
+        interceptors=(GrpcGuard(settings),),
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.so_reuseport", 0),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Guard:
         self,
         app: ASGIApp,
         *,
-        metrics: Metrics,
+        metrics: ServerMetrics,
         max_body_bytes: int,
         token: SecretStr | None,
         is_draining: Callable[[], bool],

@@ -22,7 +22,7 @@ from pipeline.release.registry import check_name
 from pipeline.serving.application import make_application
 from pipeline.serving.grpc_server import start_grpc
 from pipeline.serving.memory import return_large_blocks
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import Slot, follow, install, load_fixed, make_slot
@@ -48,7 +48,7 @@ def serve(settings: ServeSettings) -> None:
 
 
 async def _serve(settings: ServeSettings, listening: socket.socket) -> None:
-    metrics = Metrics()
+    metrics = ServerMetrics()
     slots = [
         make_slot(name, settings, metrics) for name in (*settings.champions, *settings.bundles)
     ]
@@ -96,7 +96,7 @@ class _Server(uvicorn.Server):
 
 
 def _follow(
-    slots: list[Slot], settings: ServeSettings, metrics: Metrics
+    slots: list[Slot], settings: ServeSettings, metrics: ServerMetrics
 ) -> list["asyncio.Task[None]"]:
     if not settings.champions:
         return []

@@ -2,25 +2,19 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
+
+from pipeline.config import RegistryPlace
 
 
-class ServeSettings(BaseModel):
-    """A server's settings: frozen, nothing unknown in them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class ServeSettings(RegistryPlace):
+    """A server's settings, and the options of `adapter-distill serve`."""
 
     champions: tuple[str, ...] = ()
     """Registered students; each is served by its name, and follows its champion."""
 
     bundles: dict[str, Path] = Field(default_factory=dict)
     """Sealed bundles by the name they are served under; these never change."""
-
-    registry: str | None = None
-    """URI of the MLflow registry; ``mlflow.db`` in the runs folder by default."""
-
-    runs_dir: Path = Path("runs")
-    """Folder of the runs."""
 
     host: str = "127.0.0.1"
     """Address to listen on; ``0.0.0.0`` inside a container."""
@@ -35,7 +29,8 @@ class ServeSettings(BaseModel):
     """File descriptor of an inherited listening socket, instead of host and port."""
 
     token: SecretStr | None = None
-    """What clients send as ``Authorization: Bearer ...``; health routes need none."""
+    """API token that clients send as ``Authorization: Bearer ...``; health routes need none. In the
+    environment no process list shows it."""
 
     poll_s: float = Field(default=5.0, gt=0)
     """Seconds between two looks at the champion alias."""
@@ -56,10 +51,10 @@ class ServeSettings(BaseModel):
     """Texts that may wait, per model; more are refused with 503."""
 
     deadline_ms: float = Field(default=2000.0, gt=0)
-    """A request that waits longer than this is answered with 504."""
+    """A request that waits longer than this, in milliseconds, is answered with 504."""
 
     max_body_bytes: int = Field(default=1_048_576, ge=1)
-    """Largest request body."""
+    """Largest request body, in bytes."""
 
     max_texts: int = Field(default=64, ge=1)
     """Texts, or rows of a tensor, per request."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.release.bundle import MANIFEST, open_bundle
 from pipeline.serving.batching import Batcher, Served
 from pipeline.serving.memory import give_back
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.watch import Sighting
 from pipeline.store.digests import sha256_file
@@ -42,7 +42,7 @@ class Slot:
         return self.served
 
 
-def make_slot(name: str, settings: ServeSettings, metrics: Metrics) -> Slot:
+def make_slot(name: str, settings: ServeSettings, metrics: ServerMetrics) -> Slot:
     """Return an empty slot with its queue."""
     slot = Slot(name=name)
     slot.batcher = Batcher(name, slot.get, settings, metrics)
@@ -75,7 +75,7 @@ def load_fixed(bundle: Path, *, threads: int) -> Served:
     return load(bundle, sha256=digest or "", version=0, threads=threads)
 
 
-def install(slot: Slot, served: Served, metrics: Metrics) -> None:
+def install(slot: Slot, served: Served, metrics: ServerMetrics) -> None:
     """Serve a loaded model from the next call on."""
     old, slot.served = slot.served, served
     if old is not None:
@@ -90,7 +90,7 @@ async def follow(
     slots: Mapping[str, Slot],
     seen: AsyncIterator[Sighting],
     settings: ServeSettings,
-    metrics: Metrics,
+    metrics: ServerMetrics,
 ) -> None:
     """Serve every champion that is seen, until cancelled."""
     loading: dict[str, asyncio.Task[None]] = {}
@@ -108,7 +108,9 @@ async def follow(
             task.cancel()
 
 
-async def _swap(slot: Slot, sighting: Sighting, settings: ServeSettings, metrics: Metrics) -> None:
+async def _swap(
+    slot: Slot, sighting: Sighting, settings: ServeSettings, metrics: ServerMetrics
+) -> None:
     """Load a champion until it succeeds, and serve it."""
     attempt = 0
     while slot.served is None or slot.served.version != sighting.version:
@@ -131,7 +133,7 @@ async def _swap(slot: Slot, sighting: Sighting, settings: ServeSettings, metrics
             await asyncio.to_thread(give_back)
 
 
-def _keep_old(sighting: Sighting, reason: str, metrics: Metrics) -> None:
+def _keep_old(sighting: Sighting, reason: str, metrics: ServerMetrics) -> None:
     metrics.reloads.labels(sighting.name, "failed").inc()
     logger.error(
         "the champion could not be loaded; what was served before is served on",

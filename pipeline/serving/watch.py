@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.release.registry import CHAMPION, Registry, open_registry
+from pipeline.release.aliases import CHAMPION
+from pipeline.release.registry import Registry, open_registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

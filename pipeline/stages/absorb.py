@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
-from models.absorption import regression
 from models.absorption.exact import FoldPlan, fold, plan_fold
 from models.absorption.extra_units import widen_ffn
 from models.absorption.fit import Fit
+from models.absorption.regression import AbsorptionPlan, absorb_adapters
 from models.adapters.invertible import absorb_embeddings, has_invertible
 from models.architectures.architecture import Architecture
 from models.student import adapter_traces, add_biases, keep_layers, take_head
@@ -209,7 +209,7 @@ def _fit(
             tokens,
             inputs,
         )
-    plan = regression.Plan(
+    plan = AbsorptionPlan(
         held_out=held_out,
         counting=settings.context.task.objective().head(architecture).counting,
         kept=settings.layers,
@@ -220,7 +220,7 @@ def _fit(
     total = len(architecture.layers(student.base_model))
     with tqdm(total=total, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
         try:
-            return regression.absorb(
+            return absorb_adapters(
                 teacher, student, architecture, batches, plan, scratch=scratch, on_layer=bar.update
             )
         except ValueError as error:

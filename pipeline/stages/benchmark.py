@@ -28,7 +28,7 @@ from pipeline.timing.cells import MeasuredCell
 from pipeline.timing.ladder import TorchTeacher, describe_rungs
 from pipeline.timing.measure import measure
 from pipeline.timing.measurement import Measurement, write_measurement
-from pipeline.timing.plan import Plan
+from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.workload import fixed_shapes, own_lengths, smallest_vocabulary
 
 MEASUREMENT = "benchmark.json"
@@ -62,10 +62,10 @@ def benchmark(
     plan = _plan(data, teacher, exported, quantized, settings)
     measurement = measure(plan, settings.benchmark, seed=settings.context.seed)
     write_measurement(measurement, out / MEASUREMENT)
-    return describe(measurement, settings.benchmark.confidence)
+    return describe_measurement(measurement, settings.benchmark.confidence)
 
 
-def describe(measurement: Measurement, confidence: float) -> BenchmarkFacts:
+def describe_measurement(measurement: Measurement, confidence: float) -> BenchmarkFacts:
     """Return what a measurement found: statistics of its raw times."""
     blocks, calls = measurement.ladder, measurement.ladder_calls
     return BenchmarkFacts(
@@ -91,7 +91,7 @@ def _plan(
     exported: Stage[ExportFacts],
     quantized: Stage[QuantizeFacts] | None,
     settings: BenchmarkSettings,
-) -> Plan:
+) -> MeasurementPlan:
     context, config = settings.context, settings.benchmark
     files = {arm: exported.folder / arm / MODEL for arm in EXPORTED}
     vocabulary = smallest_vocabulary(exported.folder / arm for arm in files)
@@ -105,7 +105,7 @@ def _plan(
         max_length=context.max_length,
         vocabulary=vocabulary,
     )
-    return Plan(
+    return MeasurementPlan(
         files=files | _shipped(quantized),
         candidate=STUDENT,
         baseline=PLAIN,

@@ -20,7 +20,7 @@ from pipeline.facts.data import DataFacts
 from pipeline.store.digests import sha256_json
 from pipeline.tasks.task import Label, Labels, Task
 from pipeline.texts.sources import DATA_SUFFIXES, locate
-from pipeline.texts.splits import LEFT_OUT, Row, hold_out
+from pipeline.texts.splits import LEFT_OUT, LabelledText, hold_out
 from pipeline.texts.tables import Split, Text, write_split
 
 
@@ -49,7 +49,7 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     given = {"test": config.test, "validation": config.validation, "train": config.train}
     tally: Counter[str] = Counter()
     seen: dict[Text, Label] = {}
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[LabelledText]] = {}
     for name, reference in given.items():  # test first: what it holds leaves the other splits
         if reference is not None:
             labelled = _read_rows(reference, settings, tally)
@@ -69,7 +69,7 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     return _describe(splits, settings, tally, texts_digest)
 
 
-def _read_rows(reference: str, settings: DataSettings, tally: Counter[str]) -> list[Row]:
+def _read_rows(reference: str, settings: DataSettings, tally: Counter[str]) -> list[LabelledText]:
     """Return the filtered rows of one source with their labels."""
     config = settings.data
     table = _load(reference, config)
@@ -87,7 +87,7 @@ def _read_rows(reference: str, settings: DataSettings, tally: Counter[str]) -> l
         labels = settings.task.labels.read(cells, config, own_names)
     except ValueError as error:
         raise InputError(f"{reference}: {error}.") from error
-    rows: list[Row] = []
+    rows: list[LabelledText] = []
     for row, label in zip(kept, labels, strict=True):
         text = tuple(_spelled(columns[name][row]) for name in config.text_columns)
         if label is not None and all(text):
@@ -164,9 +164,11 @@ def _csv_options(path: Path) -> dict[str, Any]:
     return {"sep": separator, "keep_default_na": False, "features": features}
 
 
-def _drop_duplicates(rows: list[Row], seen: dict[Text, Label], tally: Counter[str]) -> list[Row]:
+def _drop_duplicates(
+    rows: list[LabelledText], seen: dict[Text, Label], tally: Counter[str]
+) -> list[LabelledText]:
     """Return the rows whose text has not been seen, and remember them."""
-    fresh: list[Row] = []
+    fresh: list[LabelledText] = []
     for text, label in rows:
         if text in seen:
             tally["duplicates"] += 1
@@ -177,7 +179,7 @@ def _drop_duplicates(rows: list[Row], seen: dict[Text, Label], tally: Counter[st
     return fresh
 
 
-def _as_split(rows: list[Row], labels: Labels) -> Split:
+def _as_split(rows: list[LabelledText], labels: Labels) -> Split:
     return Split(
         texts=tuple(text for text, _ in rows),
         labels=np.array([label for _, label in rows], dtype=labels.dtype),

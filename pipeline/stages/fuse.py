@@ -15,15 +15,15 @@ from models.adapters.composition import Fuse, FusionSettings, Weighted, distance
 from models.adapters.hooks import add_fusion, set_active
 from models.teacher import backbone_digest, freeze_adapters, frozen_digest
 from pipeline.checkpoints.adapter_folders import (
+    attach_adapter,
+    attach_head,
     find_teacher_of,
-    hang_adapter,
-    hang_head,
     name_adapters,
 )
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_adapter_folder
 from pipeline.checkpoints.teachers import (
-    ImportedAdapters,
+    AdapterSet,
     describe_teacher,
     drop_lower_adapters,
     save_teacher,
@@ -86,21 +86,19 @@ def fuse(
     )
 
 
-def _compose(
-    model: PreTrainedModel, settings: FuseSettings, labels: tuple[str, ...]
-) -> ImportedAdapters:
+def _compose(model: PreTrainedModel, settings: FuseSettings, labels: tuple[str, ...]) -> AdapterSet:
     """Put the adapters and what composes them into a model, in place."""
     source = settings.source
     folders = [find_adapter_folder(reference) for reference in source.references]
     named = name_adapters(folders, source.names)
     adapters = {
-        name: hang_adapter(folder, name, model, settings.context.backbone)
+        name: attach_adapter(folder, name, model, settings.context.backbone)
         for name, folder in named.items()
     }
     if (trained := find_teacher_of(labels, folders)) is not None:
-        hang_head(trained, model)
+        attach_head(trained, model)
     is_fusion = source.trained_as == "fuse"
-    composed = ImportedAdapters(
+    composed = AdapterSet(
         adapters=adapters,
         active=Fuse(tuple(named)) if is_fusion else Weighted(tuple(named)),
         fusion=FusionSettings() if is_fusion else None,

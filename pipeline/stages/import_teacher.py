@@ -8,11 +8,11 @@ from transformers import PreTrainedModel
 
 from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.adapter_folders import head_labels, holds_teacher
-from pipeline.checkpoints.adapter_setup import find_setup, hang_setup
+from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_adapter_folder, load_tokenizer
 from pipeline.checkpoints.teachers import (
-    ImportedAdapters,
+    AdapterSet,
     adapters_of,
     check_backbone_of,
     describe_teacher,
@@ -80,7 +80,7 @@ def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) 
 
 def _bring(
     source: AdapterSource, context: ModelContext, labels: tuple[str, ...]
-) -> tuple[PreTrainedModel, ImportedAdapters]:
+) -> tuple[PreTrainedModel, AdapterSet]:
     """Return a model with the adapters, active, and their head."""
     folders = [find_adapter_folder(reference) for reference in source.references]
     if len(folders) == 1 and holds_teacher(folders[0]):
@@ -95,12 +95,12 @@ def _bring(
         labels=labels,
     )
     _check_labels(head_labels(setup.head), labels, setup.head)
-    return hang_setup(setup, context.backbone, context.task.objective(), labels=labels)
+    return attach_setup(setup, context.backbone, context.task.objective(), labels=labels)
 
 
 def _take_over(
     folder: Path, context: ModelContext, labels: tuple[str, ...]
-) -> tuple[PreTrainedModel, ImportedAdapters]:
+) -> tuple[PreTrainedModel, AdapterSet]:
     """Return a teacher of an earlier run, whatever its adapters do together."""
     description = read_teacher(folder)
     check_backbone_of(folder, description, context.backbone)

@@ -27,7 +27,7 @@ from pipeline.facts.export import ExportFacts
 from pipeline.facts.latency import Estimate
 from pipeline.facts.variants import QuantizeFacts, Runtime, Variant
 from pipeline.graphs.int8 import INT8_SESSION, write_int8
-from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, WAYS
+from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, VARIANTS
 from pipeline.inference.classifier import MODEL, RUNTIME, load_bundle
 from pipeline.inference.processor import has_vnni
 from pipeline.statistics.bootstrap import resamples
@@ -83,11 +83,13 @@ def quantize(
         confidence=config.confidence,
     )
     judged = {file: _judge(measured, file, config) for file in _JUDGED}
-    accepted = {n: w.runtime for n, w in WAYS.items() if judged[w.runtime.file].refused is None}
+    accepted = {n: w.runtime for n, w in VARIANTS.items() if judged[w.runtime.file].refused is None}
     eligible = _may_ship(accepted, judged, config)
     times = _time(bundle, accepted, validation, config, settings.seed)
     among = {name: times[name] for name in eligible}
-    chosen = choose({name: ratio_to_first(among, name, config.confidence) for name in eligible})
+    chosen = choose_variant(
+        {name: ratio_to_first(among, name, config.confidence) for name in eligible}
+    )
     write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
     facts = QuantizeFacts(
         texts=len(validation),
@@ -98,7 +100,7 @@ def quantize(
         has_vnni=has_vnni(),
         fp16_bytes=(bundle / "onnx" / FP16_FILE).stat().st_size,
         fp16_difference=difference,
-        variants=tuple(_describe(name, bundle, judged, times, config) for name in WAYS),
+        variants=tuple(_describe(name, bundle, judged, times, config) for name in VARIANTS),
     )
     _drop_useless(bundle, facts)
     return facts
@@ -135,7 +137,7 @@ def _judge(measured: MeasuredModels, file: str, config: QuantizeConfig) -> Quali
     )
 
 
-def choose(ratios: Mapping[str, Estimate]) -> str:
+def choose_variant(ratios: Mapping[str, Estimate]) -> str:
     """Return the variant with the least time of those that are surely faster than the first.
 
     Args:
@@ -150,7 +152,7 @@ def _may_ship(
     accepted: Mapping[str, Runtime], judged: Mapping[str, Quality], config: QuantizeConfig
 ) -> list[str]:
     """Return the accepted ways of the precision that is to ship."""
-    eligible = [name for name in accepted if config.ship in ("fastest", WAYS[name].precision)]
+    eligible = [name for name in accepted if config.ship in ("fastest", VARIANTS[name].precision)]
     if not eligible:
         raise InputError(
             f"quantize.ship asks for {config.ship}, which is refused. {judged[INT8_FILE].refused} "
@@ -166,7 +168,7 @@ def _describe(
     times: Mapping[str, Sequence[float]],
     config: QuantizeConfig,
 ) -> Variant:
-    file = WAYS[name].runtime.file
+    file = VARIANTS[name].runtime.file
     ratio = ratio_to_first(times, name, config.confidence) if name in times else None
     return Variant(
         name=name,

@@ -27,7 +27,7 @@ from pipeline.timing.ladder import TorchTeacher, describe_rungs, measure_ladder
 from pipeline.timing.machine import ConditionsMeter
 from pipeline.timing.workload import own_lengths, smallest_vocabulary
 
-MEASUREMENT = "latency.json"
+LATENCY = "latency.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ def measure_latency(
         )
     calls = len(texts.calls)
     raw = {"calls": calls, "blocks": [asdict(block) for block in blocks]}
-    write_atomic(out / MEASUREMENT, json.dumps(raw))
+    write_atomic(out / LATENCY, json.dumps(raw))
     return SweepTimes(
         rungs=describe_rungs(blocks, calls, config.confidence, teacher=TEACHER),
         blocks=len(blocks),

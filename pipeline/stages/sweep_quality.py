@@ -22,7 +22,7 @@ from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, read_split
 
-SPLITS = ("validation", "test")
+MEASURED_SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,10 @@ def measure_quality(
             all.
         _quantized: The stages that hold the files.
     """
-    splits = {name: _run_all(read_split(data.folder, name), exported, settings) for name in SPLITS}
+    splits = {
+        name: _run_all(read_split(data.folder, name), exported, settings)
+        for name in MEASURED_SPLITS
+    }
     for name, split in splits.items():
         np.savez_compressed(
             out / f"{name}.npz",

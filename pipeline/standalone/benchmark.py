@@ -12,7 +12,7 @@ from pipeline.texts.tables import Text
 from pipeline.timing.ladder import TorchTeacher
 from pipeline.timing.measure import measure
 from pipeline.timing.measurement import Measurement
-from pipeline.timing.plan import Plan
+from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.workload import Workload, fixed_shapes, own_lengths, tokenizer_limit
 
 
@@ -41,7 +41,7 @@ def benchmark_alone(
     """
     baseline = against or (models[1] if len(models) > 1 else models[0])
     wanted = list(dict.fromkeys([*models, baseline, *([teacher] if teacher else [])]))
-    paths = {model: find_model(model) for model in wanted}
+    paths = {model: find_onnx_file(model) for model in wanted}
     names = _names(wanted)
     vocabulary = min(_vocabulary(path) for path in paths.values())
     workloads = fixed_shapes(config.batch_sizes, config.lengths, vocabulary=vocabulary, seed=seed)
@@ -61,7 +61,7 @@ def benchmark_alone(
             f"{torch_teacher} is not a teacher: it has no teacher.json. Give the folder of a "
             "finetune stage, such as runs/latest/finetune, or of import-adapter."
         )
-    plan = Plan(
+    plan = MeasurementPlan(
         files={names[model]: path for model, path in paths.items()},
         candidate=names[models[0]],
         baseline=names[baseline],
@@ -95,7 +95,7 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def find_model(path: Path) -> Path:
+def find_onnx_file(path: Path) -> Path:
     """Return the ONNX file behind a path: itself, or the default file of a bundle.
 
     Raises:

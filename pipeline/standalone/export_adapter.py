@@ -23,7 +23,7 @@ from pipeline.checkpoints.adapterhub.writing import (
     write_json,
 )
 from pipeline.checkpoints.pretrained import find_architecture
-from pipeline.checkpoints.teachers import ImportedAdapters, adapters_of, load_backed_teacher
+from pipeline.checkpoints.teachers import AdapterSet, adapters_of, load_backed_teacher
 from pipeline.errors import InputError
 from pipeline.store.files import new_folder
 
@@ -71,7 +71,7 @@ def export_adapter(
 def _write_adapters(
     out: Path,
     model: PreTrainedModel,
-    imported: ImportedAdapters,
+    imported: AdapterSet,
     hub_names: Mapping[str, str],
     model_name: str,
 ) -> Path:

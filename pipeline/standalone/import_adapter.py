@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.checkpoints.adapter_folders import head_labels
-from pipeline.checkpoints.adapter_setup import Together, find_setup, hang_setup
+from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import (
     find_checkpoint,
@@ -44,7 +44,7 @@ def import_adapter(
             takes if that is less.
 
     Raises:
-        InputError: when ``out`` exists, or whatever `find_setup` and `hang_setup` refuse.
+        InputError: when ``out`` exists, or whatever `find_setup` and `attach_setup` refuse.
     """
     with new_folder(out) as partial:
         setup = find_setup(folders, fusion=fusion, together=together)
@@ -52,7 +52,7 @@ def import_adapter(
         checkpoint = find_checkpoint(ModelConfig(model=backbone))
         longest = max_length or min(128, longest_input(checkpoint))
         load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-        model, adapters = hang_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
+        model, adapters = attach_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
         adapters = drop_lower_adapters(model, adapters, drop_layers)
         context = ModelContext(
             backbone=checkpoint,

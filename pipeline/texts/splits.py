@@ -17,18 +17,18 @@ from pipeline.config import DataConfig
 from pipeline.errors import InputError
 from pipeline.texts.tables import Text, read_split
 
-Row = tuple[Text, int | float]
+LabelledText = tuple[Text, int | float]
 Strata = Callable[[Sequence[int | float]], list[int]]
 """(labels) -> group of each."""
 
-NAMES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 LEFT_OUT = "left-out"
 """Training texts beyond ``train_size``: kept apart, so that a later run does not test on them."""
 
 
 def hold_out(
-    rows: dict[str, list[Row]], config: DataConfig, seed: int, *, strata: Strata
-) -> dict[str, list[Row]]:
+    rows: dict[str, list[LabelledText]], config: DataConfig, seed: int, *, strata: Strata
+) -> dict[str, list[LabelledText]]:
     """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``, by label.
 
     Args:
@@ -50,7 +50,7 @@ def hold_out(
     shuffled = [splits["train"][i] for i in order]
     size = len(shuffled) if config.train_size is None else config.train_size
     splits["train"], splits[LEFT_OUT] = shuffled[:size], shuffled[size:]
-    for name in NAMES:
+    for name in SPLITS:
         if not splits[name]:
             raise InputError(
                 f"The {name} split is empty: every text of it stands in another split. Give a "
@@ -62,7 +62,7 @@ def hold_out(
 def _read_earlier(folder: Path) -> dict[Text, str]:
     """Return the split that each text of an earlier run belongs to."""
     try:
-        earlier = {text: name for name in NAMES for text in read_split(folder, name).texts}
+        earlier = {text: name for name in SPLITS for text in read_split(folder, name).texts}
         if (folder / f"{LEFT_OUT}.parquet").is_file():
             earlier |= dict.fromkeys(read_split(folder, LEFT_OUT).texts, "train")
         return earlier
@@ -75,12 +75,12 @@ def _read_earlier(folder: Path) -> dict[Text, str]:
 
 
 def _take(
-    rows: list[Row],
+    rows: list[LabelledText],
     name: str,
     size: int | float,
-    draw: Callable[[list[Row], int], tuple[list[Row], list[Row]]],
+    draw: Callable[[list[LabelledText], int], tuple[list[LabelledText], list[LabelledText]]],
     earlier: dict[Text, str],
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[LabelledText], list[LabelledText]]:
     """Split rows in two: what is kept, and the split of this name.
 
     Texts of an earlier run go where they were; of the others the same part is taken as would be of
@@ -102,7 +102,9 @@ def _take(
     return kept + new_kept, taken + new_taken
 
 
-def _draw(rows: list[Row], count: int, *, seed: int, strata: Strata) -> tuple[list[Row], list[Row]]:
+def _draw(
+    rows: list[LabelledText], count: int, *, seed: int, strata: Strata
+) -> tuple[list[LabelledText], list[LabelledText]]:
     """Draw so many rows, each group in proportion where its size allows; return the rest first."""
     if not 0 < count < len(rows):
         return (rows, []) if count == 0 else ([], rows)

@@ -29,7 +29,7 @@ class Block:
     wall_ns: dict[Arm, list[int]]
 
 
-def time_block(arms: Mapping[Arm, Sequence[Call]], *, rounds: int, chance: random.Random) -> Block:
+def time_block(arms: Mapping[Arm, Sequence[Call]], *, rounds: int, rng: random.Random) -> Block:
     """Time every arm's calls ``rounds`` times, the arms interleaved in random order.
 
     Args:
@@ -40,7 +40,7 @@ def time_block(arms: Mapping[Arm, Sequence[Call]], *, rounds: int, chance: rando
     calls = len(arms[names[0]])
     for _ in range(rounds):
         for number in range(calls):
-            chance.shuffle(names)
+            rng.shuffle(names)
             for arm in names:
                 run = arms[arm][number]
                 cpu, wall = time.thread_time_ns(), time.perf_counter_ns()

@@ -23,7 +23,7 @@ _MUST_AGREE = ("cpu", "cores", "instructions", "governor", "huge pages", "onnxru
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class ChangedCell:
     """One cell that both measurements have."""
 
     cell: str
@@ -34,19 +34,21 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class MeasurementChange:
     """What changed from A to B."""
 
     old: Arm
     """A's candidate."""
     new: Arm
     """B's candidate."""
-    rows: tuple[Row, ...]
+    rows: tuple[ChangedCell, ...]
     finding: str
     """In one sentence."""
 
 
-def compare(old: Measurement, new: Measurement, *, confidence: float = 0.95) -> Comparison:
+def compare_measurements(
+    old: Measurement, new: Measurement, *, confidence: float = 0.95
+) -> MeasurementChange:
     """Return how the candidate's CPU time changed, cell by cell.
 
     Raises:
@@ -64,7 +66,9 @@ def compare(old: Measurement, new: Measurement, *, confidence: float = 0.95) -> 
     parts = [f"slower at {'; '.join(slower)}"] if slower else []
     parts += [f"faster at {'; '.join(faster)}"] if faster else []
     said = ", ".join(parts) or f"no difference beyond the noise in {len(rows)} cells"
-    return Comparison(old=old.candidate, new=new.candidate, rows=rows, finding=f"B is: {said}")
+    return MeasurementChange(
+        old=old.candidate, new=new.candidate, rows=rows, finding=f"B is: {said}"
+    )
 
 
 def _check_machines(old: Measurement, new: Measurement) -> None:
@@ -80,7 +84,7 @@ def _check_machines(old: Measurement, new: Measurement) -> None:
         )
 
 
-def _rows(old: Measurement, new: Measurement, confidence: float) -> Iterator[Row]:
+def _rows(old: Measurement, new: Measurement, confidence: float) -> Iterator[ChangedCell]:
     same_baseline = (
         old.graphs[old.baseline].sha256 == new.graphs[new.baseline].sha256
         and old.candidate != old.baseline
@@ -97,7 +101,7 @@ def _rows(old: Measurement, new: Measurement, confidence: float) -> Iterator[Row
             ]
         else:
             logs = [_log_times(theirs[name], new.candidate), _log_times(mine[name], old.candidate)]
-        yield Row(
+        yield ChangedCell(
             cell=name,
             ratio=estimate_change(logs[0], logs[1], confidence),
             how="through the same baseline" if same_baseline else "times as they are",

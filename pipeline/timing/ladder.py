@@ -71,7 +71,7 @@ def measure_ladder(
     Raises:
         RuntimeError: when a measuring process fails, with what it said.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     blocks: list[Block] = []
     started = time.monotonic()
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def measure_ladder(
             if len(blocks) >= _FEWEST and time.monotonic() - started > config.seconds_per_cell:
                 break
             arms = list(workers)
-            chance.shuffle(arms)
+            rng.shuffle(arms)
             made = [workers[arm].block() for arm in arms]
             blocks.append(
                 Block(

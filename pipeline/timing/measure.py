@@ -16,14 +16,14 @@ from pipeline.timing.cells import measure_cell
 from pipeline.timing.ladder import measure_ladder
 from pipeline.timing.machine import ConditionsMeter, describe_machine
 from pipeline.timing.measurement import Measurement
-from pipeline.timing.plan import Plan
+from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.processes import run_file_cost
 from pipeline.timing.time_file import FileSpec
 from pipeline.timing.verdict import decide_measured
 from pipeline.timing.workload import Workload
 
 
-def measure(plan: Plan, config: BenchmarkConfig, *, seed: int) -> Measurement:
+def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Measurement:
     """Return everything that was seen of the plan's files.
 
     Raises:

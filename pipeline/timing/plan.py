@@ -11,7 +11,7 @@ from pipeline.timing.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class MeasurementPlan:
     """What is to be measured."""
 
     files: Mapping[Arm, Path]

@@ -78,20 +78,20 @@ def make_calls(session: ort.InferenceSession, calls: list[TokenIds]) -> list[Cal
     return runs
 
 
-def measure_block(spec: CellSpec, chance: random.Random) -> Block:
+def measure_block(spec: CellSpec, rng: random.Random) -> Block:
     """Return one block: fresh sessions, warmed up, then timed in turns."""
     names = list(spec.files)
-    chance.shuffle(names)
+    rng.shuffle(names)
     padding = []
     arms: dict[Arm, list[Callable[[], object]]] = {}
     for arm in names:
-        padding.append(bytearray(chance.randrange(1, 4_000_000)))
+        padding.append(bytearray(rng.randrange(1, 4_000_000)))
         arms[arm] = make_calls(_open_arm(spec, arm), spec.calls)
         for _ in range(-(-spec.warmup_runs // len(spec.calls))):
             for run in arms[arm]:
                 run()
     in_order = {arm: arms[arm] for arm in spec.files}
-    return time_block(in_order, rounds=spec.rounds, chance=chance)
+    return time_block(in_order, rounds=spec.rounds, rng=rng)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class TorchSpec:
     seed: int
 
 
-def measure_block(spec: TorchSpec, chance: random.Random) -> Block:
+def measure_torch_block(spec: TorchSpec, rng: random.Random) -> Block:
     """Return one block: a fresh model, warmed up, then timed."""
     model = load_teacher(_find_backbone(spec), Path(spec.teacher))
     runs: list[Call] = []
@@ -49,7 +49,7 @@ def measure_block(spec: TorchSpec, chance: random.Random) -> Block:
         for _ in range(-(-spec.warmup_runs // len(runs))):
             for run in runs:
                 run()
-        return time_block({spec.arm: runs}, rounds=spec.rounds, chance=chance)
+        return time_block({spec.arm: runs}, rounds=spec.rounds, rng=rng)
 
 
 def _find_backbone(spec: TorchSpec) -> Checkpoint:
@@ -61,4 +61,4 @@ def _find_backbone(spec: TorchSpec) -> Checkpoint:
 if __name__ == "__main__":
     specification = TorchSpec(**read_specification())
     torch.set_num_threads(1)
-    serve_blocks(partial(measure_block, specification, random.Random(specification.seed)))
+    serve_blocks(partial(measure_torch_block, specification, random.Random(specification.seed)))

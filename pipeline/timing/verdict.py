@@ -9,11 +9,11 @@ from pipeline.facts.arms import Arm, a_a_arm
 from pipeline.facts.latency import Graph
 from pipeline.facts.overhead import Rules, Structure, Verdict
 from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.plan import Plan
+from pipeline.timing.plan import MeasurementPlan
 
 
 def decide_measured(
-    plan: Plan,
+    plan: MeasurementPlan,
     graphs: Mapping[Arm, Graph],
     cells: Sequence[MeasuredCell],
     config: BenchmarkConfig,

@@ -56,33 +56,35 @@ def test_first_run_builds_every_stage_and_passes(report):
 
 def test_report_holds_every_required_number(report):
     assert len(report.data.digest) == 64
-    for model in (report.head_only, report.teacher, report.student):
-        assert 0 <= model.metrics["accuracy"] <= 1
+    assert report.task == "classification"
+    for quality in report.quality.values():
+        assert 0 <= quality.values["accuracy"] <= 1
     assert 0 < report.teacher.trainable_parameters < report.teacher.total_parameters
     assert report.student.total_parameters < report.teacher.total_parameters
-    assert 0 <= report.fidelity.agreement <= 1
-    assert report.fidelity.mean_kl >= 0
-    assert 0 <= report.parity.max_abs_difference < 1e-4
+    assert 0 <= report.evaluation.fidelity.values["agreement"] <= 1
+    assert report.evaluation.fidelity.values["mean_kl"] >= 0
+    assert 0 <= report.parity_difference < 1e-4
 
 
 def test_report_holds_the_latency_of_every_arm(report):
-    cells = [(entry.arm, entry.batch, entry.length) for entry in report.latency]
+    cells = [(entry.arm, entry.batch, entry.length) for entry in report.benchmark.latency]
 
     arms = ("plain", "plain again", "teacher", "student")
     assert cells == [(arm, 1, length) for length in (8, None) for arm in arms]
-    assert all(entry.median_ms > 0 for entry in report.latency)
-    assert all(e.ci_low <= e.ratio_to_plain <= e.ci_high for e in report.latency)
+    assert all(entry.median_ms > 0 for entry in report.benchmark.latency)
+    assert all(e.ci_low <= e.ratio_to_plain <= e.ci_high for e in report.benchmark.latency)
 
 
 def test_report_holds_structure_verdict_and_ladder(report):
-    assert report.overhead.structure.student_is_plain
-    assert not report.overhead.structure.teacher_is_plain
-    assert report.graphs["student"].hash == report.graphs["plain"].hash
-    assert report.graphs["student"].adapter_traces == ()
-    assert report.graphs["teacher"].adapter_traces
-    arms = {"teacher in PyTorch", "teacher", "plain", "student", report.quantized.facts.arm}
-    assert {rung.arm for rung in report.ladder} == arms
-    assert set(report.costs) == arms - {"teacher in PyTorch"}
+    found = report.benchmark
+    assert found.verdict.structure.student_is_plain
+    assert not found.verdict.structure.teacher_is_plain
+    assert found.graphs["student"].hash == found.graphs["plain"].hash
+    assert found.graphs["student"].adapter_traces == ()
+    assert found.graphs["teacher"].adapter_traces
+    arms = {"teacher in PyTorch", "teacher", "plain", "student", report.shipped_arm}
+    assert {rung.arm for rung in found.ladder} == arms
+    assert set(found.costs) == arms - {"teacher in PyTorch"}
 
 
 def test_every_artifact_of_the_report_is_there_with_its_digest(smoke_run, report):
@@ -102,7 +104,8 @@ def test_server_shows_the_summary_and_the_latency(report):
     assert artifacts["distill-summary"].type == "markdown"
     for key in ("onnx-latency", "latency-ladder", "overhead-verdict"):
         assert artifacts[key].type == "table"
-    assert f"{report.student.metrics['accuracy']:.4f}" in artifacts["distill-summary"].data
+    accuracy = report.evaluation.student.values["accuracy"]
+    assert f"{accuracy:.4f}" in artifacts["distill-summary"].data
 
 
 def test_second_run_reuses_every_stage_and_becomes_the_latest(run_smoke, report):
@@ -111,7 +114,7 @@ def test_second_run_reuses_every_stage_and_becomes_the_latest(run_smoke, report)
     assert set(second.reused) == STAGES
     assert (folder.parent / "latest").resolve() == folder.resolve()
     assert second.run_id != report.run_id
-    assert second.fidelity == report.fidelity
+    assert second.evaluation == report.evaluation
 
 
 def test_late_setting_reuses_what_stands_before_it(run_smoke):
@@ -135,7 +138,7 @@ def refused_pairs(smoke_run, smoke_overrides, tiny_csv, tmp_path_factory):
         # One untrained layer of a two-layer backbone knows little of what its teacher does.
         "student.layers=[0]",
         "distill.learning_rate=1e-12",
-        "gate.max_accuracy_drop=0",
+        "gate.max_metric_drop=0",
         "gate.min_agreement=1",
         "gate.max_latency_ratio=0.01",
         "benchmark.ladder_blocks=0",
@@ -146,7 +149,7 @@ def refused_pairs(smoke_run, smoke_overrides, tiny_csv, tmp_path_factory):
 def test_sentence_pairs_go_through_the_whole_chain(refused_pairs):
     assert refused_pairs.data.text_columns == ("first", "second")
     assert refused_pairs.data.sizes["test"] == 24
-    assert refused_pairs.fidelity.agreement < 1
+    assert refused_pairs.evaluation.fidelity.values["agreement"] < 1
 
 
 def test_refused_student_is_a_finished_run_with_every_reason(refused_pairs):

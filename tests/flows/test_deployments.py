@@ -8,10 +8,10 @@ import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
 
-from flows.release import RollbackForm
 from flows.server.local_deployments import FLOWS, local_deployments
 from pipeline.config import RunConfig
 from pipeline.release.champion import find_champion
+from pipeline.release.forms import RollbackForm
 
 ENTRIES = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 

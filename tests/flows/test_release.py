@@ -6,8 +6,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.release import (
-    PromotionForm,
-    RollbackForm,
     champion_checks,
     promote_student,
     register_run,
@@ -15,6 +13,7 @@ from flows.release import (
     roll_back_student,
 )
 from pipeline.config import RunConfig
+from pipeline.release.forms import PromotionForm, RollbackForm
 from pipeline.release.register import register
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]

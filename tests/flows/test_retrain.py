@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ from pipeline.config.load import load_config
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.report.report import Report
-from pipeline.retraining.challenge import ChallengeConfig, choose
+from pipeline.retraining.challenge import ChallengeConfig, choose_champion
 from pipeline.retraining.comparison import compare_with
 from pipeline.texts.tables import read_split
 
@@ -23,15 +24,14 @@ def test_challenger_is_held_against_the_champion_and_the_page_says_how(smoke_run
     rule = ChallengeConfig()
 
     paired = compare_with.fn(smoke_run, smoke_run, rule)
-    choice = choose(paired, passed=True, is_first=False, rule=rule)
-    page = flow(
-        lambda: show_decision(report, smoke_run, paired, choice, (), None), name="show-decision"
-    )()
+    choice = choose_champion(paired, metric="accuracy", passed=True, is_first=False, rule=rule)
+    show = partial(show_decision, metric="accuracy")
+    page = flow(lambda: show(report, smoke_run, paired, choice, (), None), name="show-decision")()
 
     assert (paired.texts, paired.p_value) == (24, 1.0)
     assert choice.replaces
     assert "takes the champion's place" in page
-    assert "| right where the other is wrong | 0 | 0 | McNemar p = 1 |" in page
+    assert "| texts on which it is the better one | 0 | 0 | sign test, p = 1 |" in page
     held = "| accuracy lost against the champion | 0.00% (0.00% to 0.00%) | surely at most 1.00% |"
     assert held in page
 
@@ -46,7 +46,7 @@ def test_nights_of_retraining(tmp_path, smoke_overrides, tiny_csv, prefect_serve
     def night():
         """Return the retraining's state and its page."""
         config = load_config(Path("configs/smoke.toml"), overrides)
-        state = retrain(config, rule=ChallengeConfig(max_accuracy_loss=0.9), return_state=True)
+        state = retrain(config, rule=ChallengeConfig(max_metric_loss=0.9), return_state=True)
         assert state.is_completed(), state.message
         wanted = {"artifacts": {"key": {"any_": ["retraining"]}}, "sort": "CREATED_DESC"}
         pages = httpx.post(f"{prefect_server}/artifacts/filter", json=wanted).json()

@@ -75,10 +75,10 @@ def problems(
 
 
 def _of_bytes(name: str, seed: int) -> Iterator[tuple[str, Damage]]:
-    chance = random.Random(f"{name} {seed}")
-    yield "random bytes", lambda folder: (folder / name).write_bytes(chance.randbytes(200))
+    rng = random.Random(f"{name} {seed}")
+    yield "random bytes", lambda folder: (folder / name).write_bytes(rng.randbytes(200))
     for number in range(4):
-        yield f"flipped {number}", lambda folder: _flip(folder / name, chance)
+        yield f"flipped {number}", lambda folder: _flip(folder / name, rng)
     if seed:
         return
     yield "deleted", lambda folder: (folder / name).unlink()
@@ -100,10 +100,10 @@ def _cut(path: Path, part: float) -> None:
     path.write_bytes(content[: int(part * len(content))])
 
 
-def _flip(path: Path, chance: random.Random) -> None:
+def _flip(path: Path, rng: random.Random) -> None:
     content = bytearray(path.read_bytes())
     for _ in range(8):
-        content[chance.randrange(min(len(content), 2000))] = chance.randrange(256)
+        content[rng.randrange(min(len(content), 2000))] = rng.randrange(256)
     path.write_bytes(content)
 
 

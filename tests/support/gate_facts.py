@@ -116,7 +116,7 @@ def benchmark(
         student_is_plain=True, student_is_teacher=False, teacher_is_plain=False, adapter_traces=()
     )
     steps = noise * np.array(spread)
-    logs = {"again": 0.0, "teacher": math.log(1.07), "student": math.log(student)}
+    logs = {"a_a_arm": 0.0, "teacher": math.log(1.07), "student": math.log(student)}
     cell = CellLogs(name="batch 1, 16 tokens", **{arm: log + steps for arm, log in logs.items()})
     return BenchmarkFacts(
         blocks=8,

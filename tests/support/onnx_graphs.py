@@ -24,14 +24,14 @@ def make_graph(
     seed: int = 0,
 ) -> ModelProto:
     """Return a classifier of two classes: embeddings, dense layers, adapters after some, a mean."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {"axes": np.array([1])}
     nodes = [helper.make_node("Gather", ["embeddings", "input_ids"], ["x0"], "look_up")]
-    weights["embeddings"] = chance.normal(size=(vocab_size, hidden_size))
+    weights["embeddings"] = rng.normal(size=(vocab_size, hidden_size))
 
     def dense(name: str, source: str, target: str, rows: int, columns: int) -> None:
-        weights[f"{name}.weight"] = chance.normal(size=(rows, columns)) / np.sqrt(rows)
-        weights[f"{name}.bias"] = chance.normal(size=(columns,))
+        weights[f"{name}.weight"] = rng.normal(size=(rows, columns)) / np.sqrt(rows)
+        weights[f"{name}.bias"] = rng.normal(size=(columns,))
         nodes.append(helper.make_node("MatMul", [source, f"{name}.weight"], [f"{name}.product"]))
         nodes.append(helper.make_node("Add", [f"{name}.product", f"{name}.bias"], [target]))
 

@@ -22,6 +22,7 @@ from support.report_facts import (
 def document(**more: object) -> dict:
     """Return a classification that passed."""
     return {
+        "schema_version": 4,
         "run_id": "20260101-120000-demo",
         "name": "demo",
         "created": "2026-01-01T12:00:00Z",

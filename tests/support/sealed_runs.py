@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from support.report_document import document
+from support.report_facts import data as data_facts
+from support.report_facts import evaluation, measured, outcome, student
 from support.tiny_models import BAD, GOOD, NEUTRAL, SPECIAL
 
 
@@ -63,7 +66,8 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
     """``write_run(folder, ...)``: a finished run with a sealed bundle and a report.
 
     ``accuracy`` is that of its 400 test texts; ``checks`` are (value, limit) of upper bounds,
-    passed ``by_verdict`` whatever their numbers are where that is set.
+    passed ``by_verdict`` whatever their numbers are where that is set. The report is of the newest
+    schema, or of the third one.
     """
 
     def write_run(
@@ -75,6 +79,7 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
         data: str = "d" * 64,
         checks: Sequence[tuple[float, float]] = ((0.0, 0.01),),
         by_verdict: bool = False,
+        schema: int = 4,
     ) -> Path:
         import numpy as np
 
@@ -102,27 +107,50 @@ def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
             }
             for number, (value, limit) in enumerate(checks)
         ]
+        passed = by_verdict or all(value <= limit for value, limit in checks)
         report = {
             "run_id": folder.name,
             "name": name,
-            "verdict": "passed"
-            if by_verdict or all(v <= limit for v, limit in checks)
-            else "refused",
-            "reasons": [],
+            "verdict": "passed" if passed else "refused",
             "checks": held,
-            "data": {"digest": data},
-            "student": {
-                "metrics": {"accuracy": accuracy},
-                "intervals": {"accuracy": [accuracy - 0.04, accuracy + 0.04]},
-                "curve": [{"step": 3, "train_loss": 0.5, "validation": {"accuracy": 0.7}}],
-            },
-            "fidelity": {"agreement": 0.98, "mean_kl": 0.002},
         }
-        (folder / "report.json").write_text(json.dumps(report))
+        write = new_report if schema == 4 else old_report
+        (folder / "report.json").write_text(json.dumps(write(report, accuracy, data)))
         (folder / "config.json").write_text(json.dumps({"name": name, "distill": {"epochs": 3}}))
         return folder
 
     return write_run
+
+
+def new_report(run: dict, accuracy: float, digest: str) -> dict:
+    """Return a report of schema 4."""
+    training = outcome(0.5, accuracy=[0.7, 0.7])
+    return document(
+        **run,
+        data=data_facts("negative", "positive") | {"digest": digest},
+        evaluation=evaluation(
+            student=measured(0.04, accuracy=accuracy),
+            fidelity=measured(0.01, agreement=0.98, mean_kl=0.002),
+        ),
+        student=student(
+            outcome=training | {"curve": [{"step": 3, "train_loss": 0.5}]},
+        ),
+    )
+
+
+def old_report(run: dict, accuracy: float, digest: str) -> dict:
+    """Return a report of schema 3, as far as the registry reads it."""
+    return run | {
+        "schema_version": 3,
+        "reasons": [],
+        "data": {"digest": digest},
+        "student": {
+            "metrics": {"accuracy": accuracy},
+            "intervals": {"accuracy": [accuracy - 0.04, accuracy + 0.04]},
+            "curve": [{"step": 3, "train_loss": 0.5, "validation": {"accuracy": 0.7}}],
+        },
+        "fidelity": {"agreement": 0.98, "mean_kl": 0.002, "intervals": {}},
+    }
 
 
 @pytest.fixture(scope="session")

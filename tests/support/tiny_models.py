@@ -107,13 +107,13 @@ def tiny_csv(tiny_store: Store) -> Path:
 
 
 def _write_reviews(path: Path) -> None:
-    chance = random.Random(0)
+    rng = random.Random(0)
     rows = []
     for number in range(120):
         label, opinions = ("positive", GOOD) if number % 2 else ("negative", BAD)
-        words = chance.sample(opinions.split(), k=3)
-        words += chance.sample(NEUTRAL.split(), k=chance.randint(2, 8))
-        chance.shuffle(words)
+        words = rng.sample(opinions.split(), k=3)
+        words += rng.sample(NEUTRAL.split(), k=rng.randint(2, 8))
+        rng.shuffle(words)
         rows.append((" ".join(words), label, "press" if number % 3 else "forum"))
     _write_csv(path, [("text", "label", "source"), *rows])
 
@@ -128,13 +128,13 @@ def tiny_scores_csv(tiny_store: Store) -> Path:
 
 
 def _write_scores(path: Path) -> None:
-    chance = random.Random(0)
+    rng = random.Random(0)
     rows = []
     for _ in range(160):
-        good = chance.randint(0, 4)
-        words = chance.sample(GOOD.split(), k=good) + chance.sample(BAD.split(), k=4 - good)
-        words += chance.sample(NEUTRAL.split(), k=4)
-        chance.shuffle(words)
+        good = rng.randint(0, 4)
+        words = rng.sample(GOOD.split(), k=good) + rng.sample(BAD.split(), k=4 - good)
+        words += rng.sample(NEUTRAL.split(), k=4)
+        rng.shuffle(words)
         rows.append((" ".join(words[:4]), " ".join(words[4:]), 200 + 25 * (2 * good - 4)))
     _write_csv(path, [("first", "second", "score"), *rows])
 

@@ -72,7 +72,7 @@ _DEFAULTS = {
 _REQUIRED = ("mh_adapter", "output_adapter", "reduction_factor", "non_linearity")
 
 
-def settings_of(folder: Path, config: Mapping[str, Any], hidden_size: int) -> AdapterSettings:
+def hub_settings(folder: Path, config: Mapping[str, Any], hidden_size: int) -> AdapterSettings:
     """Return what a configuration with every key means for a backbone of that hidden size."""
     after_norm = not config["original_ln_after"]
     if unsupported := _unsupported(config):

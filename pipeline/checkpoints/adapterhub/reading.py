@@ -18,7 +18,7 @@ from models.adapters.composition import Fuse, FusionSettings, module_name
 from models.adapters.hooks import add_adapter, add_fusion
 from models.adapters.site import AdapterSettings
 from models.architectures.architecture import Architecture
-from pipeline.checkpoints.adapterhub.config import config_of, settings_of
+from pipeline.checkpoints.adapterhub.config import config_of, hub_settings
 from pipeline.checkpoints.adapterhub.files import (
     check_backbone,
     check_tensors,
@@ -83,7 +83,7 @@ def read_adapter(folder: Path, model: PreTrainedModel) -> HubAdapter:
     # The first version's task adapters declare an invertible adapter that they do not have.
     if meta.get("type") == "text_task" and not any(".F.0." in name for name in tensors):
         config["inv_adapter"] = None
-    settings = settings_of(folder, config, int(model.config.hidden_size))
+    settings = hub_settings(folder, config, int(model.config.hidden_size))
     if model.config.model_type == "albert" and settings.attention:
         # The library hands over attention's input and output the wrong way round.
         raise InputError(

@@ -10,7 +10,7 @@ from transformers import BatchEncoding
 
 from models.absorption import layerwise
 from models.absorption.extra_units import widen_ffn
-from models.absorption.regression import Plan, absorb
+from models.absorption.regression import AbsorptionPlan, absorb_adapters
 from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.composition import Average, Fuse
 from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active, settings_of
@@ -62,9 +62,11 @@ def randomise(teacher, *, std=0.1, seed=0):
 
 def run(teacher, student, batches, held_out=HELD_OUT, **options):
     architecture = architecture_of(student.config.model_type)
-    plan = Plan(held_out=held_out, counting=architecture.sequence_head.counting, **options)
+    plan = AbsorptionPlan(
+        held_out=held_out, counting=architecture.sequence_head.counting, **options
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        return absorb(teacher, student, architecture, batches, plan, scratch=Path(scratch))
+        return absorb_adapters(teacher, student, architecture, batches, plan, scratch=Path(scratch))
 
 
 @torch.no_grad()

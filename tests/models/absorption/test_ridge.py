@@ -6,13 +6,13 @@ from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
 
 def tokens(count, *, seed, inputs=20, outputs=6):
     """Inputs, a dense layer (bias in the last row), and noisy outputs of another one."""
-    chance = torch.Generator().manual_seed(seed)
-    x = torch.randn(count, inputs, generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, inputs, generator=rng)
     weights = torch.Generator().manual_seed(99)
     dense, wanted = (
         torch.randn(inputs + 1, outputs, generator=weights, dtype=torch.float64) for _ in range(2)
     )
-    noise = 0.01 * torch.randn(count, outputs, generator=chance)
+    noise = 0.01 * torch.randn(count, outputs, generator=rng)
     return x, dense, apply(wanted, x) + noise, wanted
 
 
@@ -79,11 +79,9 @@ def test_solution_brings_the_dense_layer_to_what_is_wanted():
 
 
 def test_chance_is_not_taken_for_an_explanation():
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     fit, held_out = (
-        gram_of(
-            torch.randn(100, 50, generator=chance), torch.randn(100, 6, generator=chance)
-        ).sums()
+        gram_of(torch.randn(100, 50, generator=rng), torch.randn(100, 6, generator=rng)).sums()
         for _ in range(2)
     )
 

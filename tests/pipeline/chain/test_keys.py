@@ -20,7 +20,7 @@ from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
 from pipeline.facts.quality import Measured
 from pipeline.facts.variants import QuantizeFacts, Variant
-from pipeline.graphs.variants import WAYS
+from pipeline.graphs.variants import VARIANTS
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step
 
@@ -174,7 +174,7 @@ def facts_of(item):
                 fidelity=nothing,
                 refused=None,
             )
-            for name, way in WAYS.items()
+            for name, way in VARIANTS.items()
         ),
         int8_products=1,
         has_vnni=False,

@@ -6,9 +6,9 @@ from safetensors.torch import load_file, save_file
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import (
     adapters_digest,
+    attach_adapter,
     check_source,
     find_head,
-    hang_adapter,
     name_adapters,
 )
 from pipeline.checkpoints.pretrained import load_model
@@ -83,7 +83,7 @@ def test_tensors_that_are_not_the_described_adapters_are_refused(
     model = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
 
     with pytest.raises(InputError, match="does not hold the adapter that"):
-        hang_adapter(tmp_path, "a", model, tiny_backbone)
+        attach_adapter(tmp_path, "a", model, tiny_backbone)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from support.damage import damages, problems
 
 from models.losses import SINGLE_LABEL as OBJECTIVE
-from pipeline.checkpoints.adapter_folders import hang_adapter, hang_head, head_labels
+from pipeline.checkpoints.adapter_folders import attach_adapter, attach_head, head_labels
 from pipeline.checkpoints.pretrained import (
     count_layers,
     find_checkpoint,
@@ -61,8 +61,8 @@ def test_damaged_teacher_is_refused_where_its_adapter_and_head_are_taken(
 ):
     def read(folder):
         model = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
-        hang_adapter(folder, "a", model, tiny_backbone)
-        hang_head(folder, model)
+        attach_adapter(folder, "a", model, tiny_backbone)
+        attach_head(folder, model)
         return head_labels(folder)
 
     chosen = (each for each in damages(teacher) if "tensor " in each[0])

@@ -23,7 +23,7 @@ def test_every_reason_is_given_with_number_and_limit():
     drop, agreement, *others = found.reasons
     assert not found.passed
     assert "accuracy is -4.00 points from" in drop
-    assert "gate.max_accuracy_drop accepts a loss of 1.00" in drop
+    assert "gate.max_metric_drop accepts a loss of 1.00" in drop
     assert "agrees with the teacher on 90.00%" in agreement
     assert "gate.min_agreement asks for 95.00%" in agreement
     class_lost, calibration, size, slow = others
@@ -55,7 +55,7 @@ def test_one_failed_check_is_enough(failing, name):
 
 def test_limits_are_the_configs():
     strict = GateConfig(
-        max_accuracy_drop=0.0,
+        max_metric_drop=0.0,
         min_agreement=1.0,
         max_class_drop=0.02,
         max_calibration_growth=0.0,

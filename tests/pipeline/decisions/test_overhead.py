@@ -18,10 +18,10 @@ QUIET, NOISY = 0.006, 0.04
 # Between a quiet machine's SD over blocks (0.7 %) and an overloaded one's (6.7 %).
 
 
-def cell(chance, *, student=1.0, teacher=COST, again=1.0, noise=QUIET, blocks=16, name="batch 1"):
+def cell(rng, *, student=1.0, teacher=COST, a_a=1.0, noise=QUIET, blocks=16, name="batch 1"):
     """Return a cell in which the arms take these multiples of the plain backbone's time."""
-    own = chance.normal(0, noise, (4, blocks))
-    ratios = {"again": again, "teacher": teacher, "student": student}
+    own = rng.normal(0, noise, (4, blocks))
+    ratios = {"a_a_arm": a_a, "teacher": teacher, "student": student}
     logs = {
         arm: math.log(ratio) + own[row + 1] - own[0]
         for row, (arm, ratio) in enumerate(ratios.items())
@@ -29,19 +29,19 @@ def cell(chance, *, student=1.0, teacher=COST, again=1.0, noise=QUIET, blocks=16
     return CellLogs(name=name, **logs)
 
 
-def exact(*, student=1.0, teacher=COST, again=1.0, spread=1e-4):
+def exact(*, student=1.0, teacher=COST, a_a=1.0, spread=1e-4):
     """Return a cell nearly without noise."""
     steps = spread * np.array([-1, 0, 1, 0])
-    logs = {"again": again, "teacher": teacher, "student": student}
+    logs = {"a_a_arm": a_a, "teacher": teacher, "student": student}
     return CellLogs(
         name="batch 1, 16 tokens", **{n: math.log(v) + steps * 0.5 for n, v in logs.items()}
     )
 
 
 def outcomes(runs, structure=EQUAL, cells=1, **settings):
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     found = [
-        decide_overhead(structure, [cell(chance, **settings) for _ in range(cells)]).outcome
+        decide_overhead(structure, [cell(rng, **settings) for _ in range(cells)]).outcome
         for _ in range(runs)
     ]
     return {outcome: found.count(outcome) / runs for outcome in set(found)}
@@ -86,13 +86,13 @@ def test_equal_student_is_refused_less_often_than_the_nominal_level(noise):
 
 
 def test_blocks_added_until_the_noise_is_small_do_not_help_a_slow_student():
-    chance, passed, runs = np.random.default_rng(0), 0, 400
+    rng, passed, runs = np.random.default_rng(0), 0, 400
     for _ in range(runs):
-        whole = cell(chance, student=math.exp(0.25 * math.log(COST)), noise=0.008, blocks=60)
+        whole = cell(rng, student=math.exp(0.25 * math.log(COST)), noise=0.008, blocks=60)
         blocks = 8
-        while blocks < 60 and estimate_ratio(whole.again[:blocks], 0.95).half_width > 0.005:
+        while blocks < 60 and estimate_ratio(whole.a_a_arm[:blocks], 0.95).half_width > 0.005:
             blocks += 1
-        arms = ("again", "teacher", "student")
+        arms = ("a_a_arm", "teacher", "student")
         seen = CellLogs(name="stopped", **{arm: getattr(whole, arm)[:blocks] for arm in arms})
         passed += decide_overhead(EQUAL, [seen]).outcome == "overhead_gone"
 
@@ -100,11 +100,11 @@ def test_blocks_added_until_the_noise_is_small_do_not_help_a_slow_student():
 
 
 def test_every_cell_must_hold():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     good, bad, noisy = (
-        cell(chance),
-        cell(chance, student=COST),
-        cell(chance, noise=NOISY),
+        cell(rng),
+        cell(rng, student=COST),
+        cell(rng, noise=NOISY),
     )
 
     assert decide_overhead(EQUAL, [good, good]).outcome == "overhead_gone"
@@ -146,7 +146,7 @@ def test_rig_that_cannot_see_the_adapters_decides_nothing():
 
 
 def test_rig_whose_same_file_differs_decides_nothing():
-    found = decide_overhead(EQUAL, [exact(again=1.006)])
+    found = decide_overhead(EQUAL, [exact(a_a=1.006)])
 
     assert found.outcome == "inconclusive"
     assert "biased: the same file measured twice differs by +0.6%" in found.reasons[0]
@@ -233,7 +233,7 @@ def test_rules_can_be_stricter():
 
 
 def test_clocks_that_tell_no_difference_at_all_still_make_a_record():
-    flat = CellLogs(name="flat", again=[0.0] * 3, teacher=[0.0] * 3, student=[0.0] * 3)
+    flat = CellLogs(name="flat", a_a_arm=[0.0] * 3, teacher=[0.0] * 3, student=[0.0] * 3)
 
     found = decide_overhead(EQUAL, [flat])
 
@@ -241,3 +241,11 @@ def test_clocks_that_tell_no_difference_at_all_still_make_a_record():
     assert found.outcome == "inconclusive"
     assert found.cells[0].removed is None
     assert adapter.validate_json(adapter.dump_json(found)) == found
+
+
+def test_verdict_that_an_earlier_version_wrote_is_read():
+    found = decide_overhead(EQUAL, [exact()])
+
+    adapter = TypeAdapter(Verdict)
+    written = adapter.dump_json(found).replace(b"a_a_arm", b"again")
+    assert adapter.validate_json(written) == found

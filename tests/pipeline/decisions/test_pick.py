@@ -1,10 +1,10 @@
 import pytest
 
 from pipeline.config import GateConfig
-from pipeline.decisions.pick import Candidate, front, pick
+from pipeline.decisions.pick import Contender, front, pick
 
 SIX, FOUR, THREE, TWO = (
-    Candidate(name=name, quality=quality, latency_ms=latency_ms)
+    Contender(name=name, quality=quality, latency_ms=latency_ms)
     for name, quality, latency_ms in (
         ("6", 0.81, 4.0),
         ("4", 0.80, 2.5),
@@ -12,7 +12,7 @@ SIX, FOUR, THREE, TWO = (
         ("2", 0.76, 1.4),
     )
 )
-SLOW = Candidate(name="slow", quality=0.80, latency_ms=3.0)
+SLOW = Contender(name="slow", quality=0.80, latency_ms=3.0)
 AMONG = (SIX, SLOW, FOUR, THREE, TWO)
 
 
@@ -25,7 +25,7 @@ def test_front_leaves_out_what_another_beats_in_both():
 
 
 def test_of_equals_in_quality_the_faster_is_on_the_front_and_of_equals_in_time_the_better():
-    twin = Candidate(name="twin", quality=0.70, latency_ms=TWO.latency_ms)
+    twin = Contender(name="twin", quality=0.70, latency_ms=TWO.latency_ms)
 
     assert front([twin, TWO]) == ("2",)
     assert front([SLOW, FOUR]) == ("4",)

@@ -1,11 +1,19 @@
 import math
 
 import pytest
-from support.gate_facts import class_quality, decision, evaluation, find, measured
+from support.gate_facts import (
+    class_quality,
+    decision,
+    evaluation,
+    evaluation_of_numbers,
+    find,
+    measured,
+)
 
 from pipeline.config import GateConfig
-from pipeline.decisions.quality import against_champion
+from pipeline.decisions.quality import against_champion, quality_lost
 from pipeline.statistics.paired import Paired
+from pipeline.tasks.regression import REGRESSION
 
 
 @pytest.mark.parametrize(
@@ -77,11 +85,27 @@ def test_calibration_that_is_only_probably_worse_warns():
     assert "calibration error is +0.0250" in found.warnings[0]
 
 
-def test_the_tasks_main_metric_is_held_against_the_limit():
-    found = decision(evaluation(change=0.0), main_metric="macro_f1")
+@pytest.mark.parametrize(("change", "passed"), [(-0.01, True), (-0.010001, False)])
+def test_correlation_lost_just_met_and_just_missed(change, passed):
+    found = decision(evaluation_of_numbers(change=change), task=REGRESSION)
 
-    (reason,) = found.reasons
-    assert "macro f1 is -50.00 points from" in reason
+    assert found.passed is passed
+    assert find(found, "pearson lost").value == pytest.approx(-change)
+
+
+@pytest.mark.parametrize(("correlation", "passed"), [(0.95, True), (0.9499, False)])
+def test_correlation_with_the_teacher_just_met_and_just_missed(correlation, passed):
+    found = decision(evaluation_of_numbers(correlation=correlation), task=REGRESSION)
+
+    assert found.passed is passed
+    assert find(found, "teacher correlation").passed is passed
+
+
+def test_any_metric_can_be_held_against_the_limit():
+    check = quality_lost(evaluation(change=0.0), GateConfig(), "macro_f1")
+
+    assert not check.passed
+    assert "macro f1 is -50.00 points from" in check.reason
 
 
 def paired(change, half=0.01):
@@ -91,8 +115,8 @@ def paired(change, half=0.01):
         candidate={"accuracy": 0.9 + change},
         change=measured(half, accuracy=change),
         confidence=0.95,
-        only_baseline_right=30,
-        only_candidate_right=20,
+        baseline_better=30,
+        candidate_better=20,
         p_value=0.2,
     )
 
@@ -121,14 +145,14 @@ def test_reason_against_the_champion_has_every_number():
     )
 
     assert "-5.00 points from the champion's (-6.00 to -4.00, 95%) on 800 texts" in check.reason
-    assert "of which 50 tell the two apart (McNemar p = 0.2); limit:" in check.reason
+    assert "of which 50 tell the two apart (sign test p = 0.2); limit:" in check.reason
 
 
 @pytest.mark.parametrize(
     ("change", "passed"), [(0.0, True), (-0.0001, False), (0.1, True), (math.nan, False)]
 )
 def test_least_quality_just_met_and_just_missed(change, passed):
-    config = GateConfig(min_quality=0.9, max_accuracy_drop=1)
+    config = GateConfig(min_quality=0.9, max_metric_drop=1)
 
     check = find(decision(evaluation(change=change), config=config), "accuracy of the student")
 

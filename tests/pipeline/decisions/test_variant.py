@@ -1,11 +1,10 @@
-from functools import partial
-
 import numpy as np
 import pytest
 
 from pipeline.config import QuantizeConfig
-from pipeline.decisions.variant import hold_against
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.decisions.variant import judge_variant
+from pipeline.statistics.bootstrap import resamples
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 
 LABELS = np.array([0, 1] * 50)
 RIGHT = np.eye(2, dtype=np.float32)[LABELS]
@@ -19,9 +18,25 @@ def flipped(count):
 
 
 def judge(logits, teacher=RIGHT, **settings):
-    config = QuantizeConfig(bootstrap_samples=100, **settings)
-    judged = partial(hold_against, task=SINGLE_LABEL, seed=0)
-    return judged(logits, RIGHT, teacher, LABELS, config)
+    """Hold logits against the right ones of the student, and against the teacher's."""
+
+    def quality(outputs, rows):
+        accuracy = TASK.metrics(outputs[rows], LABELS[rows])["accuracy"]
+        agreement = TASK.fidelity(outputs[rows], teacher[rows])["agreement"]
+        return {"accuracy": accuracy, "agreement": agreement}
+
+    def cost(rows):
+        before, after = quality(RIGHT, rows), quality(logits, rows)
+        return {name: before[name] - after[name] for name in before}
+
+    return judge_variant(
+        cost,
+        lambda rows: TASK.fidelity(logits[rows], teacher[rows]),
+        resamples(len(LABELS), 100, 0),
+        QuantizeConfig(**settings),
+        metric="accuracy",
+        agreement="agreement",
+    )
 
 
 def test_the_student_itself_costs_nothing():

@@ -18,12 +18,12 @@ def copy_of(model):
 
 def renamed(model, seed):
     """Return the model with another name for everything but its inputs."""
-    copy, chance = copy_of(model), random.Random(seed)
+    copy, rng = copy_of(model), random.Random(seed)
     kept = {each.name for each in copy.graph.input}
     names = {name: name for name in kept}
 
     def new(name):
-        return names.setdefault(name, f"v{chance.getrandbits(64)}") if name else name
+        return names.setdefault(name, f"v{rng.getrandbits(64)}") if name else name
 
     for tensor in copy.graph.initializer:
         tensor.name = new(tensor.name)
@@ -39,12 +39,12 @@ def renamed(model, seed):
 
 def reordered(model, seed):
     """Return the model with its nodes in another order that is topological too."""
-    copy, chance = copy_of(model), random.Random(seed)
+    copy, rng = copy_of(model), random.Random(seed)
     waiting, made, order = list(copy.graph.node), set(), []
     produced = {name for node in waiting for name in node.output}
     while waiting:
         ready = [n for n in waiting if all(i in made or i not in produced for i in n.input)]
-        node = chance.choice(ready)
+        node = rng.choice(ready)
         waiting = [each for each in waiting if each is not node]
         order.append(node)
         made.update(node.output)
@@ -52,7 +52,7 @@ def reordered(model, seed):
     del copy.graph.node[:]
     copy.graph.node.extend(order)
     weights = list(copy.graph.initializer)
-    chance.shuffle(weights)
+    rng.shuffle(weights)
     weights = [copy_of_tensor(tensor) for tensor in weights]
     del copy.graph.initializer[:]
     copy.graph.initializer.extend(weights)

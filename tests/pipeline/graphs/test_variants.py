@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.facts.quality import Measured
 from pipeline.facts.variants import QuantizeFacts, Variant
-from pipeline.graphs.variants import FUSED_FILE, WAYS, fastest
+from pipeline.graphs.variants import FUSED_FILE, VARIANTS, fastest
 
 NOTHING = Measured(values={}, intervals={})
 CPU_MS = {
@@ -22,7 +22,7 @@ def facts():
         texts=1,
         confidence=0.95,
         chosen="int8",
-        file=WAYS["int8"].runtime.file,
+        file=VARIANTS["int8"].runtime.file,
         variants=tuple(
             Variant(
                 name=name,
@@ -33,7 +33,7 @@ def facts():
                 refused=None,
                 cpu_ms=CPU_MS[name],
             )
-            for name, way in WAYS.items()
+            for name, way in VARIANTS.items()
         ),
         int8_products=1,
         has_vnni=True,

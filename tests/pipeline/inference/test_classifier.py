@@ -18,7 +18,7 @@ WITHOUT_TORCH = """
 import sys
 from pathlib import Path
 from pipeline.inference.classifier import load_bundle
-load_bundle(Path(sys.argv[1])).logits([("good film",)])
+load_bundle(Path(sys.argv[1])).outputs([("good film",)])
 print(*sorted({"torch", "transformers", "datasets"} & set(sys.modules)))
 """
 
@@ -43,7 +43,7 @@ def test_logits_are_those_of_torch_in_the_texts_order(tiny_export, tiny_data, ba
     folder = tiny_export.folder / "student"
     texts = read_split(tiny_data.folder, "test").texts
 
-    logits = load_bundle(folder).logits(texts, batch_size=batch_size)
+    logits = load_bundle(folder).outputs(texts, batch_size=batch_size)
 
     np.testing.assert_allclose(logits, torch_logits(folder, texts), atol=1e-4)
 
@@ -61,7 +61,7 @@ def test_logits_are_those_of_torch_in_the_texts_order(tiny_export, tiny_data, ba
 def test_unusual_texts_are_encoded_as_transformers_does(tiny_export, texts):
     folder = tiny_export.folder / "student"
 
-    logits = load_bundle(folder, threads=1).logits(texts)
+    logits = load_bundle(folder, threads=1).outputs(texts)
 
     np.testing.assert_allclose(logits, torch_logits(folder, texts), atol=1e-4)
 

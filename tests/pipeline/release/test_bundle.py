@@ -59,7 +59,7 @@ def test_sealed_bundle_opens_and_predicts(sealed):
     classifier = open_bundle(sealed, sha256=sha256_file(sealed / MANIFEST))
 
     assert classifier.labels == ("negative", "positive")
-    assert classifier.logits([("good film",)]).shape == (1, 2)
+    assert classifier.outputs([("good film",)]).shape == (1, 2)
 
 
 def test_manifest_lists_every_file(sealed):
@@ -152,8 +152,15 @@ def test_a_model_that_computes_something_else_fails_its_golden_inputs(
         open_bundle(bundle)
 
 
-def test_golden_logits_that_are_no_numbers_are_refused(bundle):
-    edit(bundle / GOLDEN, lambda golden: golden["logits"][0].__setitem__(0, "nan"))
+def test_golden_outputs_by_their_former_name_are_read(bundle):
+    edit(bundle / GOLDEN, lambda golden: golden.update(logits=golden.pop("outputs")))
+    list_again(bundle, GOLDEN)
+
+    assert open_bundle(bundle).labels == ("negative", "positive")
+
+
+def test_golden_outputs_that_are_no_numbers_are_refused(bundle):
+    edit(bundle / GOLDEN, lambda golden: golden["outputs"][0].__setitem__(0, "nan"))
     list_again(bundle, GOLDEN)
 
     with pytest.raises(InputError):
@@ -218,21 +225,21 @@ def test_external_data_outside_the_bundle_is_not_read(bundle, tmp_path):
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(chance=st.randoms(use_true_random=False), count=st.integers(1, 20))
+@given(rng=st.randoms(use_true_random=False), count=st.integers(1, 20))
 def test_random_damage_that_the_manifest_agrees_with_gives_one_clear_error(
-    sealed, tmp_path_factory, path, chance, count
+    sealed, tmp_path_factory, path, rng, count
 ):
     bundle = shutil.copytree(sealed, tmp_path_factory.mktemp("fuzz") / "student")
     content = bytearray((bundle / path).read_bytes())
     for _ in range(count):
-        content[chance.randrange(len(content))] = chance.randrange(256)
+        content[rng.randrange(len(content))] = rng.randrange(256)
     (bundle / path).write_bytes(content)
     if path != MANIFEST:
         list_again(bundle, path)
 
     found = None
     try:
-        found = open_bundle(bundle, threads=1).logits([("good film",)])
+        found = open_bundle(bundle, threads=1).outputs([("good film",)])
     except InputError as error:
         found = str(error)
     shutil.rmtree(bundle)

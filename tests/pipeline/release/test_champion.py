@@ -15,7 +15,7 @@ def test_champion_is_the_run_whose_version_was_promoted(registry, write_run, tmp
     folder = write_run(tmp_path / "one")
     version = register(registry, folder)
     run = folder.rename(tmp_path / version.tags["run_id"])
-    promote(registry, "tiny", str(version.number), max_champion_drop=0.0)
+    promote(registry, "tiny", str(version.number))
 
     assert find_champion(registry, "tiny", tmp_path) == run.resolve()
     shutil.rmtree(run)

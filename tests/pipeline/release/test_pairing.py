@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.release.pairing import compare_versions, read_logits
+from pipeline.release.pairing import compare_versions, read_outputs
 from pipeline.release.register import register
 
 
@@ -21,12 +21,12 @@ def test_two_versions_are_paired_text_by_text(registry, write_run, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
-def test_damaged_logits_are_one_error(tmp_path, content):
+def test_damaged_outputs_are_one_error(tmp_path, content):
     path = tmp_path / "outputs.npz"
     path.write_bytes(content)
 
-    with pytest.raises(InputError, match=r"logits\.npz"):
-        read_logits(path)
+    with pytest.raises(InputError, match=r"outputs\.npz"):
+        read_outputs(path)
 
 
 def test_pickled_arrays_are_not_loaded(tmp_path):
@@ -34,4 +34,4 @@ def test_pickled_arrays_are_not_loaded(tmp_path):
     np.savez(path, student=np.array([{}], dtype=object), labels=np.zeros(1))
 
     with pytest.raises(InputError, match="pickle"):
-        read_logits(path)
+        read_outputs(path)

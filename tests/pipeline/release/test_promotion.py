@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from pipeline.config import PromotionRule
 from pipeline.errors import InputError
 from pipeline.release.promotion import promote, roll_back
 from pipeline.release.register import register
@@ -93,7 +94,7 @@ def test_a_student_that_is_surely_worse_than_the_champion_is_refused(registry, a
     with pytest.raises(InputError, match=r"-10\.00 points from the champion's"):
         promote(registry, "tiny")
 
-    assert promote(registry, "tiny", max_champion_drop=0.15).champion == 2
+    assert promote(registry, "tiny", rule=PromotionRule(max_champion_drop=0.15)).champion == 2
 
 
 def test_a_student_of_other_data_is_not_held_against_the_champion(registry, add):

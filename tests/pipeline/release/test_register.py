@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.release.bundle import MANIFEST
+from pipeline.release.pairing import compare_versions
 from pipeline.release.register import register
 from pipeline.store.digests import sha256_file
 
@@ -21,6 +22,8 @@ def test_a_version_carries_digests_verdict_and_quality(registry, run):
     assert version.tags["report_sha256"] == sha256_file(run / "report.json")
     assert version.tags["verdict"] == "passed"
     assert version.tags["accuracy"] == "0.800000 [0.760000, 0.840000]"
+    assert version.tags["task"] == "classification"
+    assert (version.tags["agreement"], version.tags["mean_kl"]) == ("0.980000", "0.002")
 
 
 def test_settings_numbers_and_curves_are_logged(registry, run):
@@ -32,6 +35,35 @@ def test_settings_numbers_and_curves_are_logged(registry, run):
     (point,) = registry.client.get_metric_history(version.mlflow_run, "student/training/train_loss")
     assert (point.step, point.value) == (3, 0.5)
     assert logged.info.status == "FINISHED"
+
+
+def test_benchmark_and_every_model_are_logged(registry, run):
+    version = register(registry, run)
+
+    logged = registry.client.get_run(version.mlflow_run).data.metrics
+    assert logged["head_only/accuracy"] == 0.7238
+    assert logged["teacher/validation/accuracy"] == 0.8025
+    assert logged["fidelity/agreement"] == 0.98
+    assert logged["latency/plain_again_b1_t16_ratio"] == 1.003
+
+
+def test_run_of_an_earlier_version_is_registered(registry, write_run, tmp_path):
+    version = register(registry, write_run(tmp_path / "old", schema=3))
+
+    logged = registry.client.get_run(version.mlflow_run).data.metrics
+    assert version.tags["accuracy"] == "0.800000 [0.760000, 0.840000]"
+    assert (version.tags["agreement"], version.tags["mean_kl"]) == ("0.980000", "0.002")
+    assert logged["student/accuracy"] == 0.8
+    assert logged["student/validation/accuracy"] == 0.7
+    assert logged["fidelity/mean_kl"] == 0.002
+
+
+def test_versions_of_both_schemas_are_paired(registry, write_run, tmp_path):
+    old = register(registry, write_run(tmp_path / "old", schema=3))
+    new = register(registry, write_run(tmp_path / "new", seed=1))
+
+    assert registry.report(old).student.values == registry.report(new).student.values
+    assert compare_versions(registry, old, new).paired.texts == 400
 
 
 def test_registering_a_run_again_makes_no_second_version(registry, run):
@@ -74,6 +106,7 @@ def test_a_damaged_bundle_is_not_registered(registry, run):
 def test_what_is_no_run_is_told(registry, tmp_path):
     with pytest.raises(InputError, match="finished run"):
         register(registry, tmp_path / "nothing")
-    (tmp_path / "report.json").write_text(json.dumps({"name": "x"}))
-    with pytest.raises(InputError, match="is not a report of a run"):
-        register(registry, tmp_path)
+    for content in ({"name": "x"}, [], {"schema_version": 4, "evaluation": []}):
+        (tmp_path / "report.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="is not a report of a run"):
+            register(registry, tmp_path)

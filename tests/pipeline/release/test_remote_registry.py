@@ -108,7 +108,7 @@ def test_another_machine_sees_the_champion_and_fetches_it_anew(
     folder = other.fetch(version)
     assert folder.is_relative_to(tmp_path / "other-cache")
     ours, theirs = (
-        open_bundle(each).logits([("good film",)]) for each in (run / "student", folder)
+        open_bundle(each).outputs([("good film",)]) for each in (run / "student", folder)
     )
     assert (ours == theirs).all()
 

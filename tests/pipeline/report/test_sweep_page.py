@@ -8,7 +8,7 @@ from pipeline.facts.latency import Conditions, Estimate, Rung
 from pipeline.facts.quality import Measured
 from pipeline.facts.sweep import FileQuality, Pick, StudentFile, Sweep, SweepQuality, SweepTimes
 from pipeline.facts.variants import Runtime
-from pipeline.report.sweep_page import PICKED, fastest_by_loss, publish_sweep, table_rows
+from pipeline.report.sweep_page import PICKED, fastest_by_loss, publish_sweep, sweep_rows
 
 # By arm: ms a text, test accuracy. The teacher in PyTorch has its ONNX file's.
 ARMS = {
@@ -101,7 +101,7 @@ def sweep():
 
 
 def test_every_arm_has_a_row_and_refused_files_say_why(sweep):
-    rows = {row["model"]: row for row in table_rows(sweep)}
+    rows = {row["model"]: row for row in sweep_rows(sweep)}
 
     assert list(rows) == [*ARMS, "2 layers, int8"]
     assert rows["teacher in PyTorch"]["test accuracy"] == rows["teacher"]["test accuracy"]
@@ -136,7 +136,7 @@ def test_folder_holds_page_plot_table_and_numbers(sweep, tmp_path):
     assert numbers["pick"]["name"] == "3 layers, int8"
     assert numbers["quality"]["texts"] == {"validation": 1000, "test": 1000}
     assert "/nowhere" not in json.dumps(numbers)
-    assert json.loads((folder / "table.json").read_text(encoding="utf-8")) == table_rows(sweep)
+    assert json.loads((folder / "table.json").read_text(encoding="utf-8")) == sweep_rows(sweep)
 
 
 def test_earlier_pick_is_not_taken_for_this_sweeps(sweep, tmp_path):
@@ -162,7 +162,7 @@ def test_sweep_of_a_regression_speaks_of_correlations(sweep, tmp_path):
 
     folder = publish_sweep(tmp_path, found)
 
-    row = table_rows(found)[-2]
+    row = sweep_rows(found)[-2]
     assert row["test pearson"] == "0.8000 (0.780 to 0.820)"
     assert row["correlation with the teacher"] == "90.00%"
     assert "accuracy" not in (folder / "sweep.html").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 from pipeline.config import RunConfig
 from pipeline.retraining.challenge import (
     ChallengeConfig,
-    choose,
+    choose_champion,
     config_digest,
     go_on_from,
     held_out_of_both,
@@ -13,7 +13,7 @@ from pipeline.retraining.challenge import (
 )
 from pipeline.statistics.paired import compare_paired
 from pipeline.store.files import write_atomic
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import Split, write_split
 
 LABELS = np.array([0, 1] * 50)
@@ -23,6 +23,16 @@ def logits(right):
     """Return logits that are right on the first so many texts, and wrong on the others."""
     answers = np.where(np.arange(len(LABELS)) < right, LABELS, 1 - LABELS)
     return np.eye(2)[answers]
+
+
+def decide(paired, *, passed, is_first=False, rule=None):
+    return choose_champion(
+        paired,
+        metric="accuracy",
+        passed=passed,
+        is_first=is_first,
+        rule=rule or ChallengeConfig(),
+    )
 
 
 def make_config(tmp_path, **teacher):
@@ -46,25 +56,36 @@ def champion(tmp_path):
         (90, True, {}, True, "seen the newer texts"),
         (90, False, {}, False, "gate refused"),
         (80, True, {}, False, "must be ruled out"),
-        (80, True, {"max_accuracy_loss": 0.5}, True, "seen the newer texts"),
+        (80, True, {"max_metric_loss": 0.5}, True, "seen the newer texts"),
         (90, True, {"min_texts": 101}, False, "Only 100 texts"),
     ],
 )
 def test_challenger_replaces_what_it_is_surely_no_worse_than(right, passed, rule, replaces, reason):
-    found = compare_paired(logits(90), logits(right), LABELS, task=SINGLE_LABEL, confidence=0.95)
-    choice = choose(found, passed=passed, is_first=False, rule=ChallengeConfig(**rule))
+    found = compare_paired(
+        logits(90),
+        logits(right),
+        LABELS,
+        metrics=TASK.metrics,
+        errors=TASK.errors,
+        confidence=0.95,
+    )
+    choice = decide(found, passed=passed, rule=ChallengeConfig(**rule))
 
     assert choice.replaces == replaces
     assert reason in " ".join(choice.reasons)
 
 
+def test_old_name_of_the_accepted_loss_is_read():
+    assert ChallengeConfig(max_accuracy_loss=0.5) == ChallengeConfig(max_metric_loss=0.5)
+
+
 @pytest.mark.parametrize("passed", [True, False])
 def test_first_student_only_needs_the_gate(passed):
-    assert choose(None, passed=passed, is_first=True, rule=ChallengeConfig()).replaces == passed
+    assert decide(None, passed=passed, is_first=True).replaces == passed
 
 
 def test_without_common_held_out_texts_the_champion_stays():
-    assert not choose(None, passed=True, is_first=False, rule=ChallengeConfig()).replaces
+    assert not decide(None, passed=True).replaces
 
 
 def test_texts_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):

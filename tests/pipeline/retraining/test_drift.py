@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.retraining.drift import measure_drift, new_texts
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.texts.tables import Split
 
 WORDS = [f"word{number}" for number in range(40)]
@@ -12,15 +13,13 @@ LEVEL = 0.01
 
 def make_split(size=200, *, seed, words=WORDS, longest=9, positive=0.5):
     """Return random texts of some of the words."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     # Marks that are no words keep the texts apart.
     texts = tuple(
-        (" ".join(chance.choices(words, k=chance.randint(5, longest))) + "?" * row + "!" * seed,)
+        (" ".join(rng.choices(words, k=rng.randint(5, longest))) + "?" * row + "!" * seed,)
         for row in range(size)
     )
-    return Split(
-        texts=texts, labels=np.array([chance.random() < positive for _ in range(size)], int)
-    )
+    return Split(texts=texts, labels=np.array([rng.random() < positive for _ in range(size)], int))
 
 
 def make_logits(size=200, *, seed, sure=2.0):
@@ -29,14 +28,10 @@ def make_logits(size=200, *, seed, sure=2.0):
 
 def drifted(now, logits_now=None):
     """Return the names of what drifted between a fixed split and another."""
-    found = measure_drift(
-        make_split(seed=0),
-        now,
-        classes=2,
-        logits_before=make_logits(seed=0),
-        logits_now=make_logits(seed=1) if logits_now is None else logits_now,
-        level=LEVEL,
-    )
+    before = make_split(seed=0)
+    logits_now = make_logits(seed=1) if logits_now is None else logits_now
+    shifts = CLASSIFICATION.shifts(before.labels, now.labels, make_logits(seed=0), logits_now)
+    found = measure_drift(before, now, shifts, level=LEVEL)
     return {each.name for each in found if each.drifted}
 
 
@@ -49,7 +44,7 @@ def test_texts_of_the_same_source_have_not_drifted():
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"longest": 30}, "words a text"),
+        ({"longest": 30}, "words per text"),
         ({"words": [*WORDS, *(f"new{number}" for number in range(40))]}, "part of unknown words"),
         ({"positive": 0.9}, "part of the commonest label"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.release.bundle import seal_bundle
 from pipeline.serving.application import make_application
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import install, load_fixed, make_slot
@@ -35,7 +35,7 @@ def serving(sealed):
     @contextlib.asynccontextmanager
     async def serving(**changes):
         settings = ServeSettings(bundles={"tiny": sealed()}, threads=1, **changes)
-        metrics = Metrics()
+        metrics = ServerMetrics()
         slot = make_slot("tiny", settings, metrics)
         install(slot, load_fixed(sealed(), threads=1), metrics)
         plane = Plane([Student(slot, settings)])

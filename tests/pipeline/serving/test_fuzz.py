@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.serving.application import make_application
-from pipeline.serving.metrics import Metrics
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane, Student
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import make_slot
@@ -76,7 +76,7 @@ def as_json(value):
 
 def unloaded_application():
     options = ServeSettings(champions=("tiny",))
-    metrics = Metrics()
+    metrics = ServerMetrics()
     slot = make_slot("tiny", options, metrics)
     return make_application(Plane([Student(slot, options)]), options, metrics)
 

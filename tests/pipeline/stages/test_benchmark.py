@@ -7,11 +7,16 @@ import pytest
 from pipeline.config import BenchmarkConfig
 from pipeline.facts.arms import TORCH_TEACHER
 from pipeline.facts.export import ExportFacts
-from pipeline.stages.benchmark import MEASUREMENT, BenchmarkSettings, benchmark, describe
+from pipeline.stages.benchmark import (
+    MEASUREMENT,
+    BenchmarkSettings,
+    benchmark,
+    describe_measurement,
+)
 from pipeline.store.stage import Stage
 from pipeline.timing.machine import describe_machine
 from pipeline.timing.measurement import read_measurement
-from pipeline.timing.plan import Plan
+from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.verdict import decide_measured
 
 ARMS = ["plain", "plain again", "teacher", "student"]
@@ -105,7 +110,7 @@ def test_raw_times_are_kept_and_statistics_follow_from_them(measure):
     for block in raw.cells[0].blocks:
         assert {arm: len(times) for arm, times in block.cpu_ns.items()} == dict.fromkeys(ARMS, 2)
         assert {arm: len(times) for arm, times in block.wall_ns.items()} == dict.fromkeys(ARMS, 2)
-    assert describe(raw, ONE.confidence) == facts
+    assert describe_measurement(raw, ONE.confidence) == facts
     assert facts.latency[0].ratio_to_plain == 1.0
     for row in facts.latency:
         assert row.ci_low <= row.ratio_to_plain <= row.ci_high
@@ -255,10 +260,10 @@ def test_student_with_one_more_layer_keeps_the_overhead(measure):
 
 
 def burn():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     while True:
-        size = int(chance.integers(64, 1024))
-        np.sort(chance.normal(size=(size, 512)), axis=0)
+        size = int(rng.integers(64, 1024))
+        np.sort(rng.normal(size=(size, 512)), axis=0)
 
 
 def test_noisy_machine_never_passes_a_slow_student(measure):
@@ -281,10 +286,10 @@ def test_noisy_machine_never_passes_a_slow_student(measure):
 
 def disturbed(cell, noise):
     """Return a measured cell as a machine would show it on which each session differs so much."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     blocks = []
     for block in cell.blocks:
-        factors = {arm: chance.lognormal(0, noise) for arm in block.cpu_ns}
+        factors = {arm: rng.lognormal(0, noise) for arm in block.cpu_ns}
         cpu_ns = {arm: [round(t * factors[arm]) for t in block.cpu_ns[arm]] for arm in factors}
         blocks.append(dataclasses.replace(block, cpu_ns=cpu_ns))
     return dataclasses.replace(cell, blocks=tuple(blocks))
@@ -294,7 +299,7 @@ def disturbed(cell, noise):
 def test_noise_between_sessions_makes_it_inconclusive(measure, slow):
     config = planted(min_blocks=8, max_blocks=8)
     facts, raw = measure(config, plain=LARGE, teacher=LARGE | ADAPTERS, student=LARGE | slow)
-    plan = Plan(
+    plan = MeasurementPlan(
         files={},
         candidate="student",
         baseline="plain",

@@ -8,9 +8,9 @@ from onnx import numpy_helper
 
 from pipeline.errors import InputError
 from pipeline.facts.latency import Estimate
-from pipeline.graphs.variants import WAYS
+from pipeline.graphs.variants import VARIANTS
 from pipeline.inference.classifier import load_bundle, read_runtime
-from pipeline.stages.quantize import choose
+from pipeline.stages.quantize import choose_variant
 from pipeline.store.digests import sha256_file
 from pipeline.store.store import Store
 from pipeline.texts.tables import read_split
@@ -82,8 +82,8 @@ def test_file_that_costs_too_much_is_refused_not_timed_and_not_shipped(
 def test_precision_that_is_to_ship_ships(tiny_quantize, precision):
     facts = tiny_quantize(ship=precision, max_metric_drop=1.0, max_agreement_drop=1.0).facts
 
-    assert WAYS[facts.chosen].precision == precision
-    assert {variant.name for variant in facts.variants} == set(WAYS)
+    assert VARIANTS[facts.chosen].precision == precision
+    assert {variant.name for variant in facts.variants} == set(VARIANTS)
 
 
 def test_refused_precision_cannot_be_made_to_ship(tiny_quantize, monkeypatch, tmp_path):
@@ -131,7 +131,7 @@ def test_only_what_is_surely_faster_wins(ratios, expected):
         for name, (value, (low, high)) in ratios.items()
     }
 
-    assert choose(estimates) == expected
+    assert choose_variant(estimates) == expected
 
 
 def test_ratio_is_the_geometric_mean_over_blocks():

@@ -7,7 +7,7 @@ from pipeline.chain.sweep_files import list_files
 from pipeline.chain.sweep_plan import plan_students
 from pipeline.config import BenchmarkConfig, EvaluateConfig, RunConfig
 from pipeline.facts.arms import TORCH_TEACHER
-from pipeline.stages.sweep_latency import MEASUREMENT, SweepLatencySettings, measure_latency
+from pipeline.stages.sweep_latency import LATENCY, SweepLatencySettings, measure_latency
 from pipeline.stages.sweep_quality import SweepQualitySettings, measure_quality
 from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.timing.machine import describe_machine
@@ -67,7 +67,7 @@ def test_all_files_and_the_teacher_in_pytorch_are_timed_in_turns(
     )
 
     arms = {TORCH_TEACHER, "teacher", "plain", *(file.name for file in files)}
-    raw = json.loads((tmp_path / MEASUREMENT).read_text(encoding="utf-8"))
+    raw = json.loads((tmp_path / LATENCY).read_text(encoding="utf-8"))
     assert {rung.arm for rung in found.rungs} == arms
     assert (found.blocks, found.texts) == (3, 2)
     assert all(set(block["wall_ns"]) == arms for block in raw["blocks"])

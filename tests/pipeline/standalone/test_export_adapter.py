@@ -17,7 +17,7 @@ from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
 from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import (
     TEACHER_TENSORS,
-    ImportedAdapters,
+    AdapterSet,
     add_adapters,
     load_teacher,
     read_teacher,
@@ -162,7 +162,7 @@ def test_learned_weights_and_a_teacher_without_adapters_are_refused(
     tiny_context, tiny_head_only, tmp_path
 ):
     model = load_model(tiny_context.backbone, OBJECTIVE, labels=("negative", "positive"), seed=0)
-    adapters = ImportedAdapters(
+    adapters = AdapterSet(
         adapters={"a": PLAIN, "b": PLAIN}, active=Weighted(("a", "b")), fusion=None
     )
     add_adapters(model, adapters)

@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline.decisions.quality import worst_class
 from pipeline.facts.quality import ClassQuality
-from pipeline.statistics.class_quality import measure_classes, paired_difference, worst_class
-from pipeline.tasks.classification import SINGLE_LABEL
+from pipeline.statistics.class_quality import measure_classes, paired_difference
 
 Z = stats.norm.ppf(0.975)
 
 
 def measure(teacher, student, labels, names="abc"):
-    teacher, student = (np.eye(len(names))[answers] for answers in (teacher, student))
-    return measure_classes(
-        teacher, student, np.array(labels), names, task=SINGLE_LABEL, confidence=0.95
-    )
+    found = (np.array(answers) for answers in (teacher, student, labels))
+    return measure_classes(*found, names, confidence=0.95)
 
 
 def quality(label, lost, interval, texts=100):

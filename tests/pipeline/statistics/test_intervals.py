@@ -81,15 +81,15 @@ def test_removed_part_of_nothing_is_no_number():
 
 
 # Each block's log-ratios share the plain arm's noise, as real ones do.
-def draw_blocks(chance, samples, blocks, *means, noise):
-    own = chance.normal(0, noise, (samples, blocks, len(means) + 1))
+def draw_blocks(rng, samples, blocks, *means, noise):
+    own = rng.normal(0, noise, (samples, blocks, len(means) + 1))
     return [mean + own[..., arm + 1] - own[..., 0] for arm, mean in enumerate(means)]
 
 
 @pytest.mark.parametrize("blocks", [5, 24])
 def test_intervals_hold_the_truth_as_often_as_they_say(blocks):
-    chance, truth = np.random.default_rng(0), (math.log(1.01), math.log(1.06))
-    student, teacher = draw_blocks(chance, 2000, blocks, *truth, noise=0.008)
+    rng, truth = np.random.default_rng(0), (math.log(1.01), math.log(1.06))
+    student, teacher = draw_blocks(rng, 2000, blocks, *truth, noise=0.008)
 
     covered, removed = [], []
     for part, whole in zip(student, teacher, strict=True):
@@ -104,9 +104,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(blocks):
 
 
 def test_mean_of_cells_and_change_hold_the_truth_as_often_as_they_say():
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     (few,), (many,) = (
-        draw_blocks(chance, 2000, blocks, 0.05, noise=noise)
+        draw_blocks(rng, 2000, blocks, 0.05, noise=noise)
         for blocks, noise in ((6, 0.02), (20, 0.005))
     )
 

@@ -8,7 +8,7 @@ from support.damage import damages, problems
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
-from pipeline.texts.splits import LEFT_OUT, NAMES, hold_out
+from pipeline.texts.splits import LEFT_OUT, SPLITS, hold_out
 from pipeline.texts.tables import Split, read_split, write_split
 
 TEXTS, LABELS = pa.array(["a", "b"]), pa.array([0, 1])
@@ -19,7 +19,7 @@ def folder(tmp_path):
     """A folder with every split of ten texts."""
     folder = tmp_path / "data"
     folder.mkdir()
-    for name in (*NAMES, LEFT_OUT):
+    for name in (*SPLITS, LEFT_OUT):
         texts = tuple((f"{name} {number}",) for number in range(10))
         write_split(Split(texts=texts, labels=np.arange(10) % 2), folder / f"{name}.parquet")
     return folder
@@ -36,7 +36,7 @@ def keep_splits_of(folder):
 def test_damaged_splits_are_refused_or_harmless(folder, tmp_path):
     def read(copy):
         keep_splits_of(copy)
-        for name in NAMES:
+        for name in SPLITS:
             read_split(copy, name)
 
     chosen = (each for seed in range(10) for each in damages(folder, seed=seed))

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
-from pipeline.texts.splits import LEFT_OUT, NAMES, hold_out
+from pipeline.texts.splits import LEFT_OUT, SPLITS, hold_out
 from pipeline.texts.tables import Split, write_split
 
 SIZES = {"validation_size": 10, "test_size": 20}
@@ -39,10 +39,10 @@ def test_earlier_texts_keep_their_splits_over_generations(split):
     """Another seed, and three times the data grows: else half of the texts would move."""
     ever_trained_on = set()
     folder = None
-    before = {name: set() for name in NAMES}
+    before = {name: set() for name in SPLITS}
     for generation in range(4):
         found, folder = split(range(100 + 50 * generation), folder, seed=generation)
-        assert all(found[name] >= before[name] for name in NAMES)
+        assert all(found[name] >= before[name] for name in SPLITS)
         ever_trained_on |= found["train"]
         before = found
 
@@ -52,7 +52,7 @@ def test_earlier_texts_keep_their_splits_over_generations(split):
 def test_of_new_texts_the_same_part_is_held_out_by_class(split):
     before, folder = split(range(100))
     after, _ = split(range(200), folder)
-    new = {name: after[name] - before[name] for name in NAMES}
+    new = {name: after[name] - before[name] for name in SPLITS}
 
     # 20 of 200 are a tenth; of the 90 that are left, 10 of 170.
     assert {name: len(texts) for name, texts in new.items()} == {

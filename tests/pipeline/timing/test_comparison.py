@@ -7,7 +7,7 @@ from pipeline.errors import InputError
 from pipeline.facts.latency import Conditions, Graph
 from pipeline.timing.blocks import Block
 from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.comparison import compare
+from pipeline.timing.comparison import compare_measurements
 from pipeline.timing.machine import describe_machine
 from pipeline.timing.measurement import Measurement, read_measurement, write_measurement
 
@@ -30,11 +30,11 @@ def measurement(
     *, student=1.0, machine_factor=1.0, plain="p", seed=0, noise=1e-3, blocks=12, length=16
 ):
     """Return a measurement on a machine that takes this multiple of a quiet one's time."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     arms = {"plain": 1.0, "plain again": 1.0, "student": student}
 
     def block():
-        factors = {arm: f * machine_factor * chance.lognormal(0, noise) for arm, f in arms.items()}
+        factors = {arm: f * machine_factor * rng.lognormal(0, noise) for arm, f in arms.items()}
         times = {arm: [round(1e6 * factor)] * 2 for arm, factor in factors.items()}
         return Block(cpu_ns=times, wall_ns=times)
 
@@ -59,7 +59,9 @@ def measurement(
 
 def test_faster_candidate_is_found_through_the_same_baseline():
     # The machine is a third slower on the second day; the baseline tells.
-    found = compare(measurement(), measurement(student=0.9, machine_factor=1.33, seed=1))
+    found = compare_measurements(
+        measurement(), measurement(student=0.9, machine_factor=1.33, seed=1)
+    )
 
     (row,) = found.rows
     assert row.how == "through the same baseline"
@@ -69,7 +71,7 @@ def test_faster_candidate_is_found_through_the_same_baseline():
 
 
 def test_other_baselines_leave_the_times_as_they_are():
-    found = compare(measurement(), measurement(student=0.9, plain="other", seed=1))
+    found = compare_measurements(measurement(), measurement(student=0.9, plain="other", seed=1))
 
     (row,) = found.rows
     assert row.how == "times as they are"
@@ -77,13 +79,16 @@ def test_other_baselines_leave_the_times_as_they_are():
 
 
 def test_same_candidate_on_another_day_is_no_difference():
-    found = compare(measurement(noise=0.01), measurement(noise=0.01, seed=1))
+    found = compare_measurements(measurement(noise=0.01), measurement(noise=0.01, seed=1))
 
     assert found.finding == "B is: no difference beyond the noise in 1 cells"
 
 
 def test_slower_candidate_is_told():
-    assert "slower at" in compare(measurement(), measurement(student=1.05, seed=1)).finding
+    assert (
+        "slower at"
+        in compare_measurements(measurement(), measurement(student=1.05, seed=1)).finding
+    )
 
 
 @pytest.mark.parametrize("name", ["cpu", "cores", "onnxruntime", "huge pages"])
@@ -92,12 +97,12 @@ def test_measurements_of_different_machines_are_refused(name):
     other = dataclasses.replace(other, machine=other.machine | {name: "another"})
 
     with pytest.raises(InputError, match=f"different machines.*{name}.*another"):
-        compare(measurement(), other)
+        compare_measurements(measurement(), other)
 
 
 def test_measurements_without_a_common_cell_are_refused():
     with pytest.raises(InputError, match="A has batch 1, 16 tokens, B has batch 1, 32 tokens"):
-        compare(measurement(), measurement(length=32))
+        compare_measurements(measurement(), measurement(length=32))
 
 
 def test_measurement_survives_its_file(tmp_path):

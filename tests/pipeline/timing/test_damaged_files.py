@@ -12,7 +12,7 @@ from pipeline.graphs.structure import describe_graph, load_graph, vocabulary_siz
 from pipeline.inference.classifier import runtime_of
 from pipeline.timing.blocks import Block
 from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.comparison import compare
+from pipeline.timing.comparison import compare_measurements
 from pipeline.timing.measurement import Measurement, read_measurement, write_measurement
 from pipeline.timing.workload import own_lengths, tokenizer_limit
 
@@ -30,10 +30,10 @@ def measurement(**changes):
         multiply_adds=None,
         adapter_traces=(),
     )
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def block():
-        times = {arm: chance.integers(100, 110, 4).tolist() for arm in ("plain", "student")}
+        times = {arm: rng.integers(100, 110, 4).tolist() for arm in ("plain", "student")}
         return Block(cpu_ns=times, wall_ns=times)
 
     blocks = (block(), block())
@@ -61,8 +61,8 @@ def test_damaged_measurement_is_refused_or_harmless(tmp_path):
     def read(folder):
         found = read_measurement(folder / "benchmark.json")
         if found.machine == sound.machine:
-            compare(found, sound)
-            compare(sound, found)
+            compare_measurements(found, sound)
+            compare_measurements(sound, found)
 
     folder = tmp_path / "sound"
     folder.mkdir()

@@ -35,10 +35,10 @@ SETTINGS = {
 
 def make_examples(count):
     """Return examples of 3 to 10 random tokens, whose first token tells the label."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = []
     for number in range(count):
-        ids = [5 + number % 2, *chance.integers(7, 50, size=chance.integers(2, 10)).tolist()]
+        ids = [5 + number % 2, *rng.integers(7, 50, size=rng.integers(2, 10)).tolist()]
         rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": number % 2})
     return rows
 

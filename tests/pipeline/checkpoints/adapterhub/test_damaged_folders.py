@@ -10,7 +10,7 @@ from support.damage import damages, problems
 
 from models.losses import SINGLE_LABEL as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import head_labels
-from pipeline.checkpoints.adapter_setup import find_setup, hang_setup
+from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
 from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels
 from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.import_adapter import import_adapter
@@ -81,7 +81,7 @@ def test_damaged_flexible_head_is_refused_or_harmless(hub_adapter, tiny_backbone
 def test_damaged_setup_is_refused_or_harmless(hub_adapter, tiny_backbone, tmp_path, kind):
     def read(folder):
         setup = find_setup([folder])
-        hang_setup(setup, tiny_backbone, OBJECTIVE, labels=head_labels(setup.head))
+        attach_setup(setup, tiny_backbone, OBJECTIVE, labels=head_labels(setup.head))
 
     folder = tmp_path / "setup"
     for name in "ab":

@@ -1,0 +1,31 @@
+"""Forms of a promotion and a roll back: in the Prefect UI, and as options of the command line.
+
+Nothing heavy is imported here: help must start at once.
+"""
+
+from pydantic import Field
+
+from pipeline.config import PromotionRule, RegistryPlace, Section
+from pipeline.release.aliases import CHALLENGER
+
+
+class _Student(Section):
+    name: str
+    """The student's name, as in its config."""
+
+
+class _Candidate(_Student):
+    version: str = CHALLENGER
+    """Number or alias of the version."""
+
+    expect_champion: int | None = Field(default=None, ge=0)
+    """Only when this version is the champion now; 0: when none is."""
+
+
+# Of several bases pydantic takes the fields of the last one first.
+class PromotionForm(RegistryPlace, PromotionRule, _Candidate):
+    """Which student to promote."""
+
+
+class RollbackForm(RegistryPlace, _Student):
+    """Which student to roll back."""
