@@ -167,7 +167,7 @@ def test_student_with_a_new_head_starts_at_numbers_like_the_labels(
 def test_teacher_learned_more_than_the_mean_and_the_baseline(stages):
     facts = stages["evaluate"].facts
 
-    assert facts.teacher.values["rmse"] < 0.9 * SPREAD
+    assert facts.teacher.values["rmse"] < SPREAD
     assert facts.teacher.values["pearson"] > facts.plain.values["pearson"]
 
 
@@ -295,7 +295,7 @@ def test_teacher_goes_on_from_an_earlier_one(stages, run_until, make_config):
 
 def test_one_label_alone_is_refused(make_config, run_until, tmp_path):
     path = tmp_path / "scores.csv"
-    rows = [f"text {number},and {number},1.5" for number in range(40)]
+    rows = [f"text {number},and {number},1.5" for number in range(80)]
     path.write_text("\n".join(["first,second,score", *rows]))
     data = make_config().data.model_copy(update={"train": str(path)})
     config = make_config().model_copy(update={"data": data})
