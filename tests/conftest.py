@@ -9,11 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.tiers import mark_tiers
 
 # By fixture: the group of tests that one process runs, because the fixture takes a minute.
 _GROUPS = {"installation": "operations", "prefect_server": "prefect"}
 
 pytest_plugins = (
+    "support.tiers",
     "support.tiny_store",
     "support.tiny_models",
     "support.tiny_stages",
@@ -25,7 +27,8 @@ pytest_plugins = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a costly fixture in one process, longest first; others go by file."""
+    """Mark the tiers; keep tests of a costly fixture in one process, longest first."""
+    mark_tiers(items)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             used = [group for name, group in _GROUPS.items() if name in item.fixturenames]

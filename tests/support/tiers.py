@@ -1,0 +1,70 @@
+"""Tiers of tests, and the architectures that stand for all of them in the quick ones.
+
+``unit``: no training and no process. ``stage``: tiny models through the stages. ``system``: Prefect,
+servers, processes. A test's folder and fixtures say its tier, unless it is marked with one. Beside
+them ``slow`` marks what scripts/slow runs.
+"""
+
+import multiprocessing.process
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+STANDING_FOR_ALL = ("bert", "albert", "gpt2", "llama")
+"""LayerNorm after each half, one shared layer, transposed dense layers, gated and LayerNorm first."""
+
+_TIERS = ("unit", "stage", "system")
+_SYSTEM_FIXTURES = {"prefect_server", "installation", "cli"}
+_STAGE_FOLDERS = ("pipeline/stages", "pipeline/training", "pipeline/standalone", "pipeline/chain")
+_ROOT = Path(__file__).parents[1]
+
+
+def mark_tiers(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier, and as slow what another architecture stands for."""
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in _TIERS):
+            item.add_marker(getattr(pytest.mark, _tier(item)))
+    _thin_out(items)
+
+
+def _tier(item: pytest.Item) -> str:
+    folder = item.path.relative_to(_ROOT).parent.as_posix()
+    if folder.startswith("flows") or _SYSTEM_FIXTURES & set(item.fixturenames):
+        return "system"
+    uses_stages = any(name in item.fixturenames for name in ("tiny_store", "finish"))
+    return "stage" if uses_stages or folder.startswith(_STAGE_FOLDERS) else "unit"
+
+
+def _thin_out(items: list[pytest.Item]) -> None:
+    """Leave four architectures of each test that is run for many."""
+    variants = defaultdict(list)
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if "model_type" in parameters:
+            function = f"{item.path}::{item.originalname}"
+            variants[function].append((item, parameters["model_type"]))
+    for found in variants.values():
+        if any(model_type in STANDING_FOR_ALL for _, model_type in found):
+            for item, model_type in found:
+                if model_type not in STANDING_FOR_ALL:
+                    item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _tier_keeps_its_word(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a unit test that starts a process or trains."""
+    if request.node.get_closest_marker("unit") is None:
+        return
+
+    def refuse(*_, **__):
+        pytest.fail("a unit test starts no process and trains nothing: mark it stage or system")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
+    if "transformers" in sys.modules:
+        from transformers import Trainer
+
+        monkeypatch.setattr(Trainer, "train", refuse)
