@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.damage import damages, problems
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import attach_adapter, attach_head, head_labels
 from pipeline.checkpoints.pretrained import (
     count_layers,
     find_checkpoint,
-    load_classifier,
+    load_model,
     load_tokenizer,
     longest_input,
 )
@@ -26,20 +26,18 @@ FEW = (None, -1, "x", [1])
 
 
 @pytest.fixture(scope="module")
-def teacher(tiny_backbone, tmp_path_factory):
+def teacher(tiny_context, tmp_path_factory):
     """An untrained teacher."""
     folder = tmp_path_factory.mktemp("teacher")
-    model = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+    model = load_model(tiny_context.backbone, OBJECTIVE, labels=LABELS, seed=0)
     adapter = AdapterConfig(bottleneck_size=4)
     add_adapters(model, adapter)
-    save_teacher(
-        model, folder, checkpoint=tiny_backbone, labels=LABELS, adapter=adapter, max_length=16
-    )
+    save_teacher(model, folder, context=tiny_context, labels=LABELS, adapter=adapter)
     return folder
 
 
 def load_teacher_of(folder):
-    return load_backed_teacher(folder, OBJECTIVE)
+    return load_backed_teacher(folder)
 
 
 def read_checkpoint(folder):
@@ -47,7 +45,7 @@ def read_checkpoint(folder):
     count_layers(checkpoint)
     longest_input(checkpoint)
     load_tokenizer(checkpoint, max_length=16)
-    return load_classifier(checkpoint, OBJECTIVE, labels=LABELS, seed=0)
+    return load_model(checkpoint, OBJECTIVE, labels=LABELS, seed=0)
 
 
 def test_damaged_teacher_is_refused_or_harmless(teacher, tmp_path):
@@ -60,7 +58,7 @@ def test_damaged_teacher_is_refused_where_its_adapter_and_head_are_taken(
     teacher, tiny_backbone, tmp_path
 ):
     def read(folder):
-        model = load_classifier(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
+        model = load_model(tiny_backbone, OBJECTIVE, labels=LABELS, seed=0)
         attach_adapter(folder, "a", model, tiny_backbone)
         attach_head(folder, model)
         return head_labels(folder)

@@ -8,7 +8,7 @@ import torch
 from support.adapterhub_folders import SEQ_BN, load, tensors_of, write
 from support.damage import damages, problems
 
-from models.losses import SINGLE_LABEL as OBJECTIVE
+from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import head_labels
 from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
 from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels
