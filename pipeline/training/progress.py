@@ -37,10 +37,11 @@ class Progress:
 
 
 class ProgressBar(TrainerCallback):
-    """One bar for the whole training, with the last loss and validation metrics."""
+    """One bar for the whole training, with the last loss and the metric that decides."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, metric: str) -> None:
         self.title = title
+        self.metric = metric
         self.bar: tqdm[Any] | None = None
         self.loss: float | None = None
         self.first_step = 0
@@ -80,10 +81,10 @@ class ProgressBar(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Show the last loss and validation metrics."""
+        """Show the last loss and the validation metric that decides."""
         if logs and "loss" in logs:
             self.loss = logs["loss"]
-        shown = {"loss", "eval_accuracy", "eval_agreement", "eval_kl"}
+        shown = {"loss", f"eval_{self.metric}"}
         if self.bar is not None and logs:
             self.bar.set_postfix({n: f"{v:.3g}" for n, v in logs.items() if n in shown})
 

@@ -86,7 +86,7 @@ def train(
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=config.patience),
             _MarkWholeCheckpoints(),
-            ProgressBar(title),
+            ProgressBar(title, metric=goal.best),
         ],
     )
     trainer.remove_callback(PrinterCallback)

@@ -1,8 +1,8 @@
 """Tiers of tests, and the architectures that stand for all of them in the quick ones.
 
-``unit``: no training and no process. ``stage``: tiny models through the stages. ``system``: Prefect,
-servers, processes. A test's folder and fixtures say its tier, unless it is marked with one. Beside
-them ``slow`` marks what scripts/slow runs.
+``unit``: no training and no process. ``stage``: tiny models through the stages. ``system``:
+Prefect, servers, processes. A test's folder and fixtures say its tier, unless it is marked with
+one. Beside them ``slow`` marks what scripts/slow runs.
 """
 
 import multiprocessing.process
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 STANDING_FOR_ALL = ("bert", "albert", "gpt2", "llama")
-"""LayerNorm after each half, one shared layer, transposed dense layers, gated and LayerNorm first."""
+"""LayerNorm after each half; one shared layer; transposed dense layers; gated, LayerNorm first."""
 
 _TIERS = ("unit", "stage", "system")
 _SYSTEM_FIXTURES = {"prefect_server", "installation", "cli"}

@@ -26,14 +26,12 @@ ALL_FOLDS = pytest.mark.parametrize(("kind", "activation"), CASES)
 ALL_ARCHITECTURES = pytest.mark.parametrize("model_type", MODEL_TYPES)
 
 
-def adapt(model, kind, activation, **settings):
+def adapt(model, kind, activation, *, name="task", **settings):
     """Return a copy of a model with random adapters."""
     teacher = copy.deepcopy(model)
     architecture = architecture_of(model.config.model_type)
-    settings = {"bottleneck_size": 4} | settings
-    insert_adapters(
-        teacher.base_model, architecture, settings_of(kind=kind, activation=activation, **settings)
-    )
+    form = settings_of(**{"kind": kind, "activation": activation, "bottleneck_size": 4} | settings)
+    insert_adapters(teacher.base_model, architecture, form, name=name)
     randomise(teacher)
     return teacher
 
