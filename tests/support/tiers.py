@@ -18,7 +18,12 @@ STANDING_FOR_ALL = ("bert", "albert", "gpt2", "llama")
 
 _TIERS = ("unit", "stage", "system")
 _SYSTEM_FIXTURES = {"prefect_server", "installation", "cli"}
-_STAGE_FOLDERS = ("pipeline/stages", "pipeline/training", "pipeline/standalone", "pipeline/chain")
+_SYSTEM_FOLDERS = ("flows", "pipeline/workers", "pipeline/serving")
+_STAGE_FOLDERS = (
+    *("models/absorption", "pipeline/chain", "pipeline/checkpoints", "pipeline/graphs"),
+    *("pipeline/release", "pipeline/report", "pipeline/retraining", "pipeline/stages"),
+    *("pipeline/standalone", "pipeline/timing", "pipeline/training"),
+)
 _ROOT = Path(__file__).parents[1]
 
 
@@ -32,7 +37,7 @@ def mark_tiers(items: list[pytest.Item]) -> None:
 
 def _tier(item: pytest.Item) -> str:
     folder = item.path.relative_to(_ROOT).parent.as_posix()
-    if folder.startswith("flows") or _SYSTEM_FIXTURES & set(item.fixturenames):
+    if folder.startswith(_SYSTEM_FOLDERS) or _SYSTEM_FIXTURES & set(item.fixturenames):
         return "system"
     uses_stages = any(name in item.fixturenames for name in ("tiny_store", "finish"))
     return "stage" if uses_stages or folder.startswith(_STAGE_FOLDERS) else "unit"

@@ -7,16 +7,20 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.cli.models import promote, rollback
+from flows.cli.models import promote_command, rollback
 from flows.cli.options import help_of, with_options_of
-from flows.cli.serving import serve
+from flows.cli.serving import serve_command
 from pipeline.config import PromotionRule, RegistryPlace, ReleaseConfig
 from pipeline.errors import InputError
 from pipeline.release.forms import PromotionForm, RollbackForm
 from pipeline.serving.settings import ServeSettings
 
 RUNNER = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
-COMMANDS = [(serve, ServeSettings), (promote, PromotionForm), (rollback, RollbackForm)]
+COMMANDS = [
+    (serve_command, ServeSettings),
+    (promote_command, PromotionForm),
+    (rollback, RollbackForm),
+]
 SERVE_OPTIONS = (
     *("--bundle", "--host", "--port", "--grpc-port", "--fd", "--token", "--threads"),
     *("--batching", "--no-batching", "--max-queue", "--deadline-ms", "--max-body", "--max-texts"),
