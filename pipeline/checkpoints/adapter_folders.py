@@ -11,7 +11,7 @@ from models.adapters.hooks import add_adapter
 from models.adapters.parameter_names import renamed_parameter
 from models.adapters.site import AdapterSettings
 from models.student import take_head
-from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels
+from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels, task_of_head
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter, read_name
 from pipeline.checkpoints.pretrained import Checkpoint, find_adapter_folder, find_architecture
 from pipeline.checkpoints.teachers import (
@@ -26,6 +26,8 @@ from pipeline.checkpoints.tensors import load_tensors
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError, refusing
 from pipeline.store.digests import sha256_file, sha256_json
+from pipeline.tasks.all_tasks import find_task
+from pipeline.tasks.task import Task
 
 
 def holds_teacher(folder: Path) -> bool:
@@ -119,6 +121,16 @@ def head_labels(folder: Path) -> tuple[str, ...]:
         InputError: when the head is not for single-label classification.
     """
     return read_teacher(folder).labels if holds_teacher(folder) else single_labels(folder)
+
+
+def head_task(folder: Path) -> Task:
+    """Return the task of the head in a folder.
+
+    Raises:
+        InputError: when no task here answers with such a head.
+    """
+    name = read_teacher(folder).task if holds_teacher(folder) else task_of_head(folder)
+    return find_task(name)
 
 
 def attach_adapter(

