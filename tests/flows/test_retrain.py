@@ -23,7 +23,7 @@ def test_challenger_is_held_against_the_champion_and_the_page_says_how(smoke_run
     report = Report.model_validate_json((smoke_run / "report.json").read_text(encoding="utf-8"))
     rule = ChallengeConfig()
 
-    paired = compare_with.fn(smoke_run, smoke_run, rule)
+    paired = compare_with(smoke_run, smoke_run, rule)
     choice = choose_champion(paired, metric="accuracy", passed=True, is_first=False, rule=rule)
     show = partial(show_decision, metric="accuracy")
     page = flow(lambda: show(report, smoke_run, paired, choice, (), None), name="show-decision")()
