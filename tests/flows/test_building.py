@@ -5,19 +5,20 @@ from prefect import flow
 
 from flows.building import building
 from pipeline.facts.training import SoftTargetFacts
+from pipeline.store.step import step
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
 
-def write_facts(folder: Path) -> SoftTargetFacts:
+def write_facts(_settings: dict, folder: Path) -> SoftTargetFacts:
     (folder / "file").write_text("built")
-    return SoftTargetFacts(texts=1, classes=2)
+    return SoftTargetFacts(texts=1, outputs=2)
 
 
 @flow
 def build(root: Path) -> Path:
     with building(root) as store:
-        return store.ensure("data", write_facts, SoftTargetFacts, settings={}).folder
+        return store.ensure(step("data", write_facts, settings={}, facts=SoftTargetFacts)).folder
 
 
 @flow

@@ -117,7 +117,7 @@ def test_measurements_of_different_machines_are_refused(cli, bundles, tmp_path):
         (("PLAIN", "--torch", "configs"), "configs is not a teacher"),
         (("PLAIN", "--out", "nowhere/a.json"), "the folder nowhere does not exist"),
         (("--compare", "nowhere.json", "nowhere.json"), "Cannot read nowhere.json"),
-        (("--compare", "pyproject.toml", "pyproject.toml"), "is not a measurement"),
+        (("--compare", "pyproject.toml", "pyproject.toml"), "pyproject.toml is not JSON"),
         (("PLAIN", "--compare", "a.json", "b.json"), "--compare measures nothing"),
     ],
 )

@@ -51,7 +51,7 @@ def test_every_service_listens_on_loopback_and_keeps_its_state_together(tmp_path
 def supervisor(tmp_path):
     """A process that supervises one service: ``sleep``, started by a process of its own."""
     script = (
-        "import sys; from pathlib import Path; from flows import services, supervision as s\n"
+        "import sys; from pathlib import Path; from flows.up import services, supervision as s\n"
         f"sleep = services.Service(name='sleep', command={SLEEP},\n"
         "                         port=0, health='', address=None)\n"
         "logs = Path(sys.argv[1]); services.adopt_orphans()\n"
