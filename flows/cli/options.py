@@ -45,7 +45,7 @@ def with_options_of(
         def run(**given: Any) -> None:  # Any: the values of options of any type
             command(_validated(settings, shown, given))
 
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # as inspect documents
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
 
