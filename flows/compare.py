@@ -38,6 +38,6 @@ def compare(config: RunConfig) -> Path:
         "adapters-against-lora",
         comparison_rows(finished.facts, task),
         folder / "comparison.png",
-        told="Ways to adapt one backbone, and their students",
+        description="Ways to adapt one backbone, and their students",
     )
     return folder

@@ -58,7 +58,7 @@ def sweep_students(config: RunConfig, time_again: bool = False) -> Path:
             "smaller-students",
             sweep_rows(decided),
             folder / "front.png",
-            told=decided.pick.reason,
+            description=decided.pick.reason,
         )
         logger.info("%s", decided.pick.reason)
         chosen = next((file for file in decided.files if file.name == decided.pick.name), None)

@@ -97,10 +97,10 @@ def _rung(rung: Rung) -> dict[str, object]:
     }
 
 
-def show_rows(key: str, rows: Sequence[dict[str, str]], picture: Path, *, told: str) -> None:
-    """Create a table and its plot, with what they tell."""
-    create_table_artifact(key=key, table=list(rows), description=told)
-    create_markdown_artifact(key=f"{key}-plot", markdown=f"{told}\n\n{_picture(picture)}")
+def show_rows(key: str, rows: Sequence[dict[str, str]], picture: Path, *, description: str) -> None:
+    """Create a table and its plot, with their description."""
+    create_table_artifact(key=key, table=list(rows), description=description)
+    create_markdown_artifact(key=f"{key}-plot", markdown=f"{description}\n\n{_picture(picture)}")
 
 
 def _picture(file: Path) -> str:

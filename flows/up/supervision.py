@@ -32,23 +32,23 @@ class Running:
     """When it is started again; None while it runs."""
 
 
-def supervise(running: Sequence[Running], logs: Path, say: Callable[[str], object]) -> NoReturn:
+def supervise(running: Sequence[Running], logs: Path, log: Callable[[str], object]) -> NoReturn:
     """Keep services running until an exception, such as Ctrl-C's, ends it.
 
     Args:
         running: What was started.
         logs: Folder of their logs.
-        say: Told of every end.
+        log: Is given a line at every end.
     """
     while True:
         now = time.monotonic()
         for each in running:
-            _look(each, now, logs, say)
+            _look(each, now, logs, log)
         services.reap_orphans([each.process for each in running])
         time.sleep(_LOOK_EVERY_S)
 
 
-def _look(each: Running, now: float, logs: Path, say: Callable[[str], object]) -> None:
+def _look(each: Running, now: float, logs: Path, log: Callable[[str], object]) -> None:
     name = each.service.name
     if each.due is None:
         code = each.process.poll()
@@ -59,7 +59,7 @@ def _look(each: Running, now: float, logs: Path, say: Callable[[str], object]) -
         if now - each.since > _SOUND_AFTER_S:
             each.pause_s = _FIRST_PAUSE_S
         each.due = now + each.pause_s
-        say(
+        log(
             f"{name} ended by itself (exit code {code}): started again in {each.pause_s:.0f} s. "
             f"{logs / name}.log says why."
         )

@@ -32,7 +32,7 @@ def decide_sweep(
     Args:
         metric: The task's main metric.
     """
-    among = candidates(files, quality, times, metric=metric)
+    contenders = candidates(files, quality, times, metric=metric)
     return Sweep(
         name=config.name,
         model=config.teacher.model,
@@ -41,8 +41,8 @@ def decide_sweep(
         files=tuple(files),
         quality=quality,
         times=times,
-        front=front(among),
-        pick=pick(among, config.gate),
+        front=front(contenders),
+        pick=pick(contenders, config.gate),
         min_quality=config.gate.min_quality,
         max_latency_ms=config.gate.max_latency_ms,
     )
@@ -64,19 +64,19 @@ def candidates(
     )
 
 
-def front(among: Sequence[Contender]) -> tuple[Arm, ...]:
+def front(contenders: Sequence[Contender]) -> tuple[Arm, ...]:
     """Return the names of those that no other one beats, fastest first.
 
     One beats another that is better in neither quality nor latency, and worse in one of them.
     """
     best: list[Contender] = []
-    for candidate in sorted(among, key=lambda each: (each.latency_ms, -each.quality)):
+    for candidate in sorted(contenders, key=lambda each: (each.latency_ms, -each.quality)):
         if not best or candidate.quality > best[-1].quality:
             best.append(candidate)
     return tuple(candidate.name for candidate in best)
 
 
-def pick(among: Sequence[Contender], gate: GateConfig) -> Pick:
+def pick(contenders: Sequence[Contender], gate: GateConfig) -> Pick:
     """Return the student that `gate.min_quality` and `gate.max_latency_ms` ask for.
 
     With a least quality the fastest that reaches it, also within the latency where both are
@@ -87,24 +87,24 @@ def pick(among: Sequence[Contender], gate: GateConfig) -> Pick:
         return Pick(
             name=None, reason="Nothing is picked: set gate.min_quality or gate.max_latency_ms."
         )
-    if not among:
+    if not contenders:
         return Pick(name=None, reason="Nothing is picked: every student is refused.")
-    good = [each for each in among if quality is None or each.quality >= quality]
-    fast = [each for each in among if latency is None or each.latency_ms <= latency]
+    good = [each for each in contenders if quality is None or each.quality >= quality]
+    fast = [each for each in contenders if latency is None or each.latency_ms <= latency]
     both = [each for each in good if each in fast]
     if not both:
-        return Pick(name=None, reason=_nearest(among, good, fast, gate))
+        return Pick(name=None, reason=_nearest(contenders, good, fast, gate))
     if quality is None:
         chosen = max(both, key=lambda each: (each.quality, -each.latency_ms))
         why = f"the best within {latency:g} ms"
     else:
         chosen = min(both, key=lambda each: (each.latency_ms, -each.quality))
         why = f"the fastest that reaches {quality:g}"
-    return Pick(name=chosen.name, reason=f"{_tell(chosen)}: {why}")
+    return Pick(name=chosen.name, reason=f"{_described(chosen)}: {why}")
 
 
 def _nearest(
-    among: Sequence[Contender],
+    contenders: Sequence[Contender],
     good: Sequence[Contender],
     fast: Sequence[Contender],
     gate: GateConfig,
@@ -113,21 +113,21 @@ def _nearest(
     asked, nearest = [], []
     if gate.min_quality is not None:
         asked.append(f"gate.min_quality = {gate.min_quality:g}")
-        best = max(fast or among, key=lambda each: (each.quality, -each.latency_ms))
-        which = " that is as fast" if 0 < len(fast) < len(among) else ""
-        nearest.append(f"the best{which} is {_tell(best)}")
+        best = max(fast or contenders, key=lambda each: (each.quality, -each.latency_ms))
+        which = " that is as fast" if 0 < len(fast) < len(contenders) else ""
+        nearest.append(f"the best{which} is {_described(best)}")
     if gate.max_latency_ms is not None:
         asked.append(f"gate.max_latency_ms = {gate.max_latency_ms:g}")
-        first = min(good or among, key=lambda each: (each.latency_ms, -each.quality))
-        which = " that is as good" if 0 < len(good) < len(among) else ""
-        nearest.append(f"the fastest{which} is {_tell(first)}")
+        first = min(good or contenders, key=lambda each: (each.latency_ms, -each.quality))
+        which = " that is as good" if 0 < len(good) < len(contenders) else ""
+        nearest.append(f"the fastest{which} is {_described(first)}")
     return (
         f"No student meets {' and '.join(asked)}: {', and '.join(nearest)}. Ask for less, give "
         "sweep.distill more epochs or texts, or sweep other layers."
     )
 
 
-def _tell(candidate: Contender) -> str:
+def _described(candidate: Contender) -> str:
     quality, latency = (
         f"validation {candidate.quality:.4f}",
         f"{candidate.latency_ms:.2f} ms a text",

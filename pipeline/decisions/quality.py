@@ -33,7 +33,7 @@ def against_champion(
             where that cannot be ruled out.
     """
     change, (low, high) = paired.change.values[metric], paired.change.intervals[metric]
-    told = paired.baseline_better + paired.candidate_better
+    discordant = paired.baseline_better + paired.candidate_better
     demand = "must be ruled out" if evidence == "proven" else "is refused when it is sure"
     return make_check(
         f"{_words(metric)} lost against the champion",
@@ -44,8 +44,9 @@ def against_champion(
         reason=(
             f"Its {_words(metric)} is {_points(change)} points from the champion's "
             f"({_points(low)} to {_points(high)}, {paired.confidence:.0%}) on {paired.texts:,} "
-            f"texts, of which {told:,} tell the two apart (sign test p = {paired.p_value:.2g}); "
-            f"{setting}: a loss of more than {100 * max_loss:.2f} points {demand}."
+            f"texts, of which {discordant:,} tell the two apart "
+            f"(sign test p = {paired.p_value:.2g}); {setting}: a loss of more than "
+            f"{100 * max_loss:.2f} points {demand}."
         ),
     )
 

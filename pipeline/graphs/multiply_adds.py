@@ -93,11 +93,11 @@ def _with_fixed_inputs(
 
 
 def _infer(model: ModelProto, symbols: Mapping[str, int]) -> Shapes:
-    """Return the shapes of all values; each round goes on from what the last one has told."""
+    """Return the shapes of all values; each round goes on from what the last one has found."""
     while True:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
         shapes = _known(inferred.graph, symbols)
-        told = 0
+        added = 0
         for node in model.graph.node:
             output = node.output[0]
             if output in shapes:
@@ -106,8 +106,8 @@ def _infer(model: ModelProto, symbols: Mapping[str, int]) -> Shapes:
             if shape is not None:
                 info = helper.make_tensor_value_info(output, 1, shape)
                 model.graph.value_info.append(info)
-                told += 1
-        if told == 0:
+                added += 1
+        if added == 0:
             return shapes
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.inference.classifier import load_bundle
+from pipeline.release.registry import BUNDLE
 from pipeline.retraining.challenge import ChallengeConfig, held_out_of_both
 from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.statistics.paired import Paired, compare_paired
@@ -15,7 +16,7 @@ def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Pai
     held_out = held_out_of_both(champion / "data", challenger / "data")
     if not len(held_out):
         return None
-    models = [load_bundle(run / "student") for run in (champion, challenger)]
+    models = [load_bundle(run / BUNDLE) for run in (champion, challenger)]
     before, now = (model.outputs(held_out.texts) for model in models)
     task = models[0].task
     return compare_paired(
@@ -36,7 +37,7 @@ def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift
     fresh = new_texts(before, now)
     if len(fresh) < MIN_TEXTS:
         return ()
-    student = load_bundle(champion / "student")
+    student = load_bundle(champion / BUNDLE)
     shifts = student.task.shifts(
         before[0].labels,
         fresh.labels,

@@ -25,10 +25,11 @@ from pipeline.statistics.intervals import estimate_ratio
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split
 from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.ladder import TorchTeacher, describe_rungs
+from pipeline.timing.ladder import describe_rungs
 from pipeline.timing.measure import measure
 from pipeline.timing.measurement import Measurement, write_measurement
 from pipeline.timing.plan import MeasurementPlan
+from pipeline.timing.torch_teacher import TorchTeacher
 from pipeline.timing.workload import fixed_shapes, own_lengths, smallest_vocabulary
 
 MEASUREMENT = "benchmark.json"

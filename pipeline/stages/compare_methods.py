@@ -176,7 +176,9 @@ def _time(
     with tqdm(groups, desc="timing", unit="cell", leave=False, disable=None) as bar:
         for some in bar:
             arms = {name: files[name] for name in (plain, *some)}
-            cell = measure_cell(arms, plain, workload, config, seed=seed, tell=bar.set_postfix_str)
+            cell = measure_cell(
+                arms, plain, workload, config, seed=seed, on_progress=bar.set_postfix_str
+            )
             for name in some:
                 found[name] = estimate_ratio(cell.log_ratios(name, plain), config.confidence)
     shared = {name: found[first[hashes[name]]] for name in files if hashes[name] != hashes[plain]}

@@ -86,9 +86,9 @@ def quantize(
     accepted = {n: w.runtime for n, w in VARIANTS.items() if judged[w.runtime.file].refused is None}
     eligible = _may_ship(accepted, judged, config)
     times = _time(bundle, accepted, validation, config, settings.seed)
-    among = {name: times[name] for name in eligible}
+    eligible_times = {name: times[name] for name in eligible}
     chosen = choose_variant(
-        {name: ratio_to_first(among, name, config.confidence) for name in eligible}
+        {name: ratio_to_first(eligible_times, name, config.confidence) for name in eligible}
     )
     write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
     facts = QuantizeFacts(

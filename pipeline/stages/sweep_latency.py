@@ -23,8 +23,9 @@ from pipeline.inference.classifier import MODEL
 from pipeline.store.files import write_atomic
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split
-from pipeline.timing.ladder import TorchTeacher, describe_rungs, measure_ladder
+from pipeline.timing.ladder import describe_rungs, measure_ladder
 from pipeline.timing.machine import ConditionsMeter
+from pipeline.timing.torch_teacher import TorchTeacher
 from pipeline.timing.workload import own_lengths, smallest_vocabulary
 
 LATENCY = "latency.json"
@@ -85,7 +86,7 @@ def measure_latency(
             config,
             runtimes={file.name: file.runtime for file in settings.files},
             seed=context.seed,
-            tell=count,
+            on_progress=count,
         )
     calls = len(texts.calls)
     raw = {"calls": calls, "blocks": [asdict(block) for block in blocks]}

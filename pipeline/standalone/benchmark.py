@@ -9,10 +9,10 @@ from pipeline.facts.arms import Arm
 from pipeline.graphs.structure import load_graph, vocabulary_size
 from pipeline.inference.classifier import MODEL
 from pipeline.texts.tables import Text
-from pipeline.timing.ladder import TorchTeacher
 from pipeline.timing.measure import measure
 from pipeline.timing.measurement import Measurement
 from pipeline.timing.plan import MeasurementPlan
+from pipeline.timing.torch_teacher import TorchTeacher
 from pipeline.timing.workload import Workload, fixed_shapes, own_lengths, tokenizer_limit
 
 

@@ -80,14 +80,14 @@ def measure_cell(
     config: BenchmarkConfig,
     *,
     seed: int,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> MeasuredCell:
     """Return one cell, measured in a process of its own.
 
     Args:
         files: ONNX file by arm, at most three: more than four arms disturb one another.
         baseline: The arm that is measured twice.
-        tell: Is given the progress after each block.
+        on_progress: Is given the progress after each block.
 
     Raises:
         RuntimeError: when the measuring process fails, with what it said.
@@ -110,7 +110,7 @@ def measure_cell(
             blocks.append(worker.block())
             seconds = time.monotonic() - started
             noise = _noise(blocks, baseline, len(workload.calls), config.confidence)
-            tell(f"{workload.name}: {len(blocks)} blocks, same file \u00b1{noise:.1%}")
+            on_progress(f"{workload.name}: {len(blocks)} blocks, same file \u00b1{noise:.1%}")
             if is_enough(len(blocks), noise, seconds, config):
                 break
     return MeasuredCell(

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,31 +22,11 @@ from pipeline.timing.blocks import Block, mean_call
 from pipeline.timing.cells import log_ratios
 from pipeline.timing.processes import Worker
 from pipeline.timing.time_cell import CellSpec
+from pipeline.timing.torch_teacher import TorchSpec, TorchTeacher
 from pipeline.timing.workload import Workload
 
 _FEWEST = 3
 _ROUNDS = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TorchTeacher:
-    """A teacher's folder, and its backbone's where that is known."""
-
-    folder: Path
-    backbone: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _TorchSpec:
-    """`pipeline.timing.time_torch.TorchSpec`: importing that would import torch."""
-
-    arm: Arm
-    teacher: str
-    backbone: str | None
-    calls: list[list[list[int]]]
-    rounds: int
-    warmup_runs: int
-    seed: int
 
 
 def measure_ladder(
@@ -58,7 +37,7 @@ def measure_ladder(
     *,
     runtimes: Mapping[Arm, Runtime] | None = None,
     seed: int,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> tuple[Block, ...]:
     """Return the ladder's blocks, each with all arms.
 
@@ -66,7 +45,7 @@ def measure_ladder(
         files: ONNX file by arm.
         torch_teacher: The first rung; None leaves it out.
         runtimes: How to open an arm's file; by default as its bundle says.
-        tell: Is given the progress after each block.
+        on_progress: Is given the progress after each block.
 
     Raises:
         RuntimeError: when a measuring process fails, with what it said.
@@ -96,7 +75,7 @@ def measure_ladder(
                     wall_ns={arm: times for each in made for arm, times in each.wall_ns.items()},
                 )
             )
-            tell(f"ladder: {len(blocks)} of {config.ladder_blocks} blocks")
+            on_progress(f"ladder: {len(blocks)} of {config.ladder_blocks} blocks")
     return tuple(blocks)
 
 
@@ -162,7 +141,7 @@ def _session_worker(
 def _torch_worker(
     teacher: TorchTeacher, workload: Workload, config: BenchmarkConfig, seed: int
 ) -> Worker:
-    spec = _TorchSpec(
+    spec = TorchSpec(
         arm=TORCH_TEACHER,
         teacher=str(teacher.folder),
         backbone=None if teacher.backbone is None else str(teacher.backbone),

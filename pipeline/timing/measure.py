@@ -36,22 +36,31 @@ def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Mea
     steps = len(plan.workloads) * len(groups) + 1 + len(plan.files)
     cells = []
     with tqdm(total=steps, desc="benchmark", unit="step", leave=False, disable=None) as bar:
-        tell: Callable[[str], None] = bar.set_postfix_str
+        on_progress: Callable[[str], None] = bar.set_postfix_str
         for workload in plan.workloads:
             for group in groups:
                 files = {arm: plan.files[arm] for arm in group}
-                cell = measure_cell(files, plan.baseline, workload, config, seed=seed, tell=tell)
+                cell = measure_cell(
+                    files, plan.baseline, workload, config, seed=seed, on_progress=on_progress
+                )
                 cells.append(cell)
                 bar.update()
         ladder = (
-            measure_ladder(plan.files, plan.torch_teacher, plan.texts, config, seed=seed, tell=tell)
+            measure_ladder(
+                plan.files,
+                plan.torch_teacher,
+                plan.texts,
+                config,
+                seed=seed,
+                on_progress=on_progress,
+            )
             if config.has_ladder
             else ()
         )
         bar.update()
         costs = {}
         for arm, path in plan.files.items():
-            tell(f"{arm}: all cores")
+            on_progress(f"{arm}: all cores")
             costs[arm] = _cost(path, plan.texts, config)
             bar.update()
     return Measurement(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.facts.arms import Arm
 from pipeline.timing.cells import in_groups
-from pipeline.timing.ladder import TorchTeacher
+from pipeline.timing.torch_teacher import TorchTeacher
 from pipeline.timing.workload import Workload
 
 

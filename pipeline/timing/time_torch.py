@@ -9,7 +9,6 @@ Shapes: B = batch, T = tokens.
 """
 
 import random
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,24 +17,8 @@ import torch
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.config import ModelConfig
-from pipeline.facts.arms import Arm
 from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks, time_block
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TorchSpec:
-    """What the process measures."""
-
-    arm: Arm
-    teacher: str
-    """Folder of the teacher."""
-    backbone: str | None
-    """Folder of its backbone; None takes the one that the teacher names."""
-    calls: list[list[list[int]]]
-    """Token ids of each call of a round, (B, T)."""
-    rounds: int
-    warmup_runs: int
-    seed: int
+from pipeline.timing.torch_teacher import TorchSpec
 
 
 def measure_torch_block(spec: TorchSpec, rng: random.Random) -> Block:

@@ -167,5 +167,5 @@ def test_runtime_stays_in_the_bundle(bundle, tmp_path, file):
         (copy / name).write_bytes((bundle / name).read_bytes())
     (copy / "onnx" / "runtime.json").write_text(json.dumps({"file": file}))
 
-    with pytest.raises(InputError, match="is not a bundle.s way to be run"):
+    with pytest.raises(InputError, match="is not a bundle's way to be run"):
         load_bundle(copy)
