@@ -28,7 +28,7 @@ def main() -> None:
     bundle = parser.parse_args().bundle
     golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(bundle)
-    expected = torch.tensor(golden["logits"])
+    expected = torch.tensor(golden["outputs"])
     found: dict[str, object] = {
         "served": golden["model"],
         "tolerance": golden["tolerance"],

@@ -105,15 +105,25 @@ def predict_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Print the label and its score for each text, with onnxruntime alone."""
-    from pipeline.standalone.predict import predict as predict_labels
+    """Print a label and its score, or a number, for each text, with onnxruntime alone."""
+    from pipeline.standalone.predict import predict
 
     wanted = read_texts(texts or [], file)
-    for text, prediction in zip(wanted, predict_labels(bundle, wanted), strict=True):
+    for text, answer in zip(wanted, predict(bundle, wanted), strict=True):
         if as_json:
-            typer.echo(json.dumps({"text": text, **prediction}, ensure_ascii=False))
+            typer.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
         else:
-            typer.echo(f"{prediction['label']}\t{prediction['score']:.4f}\t{text}")
+            typer.echo(f"{_in_a_line(answer)}\t{text}")
+
+
+def _in_a_line(answer: dict[str, str | float | dict[str, float]]) -> str:
+    """Return an answer's names and numbers, without its tables."""
+    shown = [
+        value if isinstance(value, str) else f"{value:.4f}"
+        for value in answer.values()
+        if not isinstance(value, dict)
+    ]
+    return "\t".join(shown)
 
 
 @app.command("config")

@@ -53,8 +53,8 @@ class AbsorbConfig(Section):
 
     add_biases: bool = True
     """Give the student's dense layers biases where its architecture has a setting for them and the
-    backbone has none (ModernBERT, Llama): they take what the adapters' own biases do. They cost
-    one addition a layer."""
+    backbone has none (ModernBERT, Llama, Qwen3): they take what the adapters' own biases do. They
+    cost one addition a layer."""
 
     held_out: float = Field(default=0.1, gt=0, lt=0.5)
     """Part of those texts on which the ridge strength is chosen."""

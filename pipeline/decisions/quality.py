@@ -10,8 +10,8 @@ from typing import Literal
 
 from pipeline.config import GateConfig
 from pipeline.decisions.check import Check, make_check
+from pipeline.facts.paired import Paired
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
-from pipeline.statistics.paired import Paired
 
 
 def against_champion(

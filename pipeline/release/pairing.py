@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.errors import InputError, refusing
 from pipeline.facts.arms import STUDENT
+from pipeline.facts.paired import Paired
 from pipeline.release.registry import REGISTERED_OUTPUTS, Registry, Version
-from pipeline.statistics.paired import Paired, compare_paired
+from pipeline.statistics.paired import compare_paired
 from pipeline.tasks.all_tasks import find_task
 
 

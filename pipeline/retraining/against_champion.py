@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from pipeline.facts.paired import Paired
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.registry import BUNDLE
 from pipeline.retraining.challenge import ChallengeConfig, held_out_of_both
 from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
-from pipeline.statistics.paired import Paired, compare_paired
+from pipeline.statistics.paired import compare_paired
 from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import read_split
 

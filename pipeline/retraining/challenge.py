@@ -14,7 +14,7 @@ from pipeline.config import AdapterConfig, RunConfig, Section
 from pipeline.config.section import accept_old_name
 from pipeline.decisions.check import Check, failures
 from pipeline.decisions.quality import against_champion
-from pipeline.statistics.paired import Paired
+from pipeline.facts.paired import Paired
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import write_atomic
 from pipeline.store.json_files import read_json

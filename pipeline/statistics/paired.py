@@ -9,34 +9,15 @@ Shapes: N = texts, C = outputs per text.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from pipeline.facts.quality import Measured, Metrics
+from pipeline.facts.paired import Paired
+from pipeline.facts.quality import Metrics
 from pipeline.statistics.bootstrap import measure_statistic, resamples
 
 _RESAMPLES, _SEED = 1000, 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Paired:
-    """A candidate against a baseline."""
-
-    texts: int
-    baseline: Metrics
-    candidate: Metrics
-    change: Measured
-    """Candidate minus baseline, metric by metric."""
-    confidence: float
-    """Level of the intervals."""
-    baseline_better: int
-    """Texts on which the baseline's error is smaller."""
-    candidate_better: int
-    """Texts on which the candidate's error is smaller."""
-    p_value: float
-    """Sign test, two-sided."""
 
 
 def compare_paired(

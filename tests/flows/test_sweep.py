@@ -85,7 +85,7 @@ def test_picked_student_is_a_run_like_any_other(swept):
     assert report.verdict == "passed"
     assert any(check.name == "accuracy of the student" for check in report.checks)
     assert read_runtime(run / "student").file == "model_quantized.onnx"
-    assert load_bundle(run / "student").logits([("a good film",)]).shape == (1, 2)
+    assert load_bundle(run / "student").outputs([("a good film",)]).shape == (1, 2)
 
 
 def test_second_sweep_uses_every_stage_again_and_picks_anew(swept, sweep_smoke):

@@ -12,7 +12,7 @@ from support.gate_facts import (
 
 from pipeline.config import GateConfig
 from pipeline.decisions.quality import against_champion, quality_lost
-from pipeline.statistics.paired import Paired
+from pipeline.facts.paired import Paired
 from pipeline.tasks.regression import REGRESSION
 
 

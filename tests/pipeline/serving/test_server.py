@@ -195,7 +195,7 @@ def test_a_taken_port_and_nothing_to_serve_are_bad_input(sealed, start):
 def test_the_server_imports_nothing_large_that_it_does_not_need():
     script = (
         "import sys, pipeline.serving.server;"
-        "large = {'torch', 'transformers', 'mlflow', 'prefect', 'pyarrow'};"
+        "large = {'torch', 'transformers', 'mlflow', 'prefect', 'pyarrow', 'scipy', 'sklearn'};"
         "print(*sorted(large & set(sys.modules)))"
     )
 
