@@ -1,4 +1,4 @@
-"""Shared fixtures: a Prefect server and a whole run; the others are in the modules named here."""
+"""Shared fixtures: a Prefect server; the others are in the modules named here."""
 
 import os
 
@@ -6,7 +6,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub client is imported, so b
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from support.tiers import mark_tiers
@@ -22,6 +21,7 @@ pytest_plugins = (
     "support.hub_files",
     "support.onnx_graphs",
     "support.sealed_runs",
+    "support.smoke_runs",
 )
 
 
@@ -62,24 +62,3 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stack.enter_context(temporary_settings(settings))
         stack.enter_context(prefect_test_harness(server_startup_timeout=120))
         yield str(PREFECT_API_URL.value())
-
-
-@pytest.fixture(scope="session")
-def smoke_overrides(tiny_checkpoint: Path, tiny_csv: Path) -> list[str]:
-    """What ``--set`` gives configs/smoke.toml, beside ``runs_dir``."""
-    return [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_csv}"]
-
-
-@pytest.fixture(scope="session")
-def smoke_run(
-    prefect_server: str,
-    smoke_overrides: list[str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """The folder of the first run of configs/smoke.toml; its parent is the ``runs_dir``."""
-    from flows.chain import adapter_to_student
-    from pipeline.config.load import load_config
-
-    assert prefect_server.startswith("http")
-    overrides = [*smoke_overrides, f"runs_dir={tmp_path_factory.mktemp('runs')}"]
-    return adapter_to_student(load_config(Path("configs/smoke.toml"), overrides))

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import pytest
 
@@ -89,14 +90,14 @@ def finished(
     )
 
 
-@pytest.fixture
-def publish_run(finished, tmp_path):
-    """``publish_run(gate=..., **stages)``: the folder of a run below ``tmp_path``."""
+@pytest.fixture(scope="module")
+def publish_below(finished):
+    """``publish_below(runs, gate=..., **stages)``: the folder of a run below ``runs``."""
 
-    def publish_run(*, gate=None, **stages):
+    def publish_below(runs, *, gate=None, **stages):
         config = RunConfig(
             name="tiny",
-            runs_dir=tmp_path / "runs",
+            runs_dir=runs,
             data={"train": "reviews.csv", "labels": ["negative", "positive"]},
             teacher={"model": "tiny-bert"},
             gate=gate or ANYTHING,
@@ -104,43 +105,49 @@ def publish_run(finished, tmp_path):
         decision = decide_run(finished, config.gate)
         return publish(config, dataclasses.replace(finished, **stages), decision)
 
-    return publish_run
+    return publish_below
+
+
+@pytest.fixture
+def publish_run(publish_below, tmp_path):
+    """``publish_run(gate=..., **stages)``: the folder of a run below ``tmp_path``."""
+    return partial(publish_below, tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def published(publish_below, tmp_path_factory):
+    """The folder of a run that passed: look, don't touch."""
+    return publish_below(tmp_path_factory.mktemp("runs"))
 
 
 def read_report(folder):
     return Report.model_validate_json((folder / "report.json").read_text())
 
 
-def test_run_folder_holds_report_page_config_and_bundle(publish_run):
-    folder = publish_run()
-
-    names = {path.name for path in folder.iterdir() if not path.is_symlink()}
+def test_run_folder_holds_report_page_config_and_bundle(published):
+    names = {path.name for path in published.iterdir() if not path.is_symlink()}
     assert names == {"report.json", "report.html", "config.json", "student", "plots"}
-    assert (folder / "student" / "onnx" / "model.onnx").is_file()
-    assert (folder / "student" / "README.md").is_file()
-    assert {path.stem for path in (folder / "plots").glob("*.png")} >= {"quality", "latency"}
-    assert RunConfig.model_validate_json((folder / "config.json").read_text()).name == "tiny"
+    assert (published / "student" / "onnx" / "model.onnx").is_file()
+    assert (published / "student" / "README.md").is_file()
+    assert {path.stem for path in (published / "plots").glob("*.png")} >= {"quality", "latency"}
+    assert RunConfig.model_validate_json((published / "config.json").read_text()).name == "tiny"
 
 
-def test_stages_are_linked_relative_to_the_run(publish_run, finished):
-    folder = publish_run()
-
+def test_stages_are_linked_relative_to_the_run(published, finished):
     for stage in finished.all:
-        link = folder / stage.name
+        link = published / stage.name
         assert not link.readlink().is_absolute()
         assert link.resolve() == stage.folder.resolve()
 
 
-def test_every_reported_artifact_has_its_digest(publish_run):
-    folder = publish_run()
-
-    report = read_report(folder)
-    assert all(sha256_file(folder / e.path) == e.sha256 for e in report.artifacts)
+def test_every_reported_artifact_has_its_digest(published):
+    report = read_report(published)
+    assert all(sha256_file(published / e.path) == e.sha256 for e in report.artifacts)
     assert report.verdict == "passed"
 
 
-def test_report_holds_the_stages_facts(publish_run, finished):
-    report = read_report(publish_run())
+def test_report_holds_the_stages_facts(published, finished):
+    report = read_report(published)
 
     assert report.task == "classification"
     assert report.data == finished.data.facts
@@ -149,14 +156,12 @@ def test_report_holds_the_stages_facts(publish_run, finished):
     assert report.benchmark == finished.benchmark.facts
 
 
-def test_sizes_are_those_of_the_files(publish_run, finished):
-    folder = publish_run()
-
+def test_sizes_are_those_of_the_files(published, finished):
     exported = finished.exported.folder
-    assert read_report(folder).onnx_bytes == {
+    assert read_report(published).onnx_bytes == {
         "plain": (exported / "plain" / "onnx" / "model.onnx").stat().st_size,
         "teacher": (exported / "teacher" / "onnx" / "model.onnx").stat().st_size,
-        "student": (folder / "student" / "onnx" / finished.quantized.facts.file).stat().st_size,
+        "student": (published / "student" / "onnx" / finished.quantized.facts.file).stat().st_size,
     }
 
 
@@ -176,10 +181,10 @@ def test_run_without_absorption_reports_no_sites(publish_run):
 
 
 def test_latest_moves_to_the_newest_run_and_ids_differ(publish_run):
-    folders = [publish_run() for _ in range(3)]
+    folders = [publish_run() for _ in range(2)]
 
     root = folders[0].parent
-    assert len(set(folders)) == 3
+    assert len(set(folders)) == 2
     assert (root / "latest").resolve() == folders[-1].resolve()
     assert not (root / "latest").readlink().is_absolute()
 

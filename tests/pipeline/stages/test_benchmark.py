@@ -23,7 +23,7 @@ ARMS = ["plain", "plain again", "teacher", "student"]
 TINY = BenchmarkConfig(
     batch_sizes=(1, 2),
     lengths=(4,),
-    own_lengths=0,
+    own_lengths=3,
     min_blocks=3,
     max_blocks=3,
     rounds=2,
@@ -32,23 +32,24 @@ TINY = BenchmarkConfig(
     seconds_per_file=0.01,
     throughput_batch=2,
 )
-ONE = TINY.model_copy(update={"batch_sizes": (1,)})
+ONE = TINY.model_copy(update={"batch_sizes": (1,), "own_lengths": 0})
 # Large enough that an adapter's share of the time is far above a clock's resolution.
 LARGE = {"layers": 4, "hidden_size": 256, "vocab_size": 50}
 ADAPTERS = {"adapters": 4, "bottleneck_size": 128}
 
 
-@pytest.fixture
-def exported(write_bundle, tmp_path):
+@pytest.fixture(scope="module")
+def exported(write_bundle, tmp_path_factory):
     """``exported(**settings by model)``: a finished export stage of three tiny classifiers."""
 
     def exported(**settings):
+        folder = tmp_path_factory.mktemp("export")
         shapes = {"plain": {}, "teacher": {"adapters": 1}, "student": {"seed": 1}}
         for arm, shape in shapes.items():
-            write_bundle(tmp_path / "export" / arm, **settings.get(arm, shape))
+            write_bundle(folder / arm, **settings.get(arm, shape))
         return Stage(
             name="export",
-            folder=tmp_path / "export",
+            folder=folder,
             digest="0" * 64,
             facts=ExportFacts(opset=20, parity=()),
             artifacts=(),
@@ -59,7 +60,7 @@ def exported(write_bundle, tmp_path):
     return exported
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings_of(tiny_context):
     """``settings_of(config, max_length=16)``: those of the stage."""
 
@@ -73,13 +74,12 @@ def settings_of(tiny_context):
     return settings_of
 
 
-@pytest.fixture
-def measure(exported, tiny_data, tiny_teacher, settings_of, tmp_path):
+@pytest.fixture(scope="module")
+def measure(exported, tiny_data, tiny_teacher, settings_of, tmp_path_factory):
     """``measure(config, max_length=128, **settings by model)``: facts and the measurement."""
 
     def measure(config, *, max_length=128, **settings):
-        out = tmp_path / "benchmark"
-        out.mkdir()
+        out = tmp_path_factory.mktemp("benchmark")
         facts = benchmark(
             tiny_data,
             tiny_teacher,
@@ -93,10 +93,16 @@ def measure(exported, tiny_data, tiny_teacher, settings_of, tmp_path):
     return measure
 
 
-def test_every_arm_is_measured_in_every_cell(measure):
-    facts, raw = measure(TINY)
+@pytest.fixture(scope="module")
+def measured(measure):
+    """Facts and the measurement of `TINY`."""
+    return measure(TINY)
 
-    cells = [(1, 4), (2, 4)]
+
+def test_every_arm_is_measured_in_every_cell(measured):
+    facts, raw = measured
+
+    cells = [(1, 4), (2, 4), (1, None)]
     found = [(e.batch, e.length, e.arm) for e in facts.latency]
     assert found == [(batch, length, arm) for batch, length in cells for arm in ARMS]
     assert [(cell.batch, cell.length) for cell in raw.cells] == cells
@@ -104,26 +110,48 @@ def test_every_arm_is_measured_in_every_cell(measure):
     assert facts.machine == describe_machine()
 
 
-def test_raw_times_are_kept_and_statistics_follow_from_them(measure):
-    facts, raw = measure(ONE)
+def test_raw_times_are_kept_and_statistics_follow_from_them(measured):
+    facts, raw = measured
 
     for block in raw.cells[0].blocks:
         assert {arm: len(times) for arm, times in block.cpu_ns.items()} == dict.fromkeys(ARMS, 2)
         assert {arm: len(times) for arm, times in block.wall_ns.items()} == dict.fromkeys(ARMS, 2)
-    assert describe_measurement(raw, ONE.confidence) == facts
+    assert describe_measurement(raw, TINY.confidence) == facts
     assert facts.latency[0].ratio_to_plain == 1.0
     for row in facts.latency:
         assert row.ci_low <= row.ratio_to_plain <= row.ci_high
         assert row.median_ms <= row.p95_ms <= row.p99_ms
 
 
-def test_own_lengths_are_one_more_cell(measure):
-    facts, raw = measure(ONE.model_copy(update={"own_lengths": 3}))
+def test_own_lengths_are_one_more_cell(measured):
+    facts, raw = measured
 
-    assert [cell.length for cell in raw.cells] == [4, None]
-    assert raw.cells[1].calls == 3
-    assert len(raw.cells[1].blocks[0].cpu_ns["plain"]) == 2 * 3
+    assert raw.cells[-1].calls == 3
+    assert len(raw.cells[-1].blocks[0].cpu_ns["plain"]) == 2 * 3
     assert facts.latency[-1].cell == "batch 1, own lengths"
+
+
+def test_structure_tells_the_student_from_the_teacher(measured):
+    facts, _ = measured
+
+    structure = facts.verdict.structure
+    assert structure.student_is_plain
+    assert not structure.student_is_teacher
+    assert not structure.teacher_is_plain
+    assert facts.verdict.claim == "equal to plain"
+    assert facts.graphs["teacher"].adapter_traces
+
+
+def test_every_file_is_loaded_and_run_with_all_cores(measured):
+    facts, _ = measured
+
+    assert set(facts.costs) == {"plain", "teacher", "student"}
+    for cost in facts.costs.values():
+        assert cost.threads == int(facts.machine["cores"])
+        assert 0 < cost.p50_ms <= cost.p95_ms <= cost.p99_ms
+        assert cost.load_ms > 0
+        assert cost.texts_per_second > 0
+        assert 20e6 < cost.peak_rss_bytes < 500e6  # Python, NumPy and onnxruntime alone
 
 
 def test_lengths_above_the_models_are_measured_once_at_its_longest(measure):
@@ -155,53 +183,30 @@ def test_models_may_take_different_inputs(measure):
     assert len(facts.latency) == len(ARMS)
 
 
-def test_structure_tells_the_student_from_the_teacher(measure):
-    facts, _ = measure(ONE)
-
-    structure = facts.verdict.structure
-    assert structure.student_is_plain
-    assert not structure.student_is_teacher
-    assert not structure.teacher_is_plain
-    assert facts.verdict.claim == "equal to plain"
-    assert facts.graphs["teacher"].adapter_traces
-
-
-def test_every_file_is_loaded_and_run_with_all_cores(measure):
-    facts, _ = measure(ONE)
-
-    assert set(facts.costs) == {"plain", "teacher", "student"}
-    for cost in facts.costs.values():
-        assert cost.threads == int(facts.machine["cores"])
-        assert 0 < cost.p50_ms <= cost.p95_ms <= cost.p99_ms
-        assert cost.load_ms > 0
-        assert cost.texts_per_second > 0
-        assert 20e6 < cost.peak_rss_bytes < 500e6  # Python, NumPy and onnxruntime alone
-
-
-def test_file_that_ships_stands_on_the_ladder(
-    tiny_export, tiny_quantized, tiny_data, tiny_teacher, settings_of, tmp_path
+@pytest.fixture(scope="module")
+def with_ladder(
+    tiny_export, tiny_quantized, tiny_data, tiny_teacher, settings_of, tmp_path_factory
 ):
+    """Facts of tiny files with a ladder; int8 ships."""
     int8 = dataclasses.replace(tiny_quantized.facts, chosen="int8", file="model_quantized.onnx")
     shipped = dataclasses.replace(tiny_quantized, facts=int8)
     config = ONE.model_copy(update={"ladder_blocks": 3})
+    out = tmp_path_factory.mktemp("ladder")
+    return benchmark(tiny_data, tiny_teacher, tiny_export, shipped, settings_of(config), out)
 
-    facts = benchmark(tiny_data, tiny_teacher, tiny_export, shipped, settings_of(config), tmp_path)
 
+def test_file_that_ships_stands_on_the_ladder(with_ladder):
     files = {"plain", "teacher", "student", "student int8"}
-    assert {rung.arm for rung in facts.ladder} == {TORCH_TEACHER, *files}
-    assert set(facts.costs) == files
-    assert "MatMulInteger" in facts.graphs["student int8"].operators
+
+    assert {rung.arm for rung in with_ladder.ladder} == {TORCH_TEACHER, *files}
+    assert set(with_ladder.costs) == files
+    assert "MatMulInteger" in with_ladder.graphs["student int8"].operators
 
 
-def test_ladder_begins_with_the_teacher_in_pytorch(
-    tiny_export, tiny_data, tiny_teacher, settings_of, tmp_path
-):
-    config = ONE.model_copy(update={"ladder_blocks": 3})
-
-    facts = benchmark(tiny_data, tiny_teacher, tiny_export, None, settings_of(config), tmp_path)
+def test_ladder_begins_with_the_teacher_in_pytorch(with_ladder):
+    facts = with_ladder
 
     rungs = {rung.arm: rung for rung in facts.ladder}
-    assert set(rungs) == {TORCH_TEACHER, "teacher", "plain", "student"}
     assert rungs[TORCH_TEACHER].runtime == "PyTorch"
     assert rungs[TORCH_TEACHER].faster_than_torch.value == 1.0
     assert [r.mean_ms.value for r in facts.ladder] == sorted(

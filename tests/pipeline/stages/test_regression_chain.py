@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from typer.testing import CliRunner
 
+from flows.cli.main import app
 from models.losses import REGRESSION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces
 from pipeline.chain.chain import chain
@@ -17,6 +19,7 @@ from pipeline.checkpoints.pretrained import find_checkpoint, load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.inference.classifier import load_bundle
+from pipeline.standalone.predict import predict
 from pipeline.tasks.regression import REGRESSION
 from pipeline.texts.tables import read_soft_targets, read_split
 from pipeline.training.encoding import compute_outputs, encode
@@ -311,3 +314,14 @@ def test_student_loads_with_transformers_alone(stages):
         result = student_of(stages)(**tokenizer("good film", "fine actor", return_tensors="pt"))
 
     assert result.logits.shape == (1, 1)
+
+
+def test_predict_prints_a_number_and_the_text(stages):
+    bundle = stages["export"].folder / "student"
+
+    result = CliRunner().invoke(app, ["predict", str(bundle), "good film\tfine actor"])
+
+    number, *texts = result.output.rstrip().split("\t")
+    (answer,) = predict(bundle, ["good film\tfine actor"])
+    assert number == f"{answer['value']:.4f}"
+    assert texts == ["good film", "fine actor"]

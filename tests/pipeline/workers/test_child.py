@@ -2,14 +2,13 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import psutil
 import pytest
+from support.builds import hang, loaded_module, start_grandchild, write_pid
 
 from pipeline.config import AdapterConfig, TrainingConfig
 from pipeline.errors import InputError
@@ -18,22 +17,6 @@ from pipeline.stages.finetune import FinetuneSettings, finetune
 from pipeline.store.step import step
 from pipeline.store.store import Store
 from pipeline.workers.child import BuildKilledError, BuildProcess, build_process, prepared_child
-
-
-def write_pid(folder: Path) -> int:
-    logging.getLogger("pipeline.somewhere").info("at %s", "work")
-    (folder / "pid").write_text(str(os.getpid()))
-    return os.getpid()
-
-
-def start_grandchild(_: Path) -> None:
-    if os.fork() == 0:
-        time.sleep(600)
-    raise InputError("bad input")
-
-
-def hang(_: Path) -> None:
-    time.sleep(600)
 
 
 def is_alive(group):
@@ -55,10 +38,6 @@ def test_builds_share_one_child_and_their_records_arrive(tmp_path, caplog):
     assert first == second != os.getpid()
     assert caplog.messages == ["at work", "at work"]
     assert not is_alive(first)
-
-
-def loaded_module(_: Path, *, name: str) -> bool:
-    return name in sys.modules
 
 
 def test_prepared_child_has_imported_and_builds_in_every_block(tmp_path):
