@@ -8,10 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from support.tiers import mark_tiers
-
-# By fixture: the group of tests that one process runs, because the fixture takes a minute.
-_GROUPS = {"installation": "operations", "prefect_server": "prefect"}
 
 pytest_plugins = (
     "support.tiers",
@@ -23,23 +19,6 @@ pytest_plugins = (
     "support.sealed_runs",
     "support.smoke_runs",
 )
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tiers; keep tests of a costly fixture in one process, longest first."""
-    mark_tiers(items)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            used = [group for name, group in _GROUPS.items() if name in item.fixturenames]
-            item.add_marker(pytest.mark.xdist_group(used[0] if used else str(item.path)))
-    longest = list(_GROUPS.values())
-
-    def rank(item: pytest.Item) -> int:
-        group = item.get_closest_marker("xdist_group").args[0]
-        return longest.index(group) if group in longest else len(longest)
-
-    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

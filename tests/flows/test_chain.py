@@ -96,9 +96,13 @@ def test_every_artifact_of_the_report_is_there_with_its_digest(smoke_run, report
     assert {"student/onnx/runtime.json", "student/README.md", "data/train.parquet"} <= set(found)
 
 
-def test_server_shows_the_summary_and_the_latency(report):
+def read_artifacts():
     with get_client(sync_client=True) as client:
-        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+        return {artifact.key: artifact for artifact in client.read_artifacts()}
+
+
+def test_server_shows_the_summary_and_the_latency(report):
+    artifacts = read_artifacts()
 
     assert artifacts["distill-summary"].type == "markdown"
     for key in ("onnx-latency", "latency-ladder", "overhead-verdict"):
@@ -141,16 +145,22 @@ def refused_pairs(smoke_run, smoke_overrides, tiny_csv, tmp_path_factory):
         "gate.min_agreement=1",
         "gate.max_latency_ratio=0.01",
         "benchmark.ladder_blocks=0",
+        "quantize.enabled=false",
     ]
     return read_report(adapter_to_student(load_config(SMOKE, [*smoke_overrides, *overrides])))
 
 
 def test_sentence_pairs_go_through_the_whole_chain(refused_pairs):
     assert refused_pairs.reused == ()
-    assert set(refused_pairs.timing_s) == STAGES
+    assert set(refused_pairs.timing_s) == STAGES - {"quantize"}
     assert refused_pairs.data.text_columns == ("first", "second")
     assert refused_pairs.data.sizes["test"] == 24
     assert refused_pairs.evaluation.fidelity.values["agreement"] < 1
+
+
+def test_server_shows_the_progress_of_what_is_built(refused_pairs):
+    assert refused_pairs.reused == ()
+    assert read_artifacts()["progress-fine-tuning"].data == 100
 
 
 def test_refused_student_is_a_finished_run_with_every_reason(refused_pairs):

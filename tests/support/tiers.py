@@ -25,9 +25,28 @@ _STAGE_FOLDERS = (
     *("pipeline/standalone", "pipeline/timing", "pipeline/training"),
 )
 _ROOT = Path(__file__).parents[1]
+# By fixture: the group of tests that one process runs, because the fixture takes a minute.
+_GROUPS = {"installation": "operations", "prefect_server": "prefect"}
 
 
-def mark_tiers(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tiers; keep tests of a costly fixture in one process, longest first."""
+    _mark_tiers(items)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            used = [group for name, group in _GROUPS.items() if name in item.fixturenames]
+            item.add_marker(pytest.mark.xdist_group(used[0] if used else str(item.path)))
+    longest = list(_GROUPS.values())
+
+    def rank(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group").args[0]
+        return longest.index(group) if group in longest else len(longest)
+
+    items.sort(key=rank)
+
+
+def _mark_tiers(items: list[pytest.Item]) -> None:
     """Mark each test with its tier, and as slow what another architecture stands for."""
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in _TIERS):

@@ -72,7 +72,9 @@ def tiny_data(tiny_store: Store, tiny_csv: Path) -> Stage[DataFacts]:
     labels = ("negative", "positive")
     settings = DataSettings(
         task=CLASSIFICATION,
-        data=DataConfig(train=str(tiny_csv), labels=labels, validation_size=24, test_size=24),
+        data=DataConfig(
+            train=str(tiny_csv), labels=labels, validation_size=24, test_size=24, max_length=16
+        ),
         sources=(fingerprint(str(tiny_csv)),),
         seed=0,
     )

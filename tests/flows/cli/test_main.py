@@ -200,6 +200,7 @@ def test_unreadable_config_exits_2(cli, tmp_path, content):
     assert str(path) in without_line_breaks(stderr)
 
 
+@pytest.mark.slow
 def test_full_disk_exits_2_and_leaves_the_last_result(
     prefect_server, smoke_run, smoke_overrides, tmp_path
 ):

@@ -147,6 +147,17 @@ def test_whole_chain_runs_with_a_store_alone(smoke_stages, smoke):
     assert decide_run(smoke_stages, smoke.gate).passed
 
 
+def test_tiny_stages_are_those_of_the_smoke_chain(
+    smoke_stages, tiny_data, tiny_teacher, tiny_student, tiny_export, tiny_quantized
+):
+    """The store builds each of them once for both."""
+    assert smoke_stages.data.folder == tiny_data.folder
+    assert smoke_stages.teacher.folder == tiny_teacher.folder
+    assert smoke_stages.student.folder == tiny_student.folder
+    assert smoke_stages.exported.folder == tiny_export.folder
+    assert smoke_stages.quantized.folder == tiny_quantized.folder
+
+
 def test_equal_config_finds_the_whole_chain_finished(smoke_stages, smoke, tiny_store):
     again = drive(chain(smoke), partial(perform, tiny_store))
 

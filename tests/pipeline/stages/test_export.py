@@ -144,6 +144,7 @@ def test_graph_that_differs_from_torch_is_refused(run_export, tmp_path):
         run_export(parity_tolerance=1e-30, store=Store(root=tmp_path))
 
 
+@pytest.mark.slow  # test_trace.py has other architectures and adapters
 @pytest.mark.parametrize("arm", ARMS)
 def test_distilbert_and_the_other_adapters_export(distilbert_export, arm):
     parity = [p for p in distilbert_export.facts.parity if p.model == arm]

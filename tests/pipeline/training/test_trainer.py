@@ -114,6 +114,7 @@ def undisturbed(tiny_checkpoint, tmp_path_factory):
     return run(tiny_checkpoint, tmp_path_factory.mktemp("undisturbed"), Loss())
 
 
+@pytest.mark.slow  # test_child.py kills a training too
 def test_killed_training_goes_on_from_its_last_whole_checkpoint(
     undisturbed, tiny_checkpoint, tmp_path
 ):
