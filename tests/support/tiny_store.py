@@ -5,15 +5,18 @@ changed one builds its own. Nothing in it is ever written to by a test: copy fir
 """
 
 import hashlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from pydantic import TypeAdapter
 
+from pipeline.store.stage import RECORD, Artifact, describe_files
 from pipeline.store.store import Store
 
 PLACE = "TINY_STAGES"
@@ -24,15 +27,17 @@ _SECONDS_UNUSED = 3600
 
 
 @pytest.fixture(scope="session")
-def tiny_store(pytestconfig: pytest.Config) -> Store:
-    """The finished stages of this tree."""
+def tiny_store(pytestconfig: pytest.Config) -> Iterator[Store]:
+    """The finished stages of this tree; the session fails that changed one of them."""
     tree = pytestconfig.rootpath
     place = Path(os.environ.get(PLACE) or tree / ".pytest_cache" / "tiny-stages")
     root = place / f"{_digest_sources(tree)}{_of_this_run_alone(pytestconfig)}"
     root.mkdir(parents=True, exist_ok=True)
     os.utime(root)
     _remove_old(place)
-    return Store(root=root)
+    yield Store(root=root)
+    changed = [record.parent.name for record in root.glob(f"*/{RECORD}") if _is_changed(record)]
+    assert changed == [], "a test wrote into a shared stage: copy it first"
 
 
 def make_once(path: Path, make: Callable[[Path], object]) -> Path:
@@ -60,6 +65,14 @@ def _digest_sources(tree: Path) -> str:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(tree)} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def _is_changed(record: Path) -> bool:
+    """Tell whether a finished stage's files are other than its record says."""
+    found = TypeAdapter(tuple[Artifact, ...]).dump_python(
+        describe_files(record.parent), mode="json"
+    )
+    return found != json.loads(record.read_text(encoding="utf-8"))["artifacts"]
 
 
 def _remove_old(place: Path) -> None:
