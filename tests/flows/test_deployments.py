@@ -122,7 +122,11 @@ class TestOnAServer:
         self, installation, smoke_overrides, seeded_runs
     ):
         # All stages but one are finished; the worker builds that one.
-        overrides = [*smoke_overrides, f"runs_dir={seeded_runs()}", "evaluate.bootstrap_samples=99"]
+        overrides = [
+            *smoke_overrides,
+            f"runs_dir={seeded_runs()}",
+            "evaluate.bootstrap_samples=101",
+        ]
         config = load_config(SMOKE, overrides).model_dump(mode="json")
         run = installation.start("adapter-to-student/on-demand", config=config, release="ask_me")
         state = installation.wait(run)
