@@ -14,6 +14,7 @@ full disk is an `OSError`, as everywhere. ::
     |   |                         flows/building.py starts the build once more
     |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and
     |       |                     gRPC code of its class
+    |       +-- UnknownVersionError  a version that is not served: the client asks for another
     |       +-- OverloadedError   too many requests wait: the client tries again later
     |       +-- DeadlineError     it waited too long: the client tries again later
     |       +-- NotReadyError     no champion yet: the client tries again later
@@ -21,7 +22,8 @@ full disk is an `OSError`, as everywhere. ::
     |   +-- UnknownArchitectureError  models/architectures/table.py;
     |                                 checkpoints/pretrained.py makes an InputError of it
     +-- _StopForwardError         models/absorption/layerwise.py; ends a forward pass, caught there
-    +-- _TooLargeError            pipeline/serving/guard.py; answered with 413 there
+    +-- UnknownCodingError, DamagedBodyError, OversizedBodyError
+                                  pipeline/serving/coding.py; answered with 415, 400, 413 by guard.py
 
 ``models/`` knows nothing of this module: it raises `ValueError` for arguments that do not fit, and
 whoever read them from a file says which file it was (`refusing`).
