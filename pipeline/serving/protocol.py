@@ -23,7 +23,7 @@ from pipeline.serving.kserve_parts import (
 )
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import Slot
-from pipeline.serving.tensors import check_outputs, read_tensors
+from pipeline.serving.tensors import check_outputs, read_inputs
 
 
 class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; it has no types
@@ -85,7 +85,7 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
         """Answer a tensor request."""
         served = self.served(payload.model_version)
         check_outputs(payload.request_outputs or (), _output(served))
-        tensors = read_tensors(payload.inputs, served, self._settings)
+        tensors = read_inputs(payload.inputs, served, self._settings)
         rows = len(next(iter(tensors.values())))
         answer = await self.slot.batcher.submit(tensors, rows)
         _check_version(answer.served, payload.model_version)  # it may have moved meanwhile

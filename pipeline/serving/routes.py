@@ -24,8 +24,12 @@ from pipeline.serving.kserve_parts import (
 )
 from pipeline.serving.protocol import Plane
 
-Name = Annotated[str, Path(max_length=63, description="Name that a model is served under.")]
-Version = Annotated[str, Path(max_length=63, description="Number that the model's metadata give.")]
+ModelName = Annotated[
+    str, Path(max_length=63, description="ModelName that a model is served under.")
+]
+VersionNumber = Annotated[
+    str, Path(max_length=63, description="Number that the model's metadata give.")
+]
 
 
 class ErrorBody(BaseModel):
@@ -84,21 +88,25 @@ def _add_server(app: FastAPI, plane: Plane) -> None:
 
 def _add_models(app: FastAPI, plane: Plane) -> None:
     @app.get(MODEL, responses=ERRORS)
-    async def model_metadata(model_name: Name) -> ModelMetadataResponse:
+    async def model_metadata(model_name: ModelName) -> ModelMetadataResponse:
         return ModelMetadataResponse.model_validate(plane.find(model_name).metadata())
 
     @app.get(VERSION, responses=ERRORS)
-    async def version_metadata(model_name: Name, model_version: Version) -> ModelMetadataResponse:
+    async def version_metadata(
+        model_name: ModelName, model_version: VersionNumber
+    ) -> ModelMetadataResponse:
         metadata = plane.find(model_name).metadata(model_version)
         return ModelMetadataResponse.model_validate(metadata)
 
     @app.get(f"{MODEL}/ready", responses=ERRORS)
-    async def model_ready(model_name: Name) -> ModelReadyResponse:
+    async def model_ready(model_name: ModelName) -> ModelReadyResponse:
         plane.find(model_name).served()
         return ModelReadyResponse(name=model_name, ready=True)
 
     @app.get(f"{VERSION}/ready", responses=ERRORS)
-    async def version_ready(model_name: Name, model_version: Version) -> ModelReadyResponse:
+    async def version_ready(
+        model_name: ModelName, model_version: VersionNumber
+    ) -> ModelReadyResponse:
         plane.find(model_name).served(model_version)
         return ModelReadyResponse(name=model_name, ready=True)
 
@@ -115,11 +123,13 @@ def _add_inference(app: FastAPI, plane: Plane) -> None:
     }
 
     @app.post(f"{MODEL}/infer", **shown)
-    async def infer(model_name: Name, request: Request) -> Response:
+    async def infer(model_name: ModelName, request: Request) -> Response:
         return await _infer(plane, model_name, None, request)
 
     @app.post(f"{VERSION}/infer", **shown)
-    async def infer_version(model_name: Name, model_version: Version, request: Request) -> Response:
+    async def infer_version(
+        model_name: ModelName, model_version: VersionNumber, request: Request
+    ) -> Response:
         return await _infer(plane, model_name, model_version, request)
 
 

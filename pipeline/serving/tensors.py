@@ -20,7 +20,7 @@ _OTHER_FORMS = ("classification", "shared_memory_region")
 """Parameters of a requested output that ask for another answer than its tensor."""
 
 
-def read_tensors(
+def read_inputs(
     inputs: Sequence[InferInput], served: Served, settings: ServeSettings
 ) -> dict[str, np.ndarray]:
     """Return the graph's inputs, (N, T) int64.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.serving.errors import RequestError
 from pipeline.serving.protocol import Plane
-from pipeline.serving.routes import ERRORS, MODEL, VERSION, Name, Version
+from pipeline.serving.routes import ERRORS, MODEL, VERSION, ModelName, VersionNumber
 from pipeline.serving.settings import ServeSettings
 from pipeline.tasks.all_tasks import TASKS
 
@@ -40,12 +40,12 @@ def add_texts(app: FastAPI, plane: Plane, settings: ServeSettings) -> None:
     }
 
     @app.post(f"{MODEL}/texts", **shown)
-    async def classify(model_name: Name, request: TextsRequest) -> Response:
+    async def classify(model_name: ModelName, request: TextsRequest) -> Response:
         return await _classify(plane, settings, model_name, None, request)
 
     @app.post(f"{VERSION}/texts", **shown)
     async def classify_by_version(
-        model_name: Name, model_version: Version, request: TextsRequest
+        model_name: ModelName, model_version: VersionNumber, request: TextsRequest
     ) -> Response:
         return await _classify(plane, settings, model_name, model_version, request)
 
