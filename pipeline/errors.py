@@ -23,7 +23,7 @@ full disk is an `OSError`, as everywhere. ::
     |                                 checkpoints/pretrained.py makes an InputError of it
     +-- _StopForwardError         models/absorption/layerwise.py; ends a forward pass, caught there
     +-- UnknownCodingError, DamagedBodyError, OversizedBodyError
-                                  pipeline/serving/coding.py; answered with 415, 400, 413 by guard.py
+                                  pipeline/serving/coding.py; guard.py answers 415, 400, 413
 
 ``models/`` knows nothing of this module: it raises `ValueError` for arguments that do not fit, and
 whoever read them from a file says which file it was (`refusing`).

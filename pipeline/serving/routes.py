@@ -24,9 +24,7 @@ from pipeline.serving.kserve_parts import (
 )
 from pipeline.serving.protocol import Plane
 
-ModelName = Annotated[
-    str, Path(max_length=63, description="ModelName that a model is served under.")
-]
+ModelName = Annotated[str, Path(max_length=63, description="Name that a model is served under.")]
 VersionNumber = Annotated[
     str, Path(max_length=63, description="Number that the model's metadata give.")
 ]
