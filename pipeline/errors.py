@@ -29,6 +29,7 @@ full disk is an `OSError`, as everywhere. ::
 whoever read them from a file says which file it was (`refusing`).
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -68,3 +69,14 @@ def refusing(problem: str, advice: str) -> Iterator[None]:
             raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"{problem}: {said}. {advice}") from error
+
+
+def first_line(error: object) -> str:
+    """Return the first line of what an error says, without the passwords of URIs in it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return without_password(lines[0]).rstrip(".")
+
+
+def without_password(text: str) -> str:
+    """Return a text with user and password of each URI in it left out."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
