@@ -20,6 +20,7 @@ from prefect.logging.handlers import APILogHandler
 from flows.page.progress import ShowProgress
 from pipeline.store.store import Facts, Store, build_here, keep_scratch
 from pipeline.workers.child import BuildKilledError, BuildProcess, build_process
+from pipeline.workers.heartbeat import heartbeat
 
 logger = logging.getLogger("pipeline.building")  # streamed as what the stages log
 
@@ -50,7 +51,8 @@ def building(root: Path) -> Iterator[Store]:
 def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:
     with _held_slots(name):
         if name == "data":
-            return build_here(name, build, folder)
+            with heartbeat(name):
+                return build_here(name, build, folder)
         with _told_full_disk(folder):
             try:
                 return process.run(name, build, folder)

@@ -14,6 +14,7 @@ full disk is an `OSError`, as everywhere. ::
     |   |                         flows/building.py starts the build once more
     |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and
     |       |                     gRPC code of its class
+    |       +-- UnknownVersionError  a version that is not served: the client asks for another
     |       +-- OverloadedError   too many requests wait: the client tries again later
     |       +-- DeadlineError     it waited too long: the client tries again later
     |       +-- NotReadyError     no champion yet: the client tries again later
@@ -21,12 +22,14 @@ full disk is an `OSError`, as everywhere. ::
     |   +-- UnknownArchitectureError  models/architectures/table.py;
     |                                 checkpoints/pretrained.py makes an InputError of it
     +-- _StopForwardError         models/absorption/layerwise.py; ends a forward pass, caught there
-    +-- _TooLargeError            pipeline/serving/guard.py; answered with 413 there
+    +-- UnknownCodingError, DamagedBodyError, OversizedBodyError
+                                  pipeline/serving/coding.py; guard.py answers 415, 400, 413
 
 ``models/`` knows nothing of this module: it raises `ValueError` for arguments that do not fit, and
 whoever read them from a file says which file it was (`refusing`).
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,3 +69,14 @@ def refusing(problem: str, advice: str) -> Iterator[None]:
             raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"{problem}: {said}. {advice}") from error
+
+
+def first_line(error: object) -> str:
+    """Return the first line of what an error says, without the passwords of URIs in it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return without_password(lines[0]).rstrip(".")
+
+
+def without_password(text: str) -> str:
+    """Return a text with user and password of each URI in it left out."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

@@ -1,11 +1,11 @@
-"""The command line: its commands, and how errors end it.
+"""The command line and its commands.
 
 Imports stand inside the commands: prediction must start without torch, help without Prefect.
 """
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,16 +15,17 @@ from rich.console import Console
 from flows.cli.adapters import absorb_command, export_adapter_command, import_adapter_command
 from flows.cli.benchmark import benchmark_command
 from flows.cli.compare import compare_command
+from flows.cli.faults import run_guarded
 from flows.cli.models import models
 from flows.cli.serving import package_command, serve_command
 from flows.cli.sweep import sweep_command
-from flows.cli.terminal import beside_imports, check_writable
+from flows.cli.terminal import beside_imports, check_writable, patiently
 from flows.cli.text_input import read_texts
 from flows.up.command import up
 from pipeline.chain.stage_names import StageName
-from pipeline.errors import InputError, ProjectError
+from pipeline.errors import InputError
 
-PASSED, BAD_INPUT, REFUSED = 0, 2, 3
+PASSED, REFUSED = 0, 3
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,22 +37,11 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; bad input and outside faults end with one message and exit 2."""
-    try:
-        app(prog_name="adapter-distill")  # also where it runs as python -m flows.cli.main
-    except ProjectError as error:
-        _fail(str(error))
-    except OSError as error:  # a full disk, a read-only folder
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(
-            f"{error.strerror or error}{where}. Nothing half-written was left in place of a good "
-            "result: free the disk or choose another runs_dir, and run again."
-        )
-    except KeyboardInterrupt:
-        _fail("Stopped. Run the same command again to go on from the last checkpoint.", code=130)
+    """Run the command line; a fault ends it with one message."""
+    # The name also where it runs as python -m flows.cli.main.
+    run_guarded(partial(app, prog_name="adapter-distill"))
 
 
-@app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="TOML file that says what to run.")],
     overrides: Annotated[
@@ -91,7 +81,6 @@ def run(
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
 
 
-@app.command("predict")
 def predict_command(
     bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
     texts: Annotated[
@@ -126,7 +115,6 @@ def _in_a_line(answer: dict[str, str | float | dict[str, float]]) -> str:
     return "\t".join(shown)
 
 
-@app.command("config")
 def show_config(
     config: Annotated[
         Path | None, typer.Argument(help="Print this config with every default filled in.")
@@ -145,31 +133,27 @@ def show_config(
         typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
 
 
-def _fail(message: str, *, code: int = BAD_INPUT) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(message)}")
-    sys.exit(code)
-
-
-def _escape(text: str) -> str:
-    """Keep rich from reading the message's own square brackets as markup."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "up": up,
-    "benchmark": benchmark_command,
+# Those that show their own progress, or run until they are stopped.
+SPEAKING: dict[str, Callable[..., None]] = {
+    "run": run,
     "compare": compare_command,
     "sweep": sweep_command,
+    "serve": serve_command,
+    "up": up,
+}
+QUIET: dict[str, Callable[..., None]] = {
+    "predict": predict_command,
+    "config": show_config,
+    "benchmark": benchmark_command,
     "absorb": absorb_command,
     "import-adapter": import_adapter_command,
     "export-adapter": export_adapter_command,
-    "serve": serve_command,
     "package": package_command,
 }
-for name, command in COMMANDS.items():
+for name, command in SPEAKING.items():
     app.command(name)(command)
+for name, command in QUIET.items():
+    app.command(name)(patiently(name, command))
 app.add_typer(models, name="models")
 
 

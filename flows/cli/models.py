@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.options import help_of, with_options_of
+from flows.cli.terminal import patiently
 from pipeline.config import RegistryPlace
 from pipeline.release.aliases import CHAMPION
 from pipeline.release.forms import PromotionForm, RollbackForm
@@ -36,7 +37,6 @@ RUNS = RegistryPlace().runs_dir
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
-@models.command("register")
 def register_command(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, such as runs/latest.")],
     uri: Uri = None,
@@ -49,7 +49,6 @@ def register_command(
     typer.echo(describe_version(register(open_registry(uri, runs_dir), run)))
 
 
-@models.command("list")
 def list_versions(
     name: Annotated[str | None, typer.Argument(help="Only this student.")] = None,
     as_json: AsJson = False,
@@ -86,7 +85,6 @@ def list_versions(
     Console().print(table)
 
 
-@models.command("show")
 def show(
     name: StudentName, which: Which = CHAMPION, uri: Uri = None, runs_dir: Runs = RUNS
 ) -> None:
@@ -101,7 +99,6 @@ def show(
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
 
 
-@models.command("compare")
 def compare_versions_command(
     name: StudentName,
     baseline: Annotated[str, typer.Argument(help="Number or alias of the one to compare with.")],
@@ -141,7 +138,6 @@ def compare_versions_command(
         typer.echo("They were measured on different test texts: nothing can be paired.")
 
 
-@models.command("promote")
 @with_options_of(
     PromotionForm,
     name=typer.Argument(),
@@ -165,7 +161,6 @@ def promote_command(form: PromotionForm) -> None:
     typer.echo(f"champion of {form.name}: version {promotion.champion} (was {promotion.previous})")
 
 
-@models.command("rollback")
 @with_options_of(
     RollbackForm, name=typer.Argument(), registry=typer.Option(envvar=REGISTRY_VARIABLE)
 )
@@ -178,7 +173,6 @@ def rollback(form: RollbackForm) -> None:
     typer.echo(f"champion of {form.name}: version {promotion.champion} (was {promotion.previous})")
 
 
-@models.command("pull")
 def pull(
     name: StudentName,
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
@@ -204,3 +198,15 @@ def _quality(version: "Version") -> tuple[str, str]:
     task = find_task(tags.get("task", "classification"))
     metric = task.main_metric
     return f"{metric} {tags.get(metric, '')}", tags.get(task.agreement, "")
+
+
+for title, command in {
+    "register": register_command,
+    "list": list_versions,
+    "show": show,
+    "compare": compare_versions_command,
+    "promote": promote_command,
+    "rollback": rollback,
+    "pull": pull,
+}.items():
+    models.command(title)(patiently(title, command))

@@ -1,20 +1,25 @@
 """What a command sets up before slow imports, and what it says on the terminal afterwards."""
 
 import contextlib
+import functools
 import logging
 import os
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli.prefect_server import lost_server_explained, prepare_server
 from pipeline.errors import InputError
 from pipeline.workers.child import prepared_child
+from pipeline.workers.heartbeat import heartbeat
 from pipeline.workers.importing import without_collection
 
+_SECONDS_BETWEEN_LINES = 9.0
 _SLOW_STAGE = "pipeline.stages.finetune"  # imports torch, transformers and datasets
 
 
@@ -48,17 +53,7 @@ def check_writable(folder: Path) -> None:
 
 def prepare_terminal(*, verbose: bool) -> None:
     """Let the stages speak on the terminal, and the libraries only when asked."""
-    from rich.logging import RichHandler
-
-    handler = RichHandler(
-        console=Console(stderr=True), show_path=False, show_level=verbose, rich_tracebacks=False
-    )
-    handler.addFilter(lambda record: not hasattr(record, "progress"))  # the bar shows it
-    handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
-    logger = logging.getLogger("pipeline")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
+    show_log(verbose=verbose)
     if not verbose:
         import datasets
         from transformers.utils import logging as transformers_logging
@@ -70,38 +65,83 @@ def prepare_terminal(*, verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def show_log(*, verbose: bool = False) -> None:
+    """Show what the pipeline logs on standard error; before the large imports, at once."""
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger("pipeline")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if any(isinstance(handler, RichHandler) for handler in logger.handlers):
+        return
+    console = Console(stderr=True)
+    handler = RichHandler(
+        console=console, show_path=False, show_level=verbose, rich_tracebacks=False
+    )
+    handler.addFilter(_Progress(shown_by_bar=console.is_terminal))
+    handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
+    logger.addHandler(handler)
+
+
+class _Progress(logging.Filter):
+    """Drops records of a training's progress: all where its bar is shown, else most of them."""
+
+    def __init__(self, *, shown_by_bar: bool) -> None:
+        super().__init__()
+        self._shown_by_bar, self._last_s = shown_by_bar, time.monotonic()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is shown."""
+        is_due = time.monotonic() - self._last_s >= _SECONDS_BETWEEN_LINES
+        if hasattr(record, "progress") and (self._shown_by_bar or not is_due):
+            return False
+        self._last_s = time.monotonic()
+        return True
+
+
+def patiently(title: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that gives a sign of life where it takes long, and says nothing else."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:  # Any: the command's own
+        with heartbeat(title, say=Console(stderr=True, soft_wrap=True, highlight=False).print):
+            command(*arguments, **options)
+
+    return run
+
+
+@contextlib.contextmanager
+def starting(what: str = "starting") -> Iterator[None]:
+    """Say at once that a command starts, and again while its imports take long."""
+    show_log()
+    logging.getLogger("pipeline.starting").info("%s ...", what)
+    with heartbeat(what):
+        yield
+
+
 @contextlib.contextmanager
 def beside_imports(*, verbose: bool) -> Iterator[Callable[[], None]]:
     """Start what a flow needs, and let the block import the flow meanwhile: both take long.
 
     It starts the child that builds, and Prefect's temporary server where no API URL is set. The
     block imports its flow, calls what is yielded, to wait for the server, and then runs the flow.
+
+    Raises:
+        UnreachableError: when there is no server, or it goes away meanwhile.
     """
     prepare_environment(verbose=verbose)
     with contextlib.ExitStack() as importing:
+        importing.enter_context(starting())
         importing.enter_context(without_collection())
-        server = _start_server()  # first, since it takes longest
-        with prepared_child(imports=[_SLOW_STAGE]):
+        wait_for_server = prepare_server()  # first, since it takes longest
+        with prepared_child(imports=[_SLOW_STAGE]), lost_server_explained():
             prepare_terminal(verbose=verbose)
 
             def wait() -> None:
+                wait_for_server()
                 importing.close()
-                server.join()
 
             yield wait
-
-
-def _start_server() -> threading.Thread:
-    from prefect.client.orchestration import get_client
-
-    def start() -> None:
-        # The flow tries again, and tells what is wrong.
-        with contextlib.suppress(Exception), get_client(sync_client=True):
-            pass
-
-    thread = threading.Thread(target=start, daemon=True)
-    thread.start()
-    return thread
 
 
 def rows_table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:

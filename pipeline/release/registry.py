@@ -23,8 +23,9 @@ from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
-from pipeline.errors import InputError, UnreachableError
+from pipeline.errors import InputError
 from pipeline.release.bundle import verify_bundle
+from pipeline.release.registry_uri import check_uri, talking_to
 from pipeline.release.report_view import ReportView, read_report
 from pipeline.store.digests import sha256_file
 
@@ -181,20 +182,9 @@ class Registry:
         key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
         return FileLock(folder / f".{name}-{key}.lock", timeout=600)
 
-    @contextlib.contextmanager
-    def talking(self) -> Iterator[None]:
+    def talking(self) -> contextlib.AbstractContextManager[None]:
         """Turn what MLflow and its database raise into one clear error."""
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise UnreachableError(
-                f"The registry {_without_password(self.uri)} did not do what was asked: {first}"
-            ) from error
+        return talking_to(self.uri)
 
     def _aliases(self, name: str) -> dict[str, int]:
         """Return the version's number by alias, empty for a student that is not registered."""
@@ -235,19 +225,19 @@ def open_registry(uri: str | None, runs_dir: Path) -> Registry:
     for name in ("mlflow.store.db.utils", "mlflow.tracking", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     root = runs_dir.resolve()
-    if uri is None:
-        root.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{root / 'mlflow.db'}"
+    uri = uri or f"sqlite:///{root / 'mlflow.db'}"
+    check_uri(uri)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adapter-distill"
     path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     artifacts = path.resolve().parent / "mlartifacts" if path else None
-    if artifacts:
-        artifacts.mkdir(parents=True, exist_ok=True)
-    # The first client creates the database's tables; two at once would each try to.
-    with FileLock(artifacts / ".create.lock") if artifacts else contextlib.nullcontext():
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        registry = Registry(uri=uri, client=client, cache=cache, artifacts=artifacts)
-        registry.names()
+    with talking_to(uri):
+        if artifacts:
+            artifacts.mkdir(parents=True, exist_ok=True)
+        # The first client creates the database's tables; two at once would each try to.
+        with FileLock(artifacts / ".create.lock") if artifacts else contextlib.nullcontext():
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            registry = Registry(uri=uri, client=client, cache=cache, artifacts=artifacts)
+            registry.names()
     return registry
 
 
@@ -289,7 +279,3 @@ def _local_path(source: str) -> Path | None:
     if parsed.scheme == "file":
         return Path(unquote(parsed.path))
     return Path(source) if parsed.scheme == "" else None
-
-
-def _without_password(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", uri)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -39,6 +39,8 @@ class Served:
     labels: tuple[str, ...]
     max_tokens: int
     """Longest input that it reads."""
+    id_limits: Mapping[str, int]
+    """Number of embeddings behind an input of ids, by its name; ids are below it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,12 @@ class RequestError(ProjectError):
     retry_after_s: int | None = None
 
 
+class UnknownVersionError(RequestError):
+    """The request names a version that is not served."""
+
+    status = 404
+
+
 class OverloadedError(RequestError):
     """The queue is full."""
 

@@ -8,13 +8,22 @@ from typing import Any
 import grpc
 from grpc_interceptor import AsyncServerInterceptor
 
-from pipeline.serving.errors import DeadlineError, NotReadyError, OverloadedError, RequestError
+from pipeline.serving.errors import (
+    DeadlineError,
+    NotReadyError,
+    OverloadedError,
+    RequestError,
+    UnknownVersionError,
+)
+from pipeline.serving.kserve_parts import (
+    InferenceServicer,
+    InvalidInput,
+    ModelNotFound,
+    messages,
+    service,
+)
 from pipeline.serving.protocol import Plane
 from pipeline.serving.settings import ServeSettings
-
-from kserve.errors import InvalidInput, ModelNotFound  # isort: skip # after protocol
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service  # isort: skip
-from kserve.protocol.grpc.servicer import InferenceServicer  # isort: skip
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +33,36 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (NotReadyError, grpc.StatusCode.UNAVAILABLE),
+    (UnknownVersionError, grpc.StatusCode.NOT_FOUND),
     (RequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
     (ModelNotFound, grpc.StatusCode.NOT_FOUND),
 )
+
+
+class _Servicer(InferenceServicer):  # type: ignore[misc] # KServe's; it has no types
+    """KServe's service, which also heeds the versions that requests name."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane, None)
+        self._plane = plane
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802 # gRPC's name
+        """Return whether the model is loaded."""
+        model = self._plane.find(request.name)
+        if model.ready:
+            model.served(request.version)
+        return messages.ModelReadyResponse(ready=model.ready)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802 # gRPC's name
+        """Return the model's versions, inputs and outputs."""
+        metadata = self._plane.find(request.name).metadata(request.version)
+        return messages.ModelMetadataResponse(**metadata)
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 # gRPC's name
+        """Return the model's output."""
+        self._plane.find(request.model_name).served(request.model_version)
+        return await super().ModelInfer(request, context)
 
 
 class GrpcGuard(AsyncServerInterceptor):
@@ -74,7 +109,7 @@ async def start_grpc(plane: Plane, settings: ServeSettings) -> tuple[Any, int]:
             ("grpc.so_reuseport", 0),
         ],
     )
-    service.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(plane, None), server)
+    service.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane), server)
     port = server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
     await server.start()
     return server, port

@@ -1,4 +1,4 @@
-"""What stands before every REST request: size, token, log line, metrics, and faults hidden.
+"""What stands before every REST request: size, coding, token, log line, metrics, and faults hidden.
 
 A plain ASGI middleware: nothing of a request's content, no header and no query is ever logged.
 """
@@ -13,6 +13,14 @@ from collections.abc import Callable
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.serving.coding import (
+    ACCEPTED,
+    DamagedBodyError,
+    Decoder,
+    OversizedBodyError,
+    UnknownCodingError,
+    decoder_of,
+)
 from pipeline.serving.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -20,29 +28,42 @@ logger = logging.getLogger(__name__)
 _OPEN = ("/v2/health/live", "/v2/health/ready")
 
 
-class _TooLargeError(Exception):
-    pass
-
-
 class _Exchange:
-    """One request and its response, within the limit and with its id."""
+    """One request and its response, within the limit, decoded, and with its id."""
 
     def __init__(
-        self, receive: Receive, send: Send, *, limit: int, is_draining: Callable[[], bool]
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        limit: int,
+        is_head: bool,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._receive, self._send = receive, send
-        self._limit, self._is_draining = limit, is_draining
+        self._limit, self._is_head, self._is_draining = limit, is_head, is_draining
+        self.decoder: Decoder | None = None
         self.request_id = uuid.uuid4().hex
         self.status, self.has_started = 500, False
-        self._size, self._is_too_large = 0, False
+        self._size = 0
+        self._fault: OversizedBodyError | DamagedBodyError | None = None
 
-    async def receive_limited(self) -> Message:
-        """Return the next part of the body; raise once it is too large."""
+    async def receive_decoded(self) -> Message:
+        """Return the next part of the body; raise where it is too large or damaged."""
         message = await self._receive()
-        self._size += len(message.get("body", b""))
-        if self._size > self._limit:
-            self._is_too_large = True
-            raise _TooLargeError
+        if message["type"] != "http.request":
+            return message
+        body = message.get("body", b"")
+        self._size += len(body)
+        try:
+            if self._size > self._limit:
+                raise OversizedBodyError
+            if self.decoder is not None:
+                is_last = not message.get("more_body", False)
+                message = {**message, "body": self.decoder.decode(body, is_last=is_last)}
+        except (OversizedBodyError, DamagedBodyError) as fault:
+            self._fault = fault
+            raise
         return message
 
     async def send_marked(self, message: Message) -> None:
@@ -54,13 +75,15 @@ class _Exchange:
                 # The client's next request opens a connection to whoever listens then.
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
+        elif self._is_head:
+            message = {**message, "body": b""}
         await self._send(message)
 
-    async def send_unless_too_large(self, message: Message) -> None:
+    async def send_unless_faulty(self, message: Message) -> None:
         """Send a part of the application's own response."""
         # The framework answers 400 itself to whatever goes wrong while it reads a body.
-        if self._is_too_large:
-            raise _TooLargeError
+        if self._fault is not None:
+            raise self._fault
         await self.send_marked(message)
 
 
@@ -85,24 +108,43 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        exchange = _Exchange(receive, send, limit=self._limit, is_draining=self._is_draining)
-        request_id = exchange.request_id
+        is_head = scope["method"] == "HEAD"
+        exchange = _Exchange(
+            receive, send, limit=self._limit, is_head=is_head, is_draining=self._is_draining
+        )
+        inner = {**scope, "method": "GET"} if is_head else scope
         try:
-            refusal = self._refuse(scope)
-            if refusal is not None:
-                await _answer(exchange.send_marked, *refusal)
-            else:
-                await self._app(scope, exchange.receive_limited, exchange.send_unless_too_large)
-        except _TooLargeError:
-            message = f"The body is larger than {self._limit} bytes."
-            await _answer(exchange.send_marked, 413, message)
+            await self._answer(inner, exchange)
         except Exception:
-            logger.exception("request failed", extra={"facts": {"request_id": request_id}})
+            facts = {"request_id": exchange.request_id}
+            logger.exception("request failed", extra={"facts": facts})
             if not exchange.has_started:
-                message = f"Internal error; request id {request_id}."
+                message = f"Internal error; request id {exchange.request_id}."
                 await _answer(exchange.send_marked, 500, message)
         finally:
-            self._record(scope, exchange.status, time.perf_counter() - started, request_id)
+            # The route's pattern and not the path: a metric must not have a series per typo.
+            route = getattr(inner.get("route"), "path", "none")
+            self._record(scope, route, exchange, time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
+        """Let the application answer, or refuse the request."""
+        refusal = self._refuse(scope)
+        if refusal is not None:
+            await _answer(exchange.send_marked, *refusal)
+            return
+        try:
+            codings = [value for name, value in scope["headers"] if name == b"content-encoding"]
+            exchange.decoder = decoder_of(codings, limit=self._limit)
+            await self._app(scope, exchange.receive_decoded, exchange.send_unless_faulty)
+        except UnknownCodingError as error:
+            await _answer(exchange.send_marked, 415, str(error))
+        except OversizedBodyError:
+            await _answer(exchange.send_marked, 413, self._too_large())
+        except DamagedBodyError as error:
+            await _answer(exchange.send_marked, 400, str(error), is_unread=True)
+
+    def _too_large(self) -> str:
+        return f"The body is larger than {self._limit} bytes."
 
     def _refuse(self, scope: Scope) -> tuple[int, str] | None:
         headers = dict(scope["headers"])
@@ -112,24 +154,23 @@ class Guard:
                 return 401, "Send the server's token as Authorization: Bearer."
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit:
-            return 413, f"The body is larger than {self._limit} bytes."
+            return 413, self._too_large()
         return None
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        # The route's pattern and not the path: a metric must not have a series per typo.
-        route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(route, str(status)).observe(seconds)
+    def _record(self, scope: Scope, route: str, exchange: _Exchange, seconds: float) -> None:
+        self._metrics.requests.labels(route, str(exchange.status)).observe(seconds)
         facts = {
             "method": scope["method"],
             "path": scope["path"][:200],
-            "status": status,
+            "status": exchange.status,
             "ms": round(1000 * seconds, 3),
-            "request_id": request_id,
+            "request_id": exchange.request_id,
         }
         logger.info("request", extra={"facts": facts})
 
 
-async def _answer(send: Send, status: int, message: str) -> None:
+async def _answer(send: Send, status: int, message: str, *, is_unread: bool = False) -> None:
+    """Answer with an error; the connection ends where the rest of the body was not read."""
     body = json.dumps({"error": message}).encode()
     headers = [
         (b"content-type", b"application/json"),
@@ -137,7 +178,9 @@ async def _answer(send: Send, status: int, message: str) -> None:
     ]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status == 413:  # the rest of the body was not read
+    if status == 415:
+        headers.append((b"accept-encoding", ACCEPTED.encode()))
+    if is_unread or status == 413:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

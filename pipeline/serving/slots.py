@@ -7,12 +7,15 @@ stays, and the new one is tried again after a growing pause.
 """
 
 import asyncio
+import json
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.inference.classifier import Classifier
 from pipeline.release.bundle import MANIFEST, open_bundle
 from pipeline.serving.batching import Batcher, Served
 from pipeline.serving.memory import give_back
@@ -65,7 +68,17 @@ def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
         bundle_sha256=sha256,
         labels=classifier.labels,
         max_tokens=max_tokens,
+        id_limits=_id_limits(bundle, classifier),
     )
+
+
+def _id_limits(bundle: Path, classifier: Classifier) -> dict[str, int]:
+    """Return how many ids there are for each input of ids, by the model's config."""
+    config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+    words = config.get("vocab_size") or classifier.tokenizer.get_vocab_size()
+    # Without its number only negative types are refused here, others by the graph.
+    types = config.get("type_vocab_size") or sys.maxsize
+    return {"input_ids": int(words), "token_type_ids": int(types)}
 
 
 def load_fixed(bundle: Path, *, threads: int) -> Served:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_RECORDS = 5.0
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +38,10 @@ class Progress:
 
 
 class ProgressBar(TrainerCallback):
-    """One bar for the whole training, with the last loss and the metric that decides."""
+    """One bar for the whole training, with its step, the time that is left and the last loss."""
 
-    def __init__(self, title: str, *, metric: str) -> None:
+    def __init__(self, title: str) -> None:
         self.title = title
-        self.metric = metric
         self.bar: tqdm[Any] | None = None
         self.loss: float | None = None
         self.first_step = 0
@@ -57,7 +57,7 @@ class ProgressBar(TrainerCallback):
             total=state.max_steps,
             initial=state.global_step,
             desc=self.title,
-            unit="step",
+            bar_format=_BAR,
             dynamic_ncols=True,
             leave=False,
             disable=None,  # None: off where no terminal looks on
@@ -81,12 +81,11 @@ class ProgressBar(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Show the last loss and the validation metric that decides."""
+        """Show the last loss."""
         if logs and "loss" in logs:
             self.loss = logs["loss"]
-        shown = {"loss", f"eval_{self.metric}"}
-        if self.bar is not None and logs:
-            self.bar.set_postfix({n: f"{v:.3g}" for n, v in logs.items() if n in shown})
+            if self.bar is not None:
+                self.bar.set_postfix_str(f"loss {_short(self.loss)}", refresh=False)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -107,3 +106,8 @@ class ProgressBar(TrainerCallback):
             seconds_left=pace_s * (state.max_steps - state.global_step),
         )
         logger.info("%s", progress, extra={"progress": progress})
+
+
+def _short(loss: float) -> str:
+    """Return a loss with three digits after its point, a very small one by its exponent."""
+    return f"{loss:.3f}" if loss == 0 or abs(loss) >= 0.001 else f"{loss:.0e}"

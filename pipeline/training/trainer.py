@@ -86,7 +86,7 @@ def train(
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=config.patience),
             _MarkWholeCheckpoints(),
-            ProgressBar(title, metric=goal.best),
+            ProgressBar(title),
         ],
     )
     trainer.remove_callback(PrinterCallback)

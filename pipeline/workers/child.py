@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pipeline.errors import ProjectError
+from pipeline.workers.heartbeat import heartbeat
 from pipeline.workers.importing import without_collection
 
 Facts = TypeVar("Facts")
@@ -91,7 +92,7 @@ class BuildProcess:
         connection = self._start()
         self._has_built = True
         try:
-            connection.send((build, folder))
+            connection.send((name, build, folder))
             while True:
                 # A wait without end could not be interrupted where a signal comes to a thread.
                 if not connection.poll(1.0):
@@ -217,11 +218,12 @@ def _serve(connection: Connection, imports: Sequence[str]) -> None:
     logger.propagate = False
     while True:
         try:
-            build, folder = connection.recv()
+            name, build, folder = connection.recv()
         except EOFError:
             return
         try:
-            result = ("done", build(folder))
+            with heartbeat(name):
+                result = ("done", build(folder))
         except Exception as error:
             result = ("failed", _sendable(error))
         send(result)

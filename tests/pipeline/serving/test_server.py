@@ -1,8 +1,6 @@
 import contextlib
 import http.client
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,59 +12,8 @@ import pytest
 
 from pipeline.release.promotion import promote, roll_back
 from pipeline.release.register import register
-from pipeline.serving import protocol  # noqa: F401 # kserve's parser reads argv at its first import
-
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # isort: skip
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service  # isort: skip
-
-
-class Running:
-    """A server process and what it logged."""
-
-    def __init__(self, *options, pass_fds=()):
-        command = [sys.executable, "-m", "flows.cli.main", "serve", *map(str, options)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds, env=environment
-        )
-        self.events = []
-        self._changed = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        for line in self.process.stderr:
-            with self._changed:
-                self.events.append(json.loads(line) if line.startswith("{") else {"event": line})
-                self._changed.notify_all()
-
-    def wait_for(self, event, **facts):
-        """Return the first such event."""
-
-        def found():
-            wanted = ({"event": event} | facts).items()
-            return next((each for each in self.events if wanted <= each.items()), None)
-
-        with self._changed:
-            assert self._changed.wait_for(found, timeout=60), self.events
-            return found()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-
-@pytest.fixture
-def start():
-    """``start(*options)``: a running server."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*options, **more):
-            running = Running(*options, **more)
-            stack.callback(running.process.wait, 60)
-            stack.callback(running.process.kill)
-            return running
-
-        yield start
+from pipeline.serving.kserve_parts import messages as pb
+from pipeline.serving.kserve_parts import service
 
 
 @contextlib.contextmanager

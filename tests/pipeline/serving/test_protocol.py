@@ -1,0 +1,329 @@
+"""The Open Inference Protocol over REST: versions, codings, HEAD, outputs and binary tensors."""
+
+import asyncio
+import dataclasses
+import gzip
+import json
+import zlib
+
+import numpy as np
+import pytest
+
+from pipeline.inference.classifier import load_bundle
+from pipeline.serving.coding import DamagedBodyError, Decoder, OversizedBodyError
+
+MODEL = "/v2/models/tiny"
+INFER = f"{MODEL}/infer"
+IDS = [[2, 5, 3], [2, 6, 3]]
+
+
+def ask(serving, *requests, **settings):
+    """Return the answers to (method, path, options), one after the other."""
+
+    async def run():
+        async with serving(**settings) as (client, _, __):
+            return [await client.request(m, path, **options) for m, path, options in requests]
+
+    return asyncio.run(run())
+
+
+def tensors(ids=IDS, mask=None, **more):
+    arrays = {"input_ids": ids, "attention_mask": mask or [[1, 1, 1]] * 2}
+    inputs = [
+        {"name": name, "shape": [2, 3], "datatype": "INT64", "data": data}
+        for name, data in arrays.items()
+    ]
+    return {"inputs": inputs, **more}
+
+
+def binary(*, datatype="INT64", surplus=b"", lacking=0, **more):
+    """Return the options of a request as tritonclient sends it: JSON, and tensors behind it."""
+    dtype = {"INT64": "<i8", "INT32": "<i4", "FP32": "<f4"}[datatype]
+    parts = [np.array(IDS, dtype).tobytes(), np.ones((2, 3), dtype).tobytes()]
+    inputs = [
+        {
+            "name": name,
+            "shape": [2, 3],
+            "datatype": datatype,
+            "parameters": {"binary_data_size": len(part)},
+        }
+        for name, part in zip(("input_ids", "attention_mask"), parts, strict=True)
+    ]
+    text = json.dumps({"inputs": inputs, **more}).encode()
+    body = text + b"".join(parts) + surplus
+    headers = {"inference-header-content-length": str(len(text))}
+    return {"content": body[: len(body) - lacking], "headers": headers}
+
+
+def expected_logits(sealed):
+    ids = np.array(IDS)
+    return load_bundle(sealed()).run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+
+
+def read_binary(answer):
+    """Return the JSON of an answer and its tensor, as tritonclient reads it."""
+    length = int(answer.headers["inference-header-content-length"])
+    content = json.loads(answer.content[:length])
+    (output,) = content["outputs"]
+    size = output["parameters"]["binary_data_size"]
+    array = np.frombuffer(answer.content[length : length + size], "<f4")
+    return content, array.reshape(output["shape"])
+
+
+@pytest.mark.parametrize(("version", "status"), [("0", 200), ("1", 404), ("00", 404), ("x", 404)])
+def test_the_version_that_is_served_is_answered_and_another_is_not_found(serving, version, status):
+    path = f"{MODEL}/versions/{version}"
+
+    answers = ask(
+        serving,
+        ("GET", path, {}),
+        ("GET", f"{path}/ready", {}),
+        ("POST", f"{path}/infer", {"json": tensors()}),
+        ("POST", f"{path}/texts", {"json": {"texts": ["good"]}}),
+    )
+
+    assert [answer.status_code for answer in answers] == [status] * 4
+    if status == 404:
+        assert all("0 is" in answer.json()["error"] for answer in answers)
+    else:
+        assert answers[0].json()["versions"] == ["0"]
+        assert answers[2].json()["model_version"] == "0"
+
+
+def test_a_version_that_is_replaced_while_a_request_waits_is_not_found(serving):
+    async def run():
+        async with serving() as (client, plane, _):
+            slot = plane.models["tiny"].slot
+            waiting = asyncio.create_task(client.post(f"{MODEL}/versions/0/infer", json=tensors()))
+            while not slot.batcher._waiting:
+                await asyncio.sleep(0)
+            slot.served = dataclasses.replace(slot.served, version=1)
+            return await waiting
+
+    assert asyncio.run(run()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models", MODEL, f"{MODEL}/ready"]
+)
+def test_head_is_answered_as_get_without_the_body(serving, path):
+    get, head = ask(serving, ("GET", path, {}), ("HEAD", path, {}))
+
+    assert get.status_code == head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(get.content))
+
+
+def test_head_of_what_is_only_posted_to_is_refused(serving):
+    (answer,) = ask(serving, ("HEAD", INFER, {}))
+
+    assert answer.status_code == 405
+
+
+def test_the_server_and_its_repository_say_what_there_is(serving):
+    server, index = ask(serving, ("GET", "/v2", {}), ("POST", "/v2/repository/index", {"json": {}}))
+
+    assert server.json()["name"] == "adapter-distill"
+    assert server.json()["extensions"] == ["binary_tensor_data"]
+    expected = [{"name": "tiny", "version": "0", "state": "READY", "reason": ""}]
+    assert index.json() == expected
+
+
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:])),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+    ],
+)
+@pytest.mark.parametrize("path", [INFER, f"{MODEL}/texts"])
+def test_compressed_bodies_are_read(serving, path, coding, compress):
+    content = tensors() if path == INFER else {"texts": ["good film"]}
+    headers = {"content-encoding": coding, "content-type": "application/json"}
+    body = compress(json.dumps(content).encode())
+
+    plain, coded = ask(
+        serving,
+        ("POST", path, {"json": content | ({"id": "7"} if path == INFER else {})}),
+        ("POST", path, {"content": body, "headers": headers}),
+    )
+
+    assert coded.status_code == 200
+    assert plain.json() == coded.json() | ({"id": "7"} if path == INFER else {})
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status"),
+    [
+        ("br", b"{}", 415),
+        ("gzip, deflate", b"{}", 415),
+        ("gzip", b"{}", 400),
+        ("gzip", b"", 400),
+        ("gzip", gzip.compress(b"{}")[:-3], 400),
+        ("gzip", gzip.compress(b"{}") + b"more", 400),
+        ("deflate", zlib.compress(b"{}") + b"more", 400),
+        ("gzip", gzip.compress(bytes(5_000_000)), 413),
+        ("deflate", zlib.compress(bytes(5_000_000)), 413),
+    ],
+)
+def test_bodies_that_cannot_be_decoded_are_refused(serving, coding, body, status):
+    (answer,) = ask(
+        serving, ("POST", INFER, {"content": body, "headers": {"content-encoding": coding}})
+    )
+
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    if status == 415:
+        assert answer.headers["accept-encoding"] == "gzip, deflate"
+
+
+def test_a_body_is_decoded_piece_by_piece_and_no_further_than_its_limit():
+    data = gzip.compress(bytes(range(250)) * 4)
+    decoder = Decoder("gzip", limit=1000)
+    pieces = [data[start : start + 7] for start in range(0, len(data), 7)]
+
+    decoded = b"".join(decoder.decode(piece, is_last=piece is pieces[-1]) for piece in pieces)
+
+    assert decoded == bytes(range(250)) * 4
+    with pytest.raises(OversizedBodyError):
+        Decoder("gzip", limit=999).decode(data, is_last=True)
+    with pytest.raises(DamagedBodyError):
+        Decoder("gzip", limit=1000).decode(data[:-1], is_last=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tensors(outputs=[{"name": "nope"}]),
+        tensors(outputs=[{"name": "logits"}, {"name": "logits"}]),
+        tensors(outputs=[{"name": "logits", "parameters": {"classification": 1}}]),
+        tensors(outputs=[{"name": "logits", "parameters": {"shared_memory_region": "x"}}]),
+        tensors(outputs=[{"name": "logits", "parameters": {"binary_data": "yes"}}]),
+        tensors(parameters={"binary_data_output": "yes"}),
+        tensors(ids=[[2, -1, 3]] * 2),
+        tensors(ids=[[2, 10**3, 3]] * 2),
+        tensors(ids=[[2, 2**63 + 5, 3]] * 2),
+        tensors(ids=[[2, 5.5, 3]] * 2),
+        tensors(ids=[[2, 5.0, 3]] * 2),
+        tensors(ids=[[2, True, 3]] * 2),
+        tensors(ids=[[2, "5", 3]] * 2),
+        tensors(ids=[[2, None, 3]] * 2),
+        tensors(ids=[[2, 5], [3]]),
+        tensors(mask=[[1, 2, 1]] * 2),
+        tensors(mask=[[1, -1, 1]] * 2),
+        tensors(id="\ud800"),
+        tensors() | {"inputs": [{**each, "shape": [2, 3, 1]} for each in tensors()["inputs"]]},
+        tensors()
+        | {
+            "inputs": [
+                {**each, "parameters": {"binary_data_size": 8}} for each in tensors()["inputs"]
+            ]
+        },
+    ],
+)
+def test_what_the_model_does_not_have_or_take_is_refused(serving, content):
+    headers = {"content-type": "application/json"}
+
+    (answer,) = ask(serving, ("POST", INFER, {"content": json.dumps(content), "headers": headers}))
+
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["error"]
+
+
+def test_token_types_outside_the_model_are_refused(serving):
+    """The bag of words has no token types, so the check is asked by itself."""
+    from pipeline.serving.errors import RequestError
+    from pipeline.serving.tensors import _check_values
+
+    async def served():
+        async with serving() as (_, plane, __):
+            return plane.models["tiny"].served()
+
+    limits = {"input_ids": 9, "token_type_ids": 2}
+    found = dataclasses.replace(asyncio.run(served()), id_limits=limits)
+
+    _check_values({"token_type_ids": np.array([[0, 1]])}, found)
+    for types in ([[0, 2]], [[0, -1]]):
+        with pytest.raises(RequestError, match="token_type_ids holds numbers from 0 to 1"):
+            _check_values({"token_type_ids": np.array(types)}, found)
+
+
+def test_ids_are_limited_by_the_embeddings_of_the_config(write_words_bundle, tmp_path):
+    from pipeline.release.bundle import seal_bundle
+    from pipeline.serving.slots import load_fixed
+
+    bundle = write_words_bundle(tmp_path / "student")
+    path = bundle / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 64}))
+    seal_bundle(bundle)
+
+    limits = load_fixed(bundle, threads=1).id_limits
+
+    assert limits["input_ids"] == 64
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "INT32"])
+def test_binary_tensors_are_read_and_answered(serving, sealed, datatype):
+    wanted = {"outputs": [{"name": "logits", "parameters": {"binary_data": True}}], "id": "42"}
+    flags = {"parameters": {"binary_data_output": True, "timeout": 5, "mine": "x"}}
+    packed = binary(datatype=datatype, **wanted)
+    coded = {
+        "content": gzip.compress(packed["content"]),
+        "headers": packed["headers"] | {"content-encoding": "gzip"},
+    }
+
+    by_output, by_flag, from_json, compressed = ask(
+        serving,
+        ("POST", INFER, packed),
+        ("POST", INFER, binary(datatype=datatype, **flags)),
+        ("POST", INFER, {"json": tensors(**flags)}),
+        ("POST", INFER, coded),
+    )
+
+    assert read_binary(by_output)[0]["id"] == "42"
+    for answer in (by_output, by_flag, from_json, compressed):
+        np.testing.assert_allclose(read_binary(answer)[1], expected_logits(sealed), atol=1e-6)
+
+
+def test_binary_tensors_are_answered_in_json_where_nothing_else_is_asked_for(serving, sealed):
+    plain, refused_flag = ask(
+        serving,
+        ("POST", INFER, binary()),
+        (
+            "POST",
+            INFER,
+            binary(
+                parameters={"binary_data_output": True},
+                outputs=[{"name": "logits", "parameters": {"binary_data": False}}],
+            ),
+        ),
+    )
+
+    for answer in (plain, refused_flag):
+        output = answer.json()["outputs"][0]
+        np.testing.assert_allclose(
+            np.reshape(output["data"], (2, 2)), expected_logits(sealed), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        binary(surplus=b"\0"),
+        binary(lacking=1),
+        binary(lacking=60),
+        binary(datatype="FP32"),
+        binary() | {"headers": {}},
+        *(
+            binary() | {"headers": {"inference-header-content-length": length}}
+            for length in ("-5", "0", "5", "99999", "x", "1.5")
+        ),
+    ],
+)
+def test_binary_tensors_that_are_not_as_announced_are_refused(serving, options):
+    (answer,) = ask(serving, ("POST", INFER, options))
+
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["error"]
