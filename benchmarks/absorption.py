@@ -26,8 +26,10 @@ from pipeline.chain.chain import STAGES, teacher_stages
 from pipeline.chain.parts import TeacherStages
 from pipeline.chain.program import drive, perform
 from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets_step
-from pipeline.checkpoints.pretrained import Checkpoint, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import RunConfig
 from pipeline.config.load import load_config
 from pipeline.store.files import write_atomic

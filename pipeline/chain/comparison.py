@@ -16,8 +16,9 @@ from pipeline.chain.teacher_steps import (
     teacher_step,
 )
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import Checkpoint, load_model
+from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.errors import InputError
 from pipeline.facts.arms import Arm

@@ -22,8 +22,9 @@ from pipeline.checkpoints.adapterhub.reading import (
     read_fusion_settings,
 )
 from pipeline.checkpoints.adapterhub.setup import SETUP, HubSetup, read_setup
-from pipeline.checkpoints.pretrained import Checkpoint, find_architecture, load_model
+from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import AdapterSet
+from pipeline.checkpoints.weights import load_model
 from pipeline.errors import InputError
 
 Together = Literal["stack", "average"]

@@ -1,4 +1,4 @@
-"""Pretrained models and their tokenizers on disk, found by reference.
+"""Pretrained models on disk, found by reference.
 
 Weights are safetensors, and ``trust_remote_code`` is never given: nothing that is loaded runs.
 """
@@ -7,48 +7,30 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from huggingface_hub import snapshot_download
-from pydantic import ConfigDict, TypeAdapter, with_config
-from safetensors import safe_open
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from models.architectures.architecture import Architecture
-from models.architectures.heads import Head
 from models.architectures.table import UnknownArchitectureError, architecture_of
-from models.losses import Objective
-from models.teacher import is_head_parameter
-from pipeline.checkpoints.tensors import first_of
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError, UnreachableError, refusing
 from pipeline.store.digests import sha256_file, sha256_json
-from pipeline.store.json_files import read_json
 from pipeline.texts.sources import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 # Many have no safetensors; a .bin is read as weights only.
 _WANTED_OF_ADAPTERS = ["*.safetensors", "*.bin", "*.json"]
+_SHAPING = (
+    *("config.json", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
+    *("spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
+"""Files beside the weights that shape a model or its tokens."""
 _STAGES_OF_TEACHERS = ("finetune", "fuse", "import")
 # These number their positions from the one after the padding token's id.
-_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
-
-
-@with_config(ConfigDict(extra="allow"))
-class _Labelled(TypedDict, total=False):
-    """What is read of ``config.json`` before transformers reads it."""
-
-    id2label: dict[int, Any] | None
-
-
-_LABELLED = TypeAdapter(_Labelled)
+POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
+"""Model types whose positions depend on the padding token's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +69,7 @@ def find_checkpoint(config: ModelConfig) -> Checkpoint:
             f"The weights of {config.model} have the sha256 {found}, expected {config.sha256}. "
             "Get the file that was meant, or correct the sha256 in the config."
         )
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+    for name in _SHAPING:
         if (folder / name).is_file():
             digests[name] = sha256_file(folder / name)
     own_path = locate(config.model) is not None and "://" not in config.model
@@ -115,79 +97,31 @@ def find_adapter_folder(reference: str) -> Path:
     return found or _fetch(reference, _WANTED_OF_ADAPTERS)
 
 
-def load_model(
-    checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...], seed: int = 0
-) -> PreTrainedModel:
-    """Return a task's model in eval mode; the seed draws what its checkpoint does not hold.
+def read_config(checkpoint: Checkpoint) -> PretrainedConfig:
+    """Return the config of a checkpoint's model.
 
     Raises:
-        InputError: when the model cannot be read, or was trained with these labels in another
-            order.
+        InputError: when it cannot be read.
     """
-    _check_label_order(checkpoint.folder, labels)
-    set_seed(seed)
-    with refusing(
-        f"Cannot read the model in {checkpoint.folder}",
-        "Give a model saved with save_pretrained whose architecture this transformers version "
-        "knows.",
-    ):
-        model, loaded = objective.model_class.from_pretrained(
-            checkpoint.folder,
-            **objective.head_settings(labels),
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+    with _reading_config(checkpoint):
+        return AutoConfig.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
-    _check_weights(checkpoint.folder, model, loaded)
-    model.config.use_cache = False  # no model here continues a text
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = _tokenizer(checkpoint).pad_token_id
-    return cast(PreTrainedModel, model.eval())
-
-
-def holds_head(checkpoint: Checkpoint, model: PreTrainedModel, head: Head) -> bool:
-    """Tell whether a checkpoint holds a model's head: else `load_model` has drawn a new one."""
-    name = f"{head.last}.weight"
-    for path in checkpoint.folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as tensors:
-            if name in tensors.keys():  # noqa: SIM118  (the file is no mapping)
-                found: list[int] = tensors.get_slice(name).get_shape()
-                return found == list(model.get_parameter(name).shape)
-    return False
-
-
-def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedTokenizerBase:
-    """Return the fast tokenizer of a checkpoint, whose own limit is set to ``max_length``.
-
-    Raises:
-        InputError: when there is none, or the model takes fewer than ``max_length`` tokens.
-    """
-    tokenizer = _tokenizer(checkpoint)
-    longest = min(tokenizer.model_max_length, _positions(checkpoint))
-    if max_length > longest:
-        raise InputError(
-            f"data.max_length = {max_length}, but the model in {checkpoint.folder} takes at most "
-            f"{longest} tokens. Lower data.max_length."
-        )
-    tokenizer.model_max_length = max_length  # saved with it: who loads it truncates alike
-    return tokenizer
-
-
-def longest_input(checkpoint: Checkpoint) -> int:
-    """Return how many tokens a checkpoint's model and its tokenizer take.
-
-    Raises:
-        InputError: when there is no tokenizer.
-    """
-    return int(min(_tokenizer(checkpoint).model_max_length, _positions(checkpoint)))
 
 
 def count_layers(checkpoint: Checkpoint) -> int:
     """Return how many layers a checkpoint's model has."""
+    config = read_config(checkpoint)
     with _reading_config(checkpoint):
-        return int(AutoConfig.from_pretrained(checkpoint.folder).num_hidden_layers)
+        return int(config.num_hidden_layers)
+
+
+def count_positions(checkpoint: Checkpoint) -> int:
+    """Return how many tokens a checkpoint's model has positions for."""
+    config = read_config(checkpoint)
+    with _reading_config(checkpoint):
+        reserved = config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0
+        return int(config.max_position_embeddings) - reserved
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
@@ -208,36 +142,6 @@ def find_architecture(model: PreTrainedModel) -> Architecture:
     return architecture
 
 
-def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    with refusing(
-        f"Cannot read the tokenizer in {checkpoint.folder}",
-        "Give a model that was saved with its tokenizer.",
-    ):
-        tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
-    if not isinstance(tokenizer.model_max_length, int | float):
-        raise InputError(
-            f"{checkpoint.folder / 'tokenizer_config.json'}: expected model_max_length as a "
-            f"number, found {tokenizer.model_max_length!r}. Correct it."
-        )
-    if tokenizer.pad_token is None:  # decoders have none: what ends a text pads it, by custom
-        tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.pad_token is None:
-        raise InputError(
-            f"The tokenizer in {checkpoint.folder} has no padding token. Set its pad_token."
-        )
-    return cast(PreTrainedTokenizerBase, tokenizer)
-
-
-def _positions(checkpoint: Checkpoint) -> int:
-    """Return how many tokens a model has positions for."""
-    with _reading_config(checkpoint):
-        config = AutoConfig.from_pretrained(checkpoint.folder)
-        reserved = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
-        return int(config.max_position_embeddings) - reserved
-
-
 def _reading_config(checkpoint: Checkpoint) -> AbstractContextManager[None]:
     """Return what refuses a config that cannot be read, or lacks what every model has."""
     return refusing(
@@ -245,30 +149,6 @@ def _reading_config(checkpoint: Checkpoint) -> AbstractContextManager[None]:
         "Give a model saved with save_pretrained whose architecture this transformers version "
         "knows.",
     )
-
-
-def _check_weights(folder: Path, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
-    """Refuse a backbone that the checkpoint does not hold whole: the rest would be random.
-
-    Args:
-        folder: The checkpoint's.
-        model: The model as it was loaded; its head may be new.
-        loaded: What transformers tells of the loading.
-    """
-    problems = {name: f"missing {name}" for name in sorted(loaded["missing_keys"])}
-    for name, found, expected in sorted(loaded["mismatched_keys"]):
-        problems[name] = f"{name} is {tuple(found)}, expected {tuple(expected)}"
-    lost = [problem for name, problem in problems.items() if not is_head_parameter(model, name)]
-    lost += [
-        f"{name} has values that are not finite"
-        for name, parameter in model.named_parameters()
-        if not parameter.isfinite().all()
-    ]
-    if lost:
-        raise InputError(
-            f"The weights in {folder} are not those of the model in its config.json: "
-            f"{first_of(lost)}. Copy the model again, or give another."
-        )
 
 
 def _fetch(model_id: str, wanted: list[str]) -> Path:
@@ -282,16 +162,3 @@ def _fetch(model_id: str, wanted: list[str]) -> Path:
             f"Cannot fetch the model {model_id!r} from the Hugging Face hub{offline}: "
             f"{str(error).splitlines()[0]} Check the id and the network, or give a local folder."
         ) from error
-
-
-def _check_label_order(folder: Path, labels: tuple[str, ...]) -> None:
-    path = folder / "config.json"
-    advice = "Give a model saved with save_pretrained."
-    config = read_json(path, _LABELLED, expected="the config of a model", advice=advice)
-    own = config.get("id2label") or {}
-    own_labels = [str(own[number]) for number in sorted(own)]
-    if own_labels != list(labels) and sorted(own_labels) == sorted(labels):
-        raise InputError(
-            f"The model in {folder} was trained with the labels in the order {own_labels}, but "
-            f"data.labels is {list(labels)}. Put data.labels in the model's order."
-        )

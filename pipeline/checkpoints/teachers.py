@@ -17,13 +17,9 @@ from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_
 from models.adapters.site import AdapterSettings
 from models.teacher import count_parameters, load_trained_tensors, trained_tensors
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import (
-    Checkpoint,
-    find_architecture,
-    find_checkpoint,
-    load_model,
-)
+from pipeline.checkpoints.pretrained import Checkpoint, find_architecture, find_checkpoint
 from pipeline.checkpoints.tensors import check_tensors, load_tensors
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig
 from pipeline.config.task import TaskName
 from pipeline.errors import InputError, refusing

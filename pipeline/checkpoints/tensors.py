@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.errors import InputError, refusing
 
 _SHOWN = 5
+_FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class Shaped(Protocol):
@@ -26,9 +27,11 @@ class Shaped(Protocol):
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors in a safetensors file, or in a ``.bin`` that holds nothing else.
 
+    They are float32, whatever floating point type the file has.
+
     Raises:
         InputError: when the file is damaged, holds more than tensors, or numbers that are not
-            finite or not floating point.
+            finite or not floating point of at least 16 bits.
     """
     with refusing(f"{path} is damaged or cut off", "Copy it again."):
         tensors = _load(path)
@@ -39,17 +42,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     problems = [
         f"{name} has values of the type {tensor.dtype}, expected floating point"
         for name, tensor in tensors.items()
-        if not tensor.is_floating_point()
+        if tensor.dtype not in _FLOATING
     ]
+    single = {n: tensor.float() for n, tensor in tensors.items() if tensor.dtype in _FLOATING}
     problems += [
         f"{name} has values that are not finite"
-        for name, tensor in tensors.items()
-        # float, because types of 8 bits know no isfinite.
-        if tensor.is_floating_point() and not tensor.float().isfinite().all()
+        for name, tensor in single.items()
+        if not tensor.isfinite().all()
     ]
     if problems:
         raise InputError(f"{path} is damaged: {first_of(problems)}. Copy it again, or train anew.")
-    return tensors
+    return single
 
 
 def check_tensors(

@@ -20,7 +20,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, nu
 from pipeline.errors import InputError, refusing
 from pipeline.facts.latency import Graph
 from pipeline.graphs.multiply_adds import count_multiply_adds
-from pipeline.inference.classifier import INPUTS
+from pipeline.inference.tokens import INPUTS
 from pipeline.store.digests import sha256_file
 
 """What a text classifier may take; the first is what makes it one."""

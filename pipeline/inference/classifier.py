@@ -4,7 +4,6 @@ A bundle may hold several ONNX files of the same model. ``onnx/runtime.json`` sa
 and with which session settings; without it, that is ``onnx/model.onnx`` as it is.
 """
 
-import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 from pydantic import TypeAdapter
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from tqdm.auto import tqdm
 
 from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
 from pipeline.inference.session import open_session
+from pipeline.inference.tokens import INPUTS, TextEncoder, load_encoder
 from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
 from pipeline.tasks.task import Task
@@ -31,8 +31,6 @@ MODEL = "onnx/model.onnx"
 RUNTIME = "onnx/runtime.json"
 PARTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 """What a classifier is loaded from, beside its ONNX file."""
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""Names of what a classifier's graph may take."""
 _RUNTIME = TypeAdapter(Runtime)
 
 
@@ -41,11 +39,15 @@ class Classifier:
     """A bundle, loaded."""
 
     session: ort.InferenceSession
-    tokenizer: Tokenizer
+    encoder: TextEncoder
     labels: tuple[str, ...]
     """Names of the outputs."""
-    pad_id: int
     task: Task
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer, set to truncate."""
+        return self.encoder.tokenizer
 
     def outputs(
         self,
@@ -83,42 +85,12 @@ class Classifier:
         self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Yield (row numbers, the session's inputs (B, T)), the shortest texts first."""
-        with _panics_as_errors():
-            encodings = self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
-        lengths = np.array([len(encoding.ids) for encoding in encodings])
+        rows = self.encoder.encode(texts)
+        names = [each.name for each in self.session.get_inputs()]
+        lengths = np.array([len(row["input_ids"]) for row in rows])
         order = np.argsort(lengths, kind="stable")
-        for rows in _cut(order, lengths, batch_size, batch_tokens):
-            yield rows, self._inputs([encodings[row] for row in rows])
-
-    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
-        """Return one batch, padded to its longest text."""
-        width = max(len(encoding.ids) for encoding in encodings)
-        columns = {
-            "input_ids": ([e.ids for e in encodings], self.pad_id),
-            "attention_mask": ([e.attention_mask for e in encodings], 0),
-            "token_type_ids": ([e.type_ids for e in encodings], 0),
-        }
-        inputs = {}
-        for wanted in self.session.get_inputs():
-            rows, filler = columns[wanted.name]
-            padded = [row + [filler] * (width - len(row)) for row in rows]
-            inputs[wanted.name] = np.array(padded, dtype=np.int64)  # (B, T)
-        return inputs
-
-
-@contextlib.contextmanager
-def _panics_as_errors() -> Iterator[None]:
-    """Turn a panic inside tokenizers into an error that can be handled.
-
-    Files that it reads without complaint can make it panic on the first text. What is raised then
-    is no `Exception`, would end a server's thread, and can be told by its name alone.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ValueError(f"the tokenizer panicked: {error}.") from error
+        for chosen in _cut(order, lengths, batch_size, batch_tokens):
+            yield chosen, self.encoder.pad([rows[number] for number in chosen], names)
 
 
 def _cut(
@@ -158,18 +130,14 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
     # tokenizers and onnxruntime raise bare exceptions of their own for files they cannot parse.
     with refusing(f"Cannot load the classifier in {bundle}", "Export it again, or copy it anew."):
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        settings = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
         labels = config["id2label"]
-        tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length=int(settings["model_max_length"]))
+        encoder = load_encoder(bundle, pad_id=int(config.get("pad_token_id") or 0))
         session = open_session(runtime, bundle, threads=threads)
         _check_graph(session, outputs=len(labels))
         return Classifier(
             session=session,
-            tokenizer=tokenizer,
+            encoder=encoder,
             labels=tuple(str(labels[str(index)]) for index in range(len(labels))),
-            pad_id=int(config.get("pad_token_id") or 0),
             task=task_of_model(config),
         )
 

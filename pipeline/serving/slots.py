@@ -59,7 +59,7 @@ def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
         InputError: when the bundle is damaged or computes something else than it should.
     """
     classifier = open_bundle(bundle, sha256=sha256, threads=threads or len(os.sched_getaffinity(0)))
-    max_tokens = int((classifier.tokenizer.truncation or {})["max_length"])
+    max_tokens = classifier.encoder.settings.max_length
     for texts in _WARM_UP_TEXTS:
         classifier.outputs([("warm " * min(16, max_tokens),)] * texts)
     return Served(

@@ -25,8 +25,10 @@ from models.adapters.invertible import absorb_embeddings, has_invertible
 from models.architectures.architecture import Architecture
 from models.student import adapter_traces, add_biases, keep_layers, take_head
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import find_architecture, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AbsorbConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts, SiteFit
@@ -97,7 +99,7 @@ def absorb_teacher(
     if traces := adapter_traces(start.model):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     start.model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    save_tokenizer(tokenizer, out)
     unseen = [batch for batch, chosen in zip(batches, held_out, strict=True) if chosen]
     return AbsorbFacts(
         texts=len(texts),

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import load_tokenizer
+from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
 from pipeline.config import BenchmarkConfig, EvaluateConfig, ExportConfig
 from pipeline.facts.arms import Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
@@ -140,7 +140,7 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
             run.files[name] = out / name.replace(" ", "-") / MODEL
             traced = Traced(model=model, name=name, output=objective.output, max_length=max_length)
             write_graph(traced, run.files[name], settings.export)
-    tokenizer.save_pretrained(out)
+    save_tokenizer(tokenizer, out)
     np.savez_compressed(out / "outputs.npz", allow_pickle=False, labels=test.labels, **run.outputs)
     return run
 

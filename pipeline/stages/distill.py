@@ -20,14 +20,10 @@ from models.losses import Objective, distillation_loss
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
 from models.units import Units, to_label_unit, units_of
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import (
-    Checkpoint,
-    find_architecture,
-    holds_head,
-    load_model,
-    load_tokenizer,
-)
+from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import TEACHER_TENSORS
+from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
+from pipeline.checkpoints.weights import holds_head, load_model
 from pipeline.config import DistillConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts
@@ -92,7 +88,7 @@ def distill(
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     student.save_pretrained(out)
-    setup.tokenizer.save_pretrained(out)
+    save_tokenizer(setup.tokenizer, out)
     return StudentFacts(
         start="absorbed" if absorbed else "pretrained",
         kept="trained" if helped else "start",

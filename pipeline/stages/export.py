@@ -17,8 +17,10 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import Checkpoint, count_layers, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import Checkpoint, count_layers
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import ExportConfig
 from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
@@ -115,7 +117,8 @@ def _export_one(
     model = load()
     if arm != STUDENT:
         model.config.save_pretrained(bundle)
-        load_tokenizer(context.backbone, max_length=context.max_length).save_pretrained(bundle)
+        tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+        save_tokenizer(tokenizer, bundle)
     traced = Traced(
         model=model,
         name=arm,

@@ -20,7 +20,9 @@ from transformers import PreTrainedModel
 from models.student import take_head
 from models.teacher import freeze_backbone, is_head_parameter
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import Checkpoint, load_model
+from pipeline.checkpoints.pretrained import Checkpoint
+from pipeline.checkpoints.tokenizers import save_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import LoraConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
@@ -79,7 +81,7 @@ def finetune_baseline(
         save_file(tensors, out / LORA_TENSORS)
         _merge_lora(model)
     model.save_pretrained(out)
-    setup.tokenizer.save_pretrained(out)
+    save_tokenizer(setup.tokenizer, out)
     return BaselineFacts(
         method=settings.method,
         total_parameters=sum(p.numel() for p in model.parameters()),

@@ -8,6 +8,7 @@ Shapes: N = texts, B = batch, D = hidden size, C = outputs per text.
 """
 
 import copy
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,13 +23,10 @@ from models.architectures.heads import Head
 from models.teacher import backbone_digest, freeze_backbone
 from models.units import Units, to_label_unit, to_standard_units, units_of
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import (
-    find_architecture,
-    holds_head,
-    load_model,
-    load_tokenizer,
-)
+from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import describe_teacher, save_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.checkpoints.weights import drawn_parameters, holds_head, load_model
 from pipeline.config import HeadOnlyConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.quality import Metrics
@@ -36,6 +34,8 @@ from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import Split, read_split
 from pipeline.training.encoding import batches_by_length, encode
+
+logger = logging.getLogger(__name__)
 
 _WARMUP = 0.1
 """Part of the steps over which the learning rate rises."""
@@ -58,6 +58,7 @@ def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> 
     context = settings.context
     labels = data.facts.labels
     model = load_model(context.backbone, context.task.objective(), labels=labels, seed=context.seed)
+    _say_head(model, context)
     freeze_backbone(model)
     digest = backbone_digest(model)
     training, validation = (
@@ -70,6 +71,12 @@ def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> 
     outcome = _train(model, training, validation, settings)
     save_teacher(model, out, context=context, labels=labels, adapter=None)
     return describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
+
+
+def _say_head(model: PreTrainedModel, context: ModelContext) -> None:
+    """Log which of the head's parameters the checkpoint does not hold."""
+    if drawn := drawn_parameters(context.backbone, model):
+        logger.info("the head is new: %s drawn with seed %d", ", ".join(drawn), context.seed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.adapter_folders import head_labels, holds_teacher
 from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import find_adapter_folder, load_tokenizer
+from pipeline.checkpoints.pretrained import find_adapter_folder
 from pipeline.checkpoints.teachers import (
     AdapterSet,
     adapters_of,
@@ -21,6 +21,7 @@ from pipeline.checkpoints.teachers import (
     read_teacher,
     save_teacher,
 )
+from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts

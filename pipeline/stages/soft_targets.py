@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import SoftTargetFacts, TeacherFacts
 from pipeline.store.stage import Stage

@@ -6,13 +6,14 @@ from pathlib import Path
 from pipeline.checkpoints.adapter_folders import head_labels, head_task
 from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext, find_device
-from pipeline.checkpoints.pretrained import find_checkpoint, load_tokenizer, longest_input
+from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import (
     TeacherDescription,
     drop_lower_adapters,
     read_teacher,
     save_teacher,
 )
+from pipeline.checkpoints.tokenizers import load_tokenizer, longest_input
 from pipeline.config import ModelConfig
 from pipeline.store.files import new_folder
 

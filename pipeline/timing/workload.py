@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from pipeline.errors import refusing
 from pipeline.facts.latency import cell_name
+from pipeline.inference.tokens import load_encoder
 from pipeline.texts.tables import Text
 from pipeline.timing.time_cell import TokenIds
 
@@ -61,15 +61,12 @@ def own_lengths(
     folded into it; a call takes the same time for any ids.
 
     Args:
-        bundle: Folder with ``tokenizer.json``.
+        bundle: Folder with ``tokenizer.json`` and ``tokenizer_config.json``.
         max_length: Tokens from which on a text is cut.
     """
     with refusing(f"Cannot use {bundle / 'tokenizer.json'}", "Export it again, or copy it anew."):
-        tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length=max_length)
-        encodings = tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
-    ids = sorted((each.ids for each in encodings), key=len)
+        rows = load_encoder(bundle, max_length=max_length).encode(texts)
+    ids = sorted((row["input_ids"] for row in rows), key=len)
     count = min(count, len(ids))
     middles = [int((part + 0.5) * len(ids) / count) for part in range(count)]
     calls = [[[token % vocabulary for token in ids[row]]] for row in middles]

@@ -1,28 +1,52 @@
-"""Texts to token ids for training: one dictionary an example, padded per batch."""
+"""Texts to token ids for training: one dictionary an example, padded per batch.
 
-from collections.abc import Iterator, Sequence
+Tokens are made where inference makes them too, in pipeline/inference/tokens.py.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.losses import Objective
+from pipeline.checkpoints.tokenizers import encoder_of
+from pipeline.errors import InputError
+from pipeline.inference.tokens import Tokens
 from pipeline.texts.tables import Split, Text
 
 # Any: ids and masks are lists, labels a number or a list of numbers.
 Example = dict[str, Any]
 
+_MOST_UNKNOWN = 0.5
+"""Part of unknown tokens above which a tokenizer is not for these texts."""
+_FEWEST_TOKENS = 64
+"""Tokens below which unknown ones say nothing about a tokenizer."""
+
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], *, max_length: int
 ) -> list[Example]:
-    """Return token ids and masks of each text or pair, truncated, not padded."""
-    columns = [list(column) for column in zip(*texts, strict=True)]
-    encoded = tokenizer(*columns, truncation=True, max_length=max_length)
-    names = list(encoded.keys())
-    return [{name: encoded[name][row] for name in names} for row in range(len(texts))]
+    """Return the model's inputs of each text or pair, truncated, not padded.
+
+    Raises:
+        InputError: when the tokenizer does not know most of the texts' words, or special tokens
+            alone exceed ``max_length``.
+    """
+    encoder = encoder_of(tokenizer, max_length=max_length)
+    try:
+        rows = encoder.encode(texts)
+    except ValueError as error:
+        raise InputError(
+            f"The tokenizer in {tokenizer.name_or_path} cannot encode these texts: {error}. Raise "
+            "data.max_length, or give a model with a sound tokenizer."
+        ) from error
+    special = encoder.tokenizer.num_special_tokens_to_add(any(len(text) > 1 for text in texts))
+    _check_known(tokenizer, rows, special=special)
+    return [{name: row[name] for name in tokenizer.model_input_names} for row in rows]
 
 
 def encode_labelled(
@@ -33,16 +57,33 @@ def encode_labelled(
     return [{**e, "labels": y} for e, y in zip(examples, labels, strict=True)]
 
 
+def collator(
+    tokenizer: PreTrainedTokenizerBase,
+) -> Callable[[Sequence[Example]], dict[str, Tensor]]:
+    """Return what makes one batch of examples: padded tensors (B, T), and their labels (B, ...)."""
+    encoder = encoder_of(tokenizer)
+
+    def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
+        padded = encoder.pad(examples, tokenizer.model_input_names)
+        batch = {name: torch.from_numpy(array) for name, array in padded.items()}
+        if "labels" in examples[0]:
+            batch["labels"] = torch.tensor([example["labels"] for example in examples])
+        return batch
+
+    return collate
+
+
 def batches_by_length(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, batch_size: int
 ) -> Iterator[tuple[np.ndarray, BatchEncoding]]:
     """Yield (row numbers, padded tensors without labels), texts of similar length together."""
     lengths = [len(example["input_ids"]) for example in examples]
     order = np.argsort(lengths, kind="stable")
+    collate = collator(tokenizer)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         inputs = [{n: v for n, v in examples[row].items() if n != "labels"} for row in rows]
-        yield rows, tokenizer.pad(inputs, return_tensors="pt")
+        yield rows, BatchEncoding(collate(inputs))
 
 
 @torch.inference_mode()
@@ -76,3 +117,22 @@ def compute_outputs(
             outputs[rows] = found
             bar.update(len(rows))
     return outputs
+
+
+def _check_known(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], *, special: int
+) -> None:
+    """Refuse texts most of whose tokens are unknown: a model learns nothing from them."""
+    unknown = tokenizer.unk_token_id
+    # GPT-2's unknown token is the one that ends texts; its vocabulary knows all bytes.
+    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+        return
+    ids = [row["input_ids"] for row in rows]
+    total = sum(map(len, ids)) - special * len(rows)
+    part = sum(row.count(unknown) for row in ids) / max(1, total)
+    if total >= _FEWEST_TOKENS and part > _MOST_UNKNOWN:
+        raise InputError(
+            f"{100 * part:.0f}% of the tokens of these texts are {tokenizer.unk_token}: the "
+            f"tokenizer in {tokenizer.name_or_path} does not know their words. Give the model with "
+            "its own tokenizer, or a model of the texts' language."
+        )

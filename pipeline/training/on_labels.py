@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from models.student import set_dropout, take_head
 from models.units import Units, units_of
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import find_architecture, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import TEACHER_TENSORS
+from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import TrainingConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import TeacherFacts, TrainingOutcome

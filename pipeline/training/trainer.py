@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
-    DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
@@ -38,6 +37,7 @@ from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import Point, TrainingOutcome
 from pipeline.store.files import write_atomic
+from pipeline.training.encoding import collator
 from pipeline.training.goal import Goal, Loss, TrainingSetup, in_standard_units
 from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
@@ -69,7 +69,7 @@ def train(
     scratch.mkdir(parents=True, exist_ok=True)
     model = setup.model
     setup, goal = in_standard_units(setup, goal)
-    collate = DataCollatorWithPadding(setup.tokenizer)
+    collate = collator(setup.tokenizer)
     head = setup.objective.head(find_architecture(model)) if setup.units else None
     if setup.units and head:
         to_standard_units(model, head, setup.units)

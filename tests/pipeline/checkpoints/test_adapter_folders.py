@@ -11,8 +11,8 @@ from pipeline.checkpoints.adapter_folders import (
     find_head,
     name_adapters,
 )
-from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import TEACHER_FACTS, TEACHER_TENSORS
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AdapterSource
 from pipeline.errors import InputError
 from pipeline.standalone.import_adapter import import_adapter

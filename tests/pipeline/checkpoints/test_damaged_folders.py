@@ -10,14 +10,10 @@ from support.damage import damages, problems
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import attach_adapter, attach_head, head_labels
 from pipeline.checkpoints.context import ModelContext, find_device
-from pipeline.checkpoints.pretrained import (
-    count_layers,
-    find_checkpoint,
-    load_model,
-    load_tokenizer,
-    longest_input,
-)
+from pipeline.checkpoints.pretrained import count_layers, find_checkpoint
 from pipeline.checkpoints.teachers import add_adapters, load_backed_teacher, save_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer, longest_input
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.standalone.import_adapter import import_adapter

@@ -9,10 +9,9 @@ from pipeline.checkpoints.pretrained import (
     find_adapter_folder,
     find_architecture,
     find_checkpoint,
-    holds_head,
-    load_model,
-    load_tokenizer,
 )
+from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.checkpoints.weights import holds_head, load_model
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file

@@ -9,8 +9,10 @@ from transformers import AutoModelForSequenceClassification
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces, take_head
-from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AbsorbConfig, AdapterConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.stages.absorb import AbsorbSettings, absorb_teacher

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 from models.adapters.parameter_names import is_adapter_parameter
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints.pretrained import find_checkpoint, load_model
+from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.stages.finetune import TeacherStart

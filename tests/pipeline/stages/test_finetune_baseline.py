@@ -5,7 +5,7 @@ from transformers import AutoModelForSequenceClassification
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.teacher import is_head_parameter
-from pipeline.checkpoints.pretrained import load_model
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import LoraConfig, TrainingConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import BaselineFacts

@@ -12,8 +12,8 @@ from models.adapters.parameter_names import (
 )
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import adapters_digest
-from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import AdapterConfig, AdapterSource, FuseConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import TeacherFacts

@@ -8,8 +8,10 @@ from safetensors.torch import load_file
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.teacher import backbone_digest
-from pipeline.checkpoints.pretrained import find_checkpoint, load_model, load_tokenizer
+from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.checkpoints.weights import load_model
 from pipeline.config import HeadOnlyConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import TeacherFacts

@@ -15,8 +15,9 @@ from models.losses import REGRESSION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces
 from pipeline.chain.chain import chain
 from pipeline.chain.program import perform, progress
-from pipeline.checkpoints.pretrained import find_checkpoint, load_tokenizer
+from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.inference.classifier import load_bundle
 from pipeline.standalone.predict import predict

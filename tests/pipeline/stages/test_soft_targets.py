@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
-from pipeline.checkpoints.pretrained import load_tokenizer
 from pipeline.checkpoints.teachers import load_teacher
+from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.facts.training import SoftTargetFacts
 from pipeline.stages.soft_targets import SoftTargetSettings, compute_soft_targets
 from pipeline.store.step import step

@@ -14,7 +14,6 @@ from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head, single_labels
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
 from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
-from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import (
     TEACHER_TENSORS,
     AdapterSet,
@@ -23,6 +22,7 @@ from pipeline.checkpoints.teachers import (
     read_teacher,
     save_teacher,
 )
+from pipeline.checkpoints.weights import load_model
 from pipeline.errors import InputError
 from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.import_adapter import import_adapter

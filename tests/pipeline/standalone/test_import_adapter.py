@@ -9,8 +9,8 @@ from models.architectures.table import architecture_of
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapterhub.head import load_head
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
-from pipeline.checkpoints.pretrained import load_model
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
+from pipeline.checkpoints.weights import load_model
 from pipeline.errors import InputError
 from pipeline.standalone.import_adapter import import_adapter
 

@@ -1,0 +1,157 @@
+"""Texts to token ids: the one way for training, soft targets, export, evaluation and serving.
+
+Training gives the backend of its transformers tokenizer, everything else the ``tokenizer.json`` of
+a bundle; the settings are those that transformers reads from ``tokenizer_config.json``. Texts are
+padded on the right, whatever those settings say: then the positions of a text's tokens, and so its
+outputs, do not depend on the texts beside it in a batch.
+
+Shapes: B = batch, T = tokens.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
+    from pipeline.texts.tables import Text
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""Names of what a classifier may take."""
+_PANIC = "PanicException"
+
+Tokens = dict[str, list[int]]
+"""One text by the names in `INPUTS`: each a list of T numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenSettings:
+    """Settings that shape a text's tokens, beside what ``tokenizer.json`` holds."""
+
+    max_length: int
+    """Longest input, in tokens, special tokens included."""
+    pad_id: int
+    """Id that fills up the shorter texts of a batch."""
+    truncation_side: Literal["left", "right"] = "right"
+    """End of a long text that is cut off."""
+    split_special_tokens: bool = False
+    """Whether a special token that is spelled out in a text is read as plain text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextEncoder:
+    """A tokenizer with its settings. `make_encoder` makes it."""
+
+    tokenizer: Tokenizer
+    settings: TokenSettings
+
+    def encode(self, texts: "Sequence[Text]") -> list[Tokens]:
+        """Return the tokens of each text or pair, truncated and not padded.
+
+        A text without any token is read as one padding token.
+
+        Raises:
+            ValueError: when special tokens alone exceed the longest input, or the tokenizer panics.
+        """
+        return [self._tokens(encoding) for encoding in self.encodings(texts)]
+
+    def encodings(self, texts: "Sequence[Text]") -> list[Encoding]:
+        """Return what the tokenizers library makes of each text or pair, truncated.
+
+        Raises:
+            ValueError: when special tokens alone exceed the longest input, or the tokenizer panics.
+        """
+        self._check_room(is_pair=any(len(text) > 1 for text in texts))
+        with _panics_as_errors():
+            return self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+
+    def pad(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return one batch (B, T) int64 of the named inputs, padded to its longest text."""
+        width = max(len(row["input_ids"]) for row in rows)
+        fillers = {**dict.fromkeys(INPUTS, 0), "input_ids": self.settings.pad_id}
+        return {
+            name: np.array(
+                [[*row[name], *[fillers[name]] * (width - len(row[name]))] for row in rows],
+                dtype=np.int64,
+            )
+            for name in names
+        }
+
+    def _tokens(self, encoding: Encoding) -> Tokens:
+        if not encoding.ids:
+            return {"input_ids": [self.settings.pad_id], "attention_mask": [1], INPUTS[2]: [0]}
+        columns = (encoding.ids, encoding.attention_mask, encoding.type_ids)
+        return dict(zip(INPUTS, columns, strict=True))
+
+    def _check_room(self, *, is_pair: bool) -> None:
+        """Refuse a limit below the special tokens: the library would then not truncate at all."""
+        special, limit = self.tokenizer.num_special_tokens_to_add(is_pair), self.settings.max_length
+        if limit <= special:
+            kind = "pair of texts" if is_pair else "text"
+            raise ValueError(
+                f"the longest input is {limit} tokens, and the special tokens of a {kind} alone "
+                f"are {special}"
+            )
+
+
+def make_encoder(tokenizer: Tokenizer, settings: TokenSettings) -> TextEncoder:
+    """Return the encoder of a tokenizer, whose own truncation and padding are set to it."""
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
+    tokenizer.encode_special_tokens = settings.split_special_tokens
+    return TextEncoder(tokenizer=tokenizer, settings=settings)
+
+
+def load_encoder(bundle: Path, *, max_length: int | None = None, pad_id: int = 0) -> TextEncoder:
+    """Return the encoder of a folder, as transformers reads its files.
+
+    Args:
+        bundle: Folder with ``tokenizer.json`` and ``tokenizer_config.json``.
+        max_length: Longest input, in tokens; None takes the folder's own.
+        pad_id: Padding token's id where the folder names no padding token.
+
+    Raises:
+        Exception: of several kinds, where the files are damaged; see `refusing`.
+    """
+    said = json.loads((bundle / "tokenizer_config.json").read_text(encoding="utf-8"))
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    limit = said["model_max_length"] if max_length is None else max_length
+    if isinstance(limit, bool) or int(limit) != limit or limit < 1:
+        raise ValueError(f"expected model_max_length as a positive whole number, found {limit!r}")
+    side = said.get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
+    if side not in ("left", "right"):
+        raise ValueError(f"expected truncation_side as left or right, found {side!r}")
+    settings = TokenSettings(
+        max_length=int(limit),
+        pad_id=_find_padding(tokenizer, said.get("pad_token"), pad_id),
+        truncation_side=side,
+        split_special_tokens=said.get("split_special_tokens", False) is True,
+    )
+    return make_encoder(tokenizer, settings)
+
+
+def _find_padding(tokenizer: Tokenizer, named: object, otherwise: int) -> int:
+    """Return the id of the padding token that a config names, as a string or with its settings."""
+    token = named.get("content") if isinstance(named, dict) else named
+    found = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    return otherwise if found is None else found
+
+
+@contextlib.contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """Turn a panic inside tokenizers into an error that can be handled.
+
+    Files that it reads without complaint can make it panic on the first text. What is raised then
+    is no `Exception`, would end a server's thread, and can be told by its name alone.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != _PANIC:
+            raise
+        raise ValueError(f"the tokenizer panicked: {error}.") from error

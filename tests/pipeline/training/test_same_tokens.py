@@ -1,0 +1,104 @@
+"""Training, inference and transformers make the same tokens of a text, whatever the tokenizer."""
+
+import os
+import random
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from support.random_tokenizers import CORPUS, write_random_tokenizer
+from transformers import AutoTokenizer
+
+from pipeline.checkpoints.pretrained import Checkpoint
+from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.tokens import INPUTS, load_encoder
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.training.encoding import batches_by_length, encode
+
+MANY = int(os.environ.get("RANDOM_TOKENIZERS", "1000"))
+
+
+def random_texts(rng, count=12):
+    """Return texts of 1 to 60 words, some with spelled-out special tokens and odd spaces."""
+    words = " ".join(CORPUS).split()
+    odd = [
+        "</s>",
+        "[SEP]",
+        "<pad>",
+        "<|endoftext|>",
+        "\t",
+        "  ",
+        "\N{SNOWMAN}",
+        "e\u0301",
+        "\ufb01x",
+    ]
+    return [
+        " ".join(rng.choices(words + odd, k=rng.choice([1, 2, 5, 20, 60]))) for _ in range(count)
+    ]
+
+
+def rows_of_transformers(tokenizer, texts, max_length, names):
+    columns = [list(column) for column in zip(*texts, strict=True)]
+    found = tokenizer(*columns, truncation=True, max_length=max_length, return_token_type_ids=True)
+    rows = [{name: found[name][row] for name in names} for row in range(len(texts))]
+    # A text without any token is read as one padding token here.
+    one = {"input_ids": [tokenizer.pad_token_id], "attention_mask": [1], "token_type_ids": [0]}
+    return [row if row["input_ids"] else {name: one[name] for name in names} for row in rows]
+
+
+def check(folder, number):
+    """Compare all ways to make tokens, for one random tokenizer."""
+    chosen = write_random_tokenizer(folder / "model", number)
+    rng = random.Random(number)
+    texts = [(text,) for text in random_texts(rng)]
+    if number % 2:
+        texts = list(zip(random_texts(rng), random_texts(rng), strict=True))
+    max_length = rng.choice([8, 17, 50])
+    checkpoint = Checkpoint(folder=folder / "model", digest="")
+    tokenizer = load_tokenizer(checkpoint, max_length=max_length)
+    names = tokenizer.model_input_names
+    # What transformers makes of the folder as it was given.
+    given = AutoTokenizer.from_pretrained(folder / "model")
+    given.pad_token = tokenizer.pad_token
+    expected = rows_of_transformers(given, texts, max_length, names)
+
+    trained = encode(tokenizer, texts, max_length=max_length)
+    save_tokenizer(tokenizer, folder / "bundle")
+    shutil.copy(folder / "model" / "config.json", folder / "bundle")
+    served = load_encoder(folder / "bundle")
+    reread = AutoTokenizer.from_pretrained(folder / "bundle")
+
+    assert trained == expected, chosen
+    assert [{n: row[n] for n in names} for row in served.encode(texts)] == expected, chosen
+    assert rows_of_transformers(reread, texts, None, names) == expected, chosen
+    check_batches(tokenizer, served, reread, texts, expected)
+
+
+def check_batches(tokenizer, served, reread, texts, expected):
+    """Compare the padded batches of training, of a classifier and of transformers."""
+    names = tokenizer.model_input_names
+    session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name=name) for name in names])
+    classifier = Classifier(session=session, encoder=served, labels=(), task=CLASSIFICATION)
+    training = batches_by_length(tokenizer, expected, batch_size=5)
+    pairs = zip(training, classifier.batches(texts, batch_size=5), strict=True)
+    for (rows, batch), (served_rows, served_batch) in pairs:
+        padded = reread.pad([expected[row] for row in rows], return_tensors="np")
+        np.testing.assert_array_equal(rows, served_rows)
+        for name in names:
+            np.testing.assert_array_equal(batch[name].numpy(), served_batch[name])
+            np.testing.assert_array_equal(padded[name], served_batch[name])
+    assert set(names) <= set(INPUTS)
+
+
+@pytest.mark.parametrize("number", range(50))
+def test_tokens_are_the_same_everywhere(tmp_path, number):
+    check(tmp_path, number)
+
+
+@pytest.mark.slow
+def test_tokens_of_many_tokenizers_are_the_same_everywhere(tmp_path):
+    for number in range(50, MANY):
+        check(tmp_path / str(number), number)
+        shutil.rmtree(tmp_path / str(number))
