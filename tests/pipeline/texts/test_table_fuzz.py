@@ -141,8 +141,11 @@ def encode(rng, text, story):
     encoding = rng.choice(
         ["utf-8"] * 14 + ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "cp1252", "latin-1"]
     )
+    data = text.encode(encoding, "replace")
+    if data.isascii() and not text.isascii():  # nothing but question marks is left of it
+        data, encoding = text.encode(), "utf-8"
     story.append(encoding)
-    return text.encode(encoding, "replace"), encoding
+    return data, encoding
 
 
 def delimited_case(rng, labels, story):
