@@ -142,12 +142,11 @@ def variants(study: Study, sizes: list[int], half: tuple[int, ...]) -> Iterator[
 def peak_memory(study: Study, texts: int) -> float:
     """Return the peak resident memory, in MiB, of absorbing so many texts in a fresh process."""
     train = read_split(study.stages.data.folder, "train").head(texts)
-    lines = ["\t".join(text) for text in train.texts]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "texts.txt"
-        path.write_text("\n".join(line.replace("\n", " ") for line in lines), encoding="utf-8")
+        path = Path(folder) / "texts.jsonl"
+        path.write_text("\n".join(map(json.dumps, train.texts)), encoding="utf-8")
         command = [sys.executable, "-m", "flows.cli.main", "absorb"]
-        command += [str(study.stages.teacher.folder), "--texts", str(path)]
+        command += [str(study.stages.teacher.folder), "--texts", str(path), "--jsonl"]
         command += ["--out", str(Path(folder) / "student")]
         # A process between: what a child inherits of this one's peak would hide its own.
         between = (

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.terminal import prepare_environment, prepare_terminal
-from flows.cli.text_input import read_texts
+from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
 from pipeline.errors import InputError
 
 
@@ -18,9 +18,7 @@ def absorb_command(
     teacher: Annotated[Path, typer.Argument(help="Teacher folder, such as runs/latest/finetune.")],
     texts: Annotated[
         Path,
-        typer.Option(
-            help="Unlabelled texts, one a line, a tab in a sentence pair; - reads standard input."
-        ),
+        typer.Option(help="Unlabelled texts, one a line; - reads standard input."),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the student.")],
     backbone: Annotated[
@@ -36,10 +34,12 @@ def absorb_command(
         Literal["never", "free", "always"],
         typer.Option(help="Fold exactly where possible; free: and needs no wider FFN."),
     ] = "free",
+    pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
 ) -> None:
     """Move a teacher's adapters into its backbone's weights: no labels, no training."""
-    wanted = read_texts([], texts)
+    wanted = read_texts([], texts, pairs=pairs, jsonl=jsonl)
     prepare_environment(verbose=verbose)
     prepare_terminal(verbose=verbose)
     from flows.cli.summary import print_absorption
@@ -48,7 +48,7 @@ def absorb_command(
 
     facts = absorb_alone(
         teacher,
-        [tuple(text.split("\t", 1)) for text in wanted],
+        wanted,
         out,
         AbsorbConfig(texts=max(8, len(wanted)), exact=exact, extra_units=extra_units),
         backbone=backbone,

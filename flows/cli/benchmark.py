@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
 from pipeline.errors import InputError
 
 REMAINS, INCONCLUSIVE = 3, 4
@@ -31,6 +32,8 @@ def benchmark_command(
     texts: Annotated[
         Path | None, typer.Option(help="Texts, one a line, whose lengths make one more cell.")
     ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     batch: Annotated[str, typer.Option(help="Texts per call: 1,8.")] = "1",
     length: Annotated[str, typer.Option(help="Tokens per text: 16,64.")] = "16,64",
     seconds: Annotated[
@@ -56,7 +59,7 @@ def benchmark_command(
     from flows.cli.benchmark_tables import print_benchmark
     from pipeline.config import BenchmarkConfig
     from pipeline.stages.benchmark import describe_measurement
-    from pipeline.standalone.benchmark import benchmark_alone, read_lines
+    from pipeline.standalone.benchmark import benchmark_alone
     from pipeline.timing.measurement import write_measurement
 
     config = BenchmarkConfig(
@@ -73,7 +76,7 @@ def benchmark_command(
         against=against,
         teacher=teacher,
         torch_teacher=torch,
-        texts=[tuple(line.split("\t", 1)) for line in read_lines(texts)] if texts else (),
+        texts=read_texts([], texts, pairs=pairs, jsonl=jsonl) if texts else (),
     )
     facts = describe_measurement(measurement, config.confidence)
     console = Console()

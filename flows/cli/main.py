@@ -20,7 +20,7 @@ from flows.cli.models import models
 from flows.cli.serving import package_command, serve_command
 from flows.cli.sweep import sweep_command
 from flows.cli.terminal import beside_imports, check_writable, patiently
-from flows.cli.text_input import read_texts
+from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
 from flows.up.command import up
 from pipeline.chain.stage_names import StageName
 from pipeline.errors import InputError
@@ -85,24 +85,25 @@ def predict_command(
     bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Texts; a sentence pair is one text with a tab between. - reads stdin."
-        ),
+        typer.Argument(help="Texts, one an argument; - reads standard input."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="Text file, one text a line; - reads standard input.")
     ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print a label and its score, or a number, for each text, with onnxruntime alone."""
     from pipeline.standalone.predict import predict
 
-    wanted = read_texts(texts or [], file)
+    wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
     for text, answer in zip(wanted, predict(bundle, wanted), strict=True):
         if as_json:
-            typer.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
+            named = dict(zip(("text", "text_b"), text, strict=False))
+            typer.echo(json.dumps({**named, **answer}, ensure_ascii=False))
         else:
-            typer.echo(f"{_in_a_line(answer)}\t{text}")
+            typer.echo("\t".join([_in_a_line(answer), *text]))
 
 
 def _in_a_line(answer: dict[str, str | float | dict[str, float]]) -> str:

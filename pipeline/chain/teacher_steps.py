@@ -56,7 +56,14 @@ def data_step(config: RunConfig) -> Step[DataFacts]:
         sources=tuple(map(fingerprint, sources)),
         seed=config.seed,
     )
-    return step("data", prepare_data, settings=settings, facts=DataFacts, reaches_out=True)
+    return step(
+        "data",
+        prepare_data,
+        settings=settings,
+        facts=DataFacts,
+        reaches_out=True,
+        said=DataFacts.said,
+    )
 
 
 def head_only_step(

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+_ORDER = ("train", "validation", "test")
+_NAMED = 10
+"""Small classes that are named."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFacts:
@@ -24,3 +28,34 @@ class DataFacts:
     """Those of them whose label differed from the first one's."""
     dropped_empty: int
     """Rows left out because their text or label was empty."""
+
+    def said(self) -> tuple[str, ...]:
+        """Return what a person wants to know of the splits, in lines."""
+        ordered = sorted(self.sizes.items(), key=lambda each: _ORDER.index(each[0]))
+        sizes = ", ".join(f"{size:,} {name}" for name, size in ordered)
+        dropped = [
+            f"{self.dropped_duplicates:,} duplicates ({self.conflicting_labels:,} of them with "
+            "another label than the first)",
+            f"{self.dropped_empty:,} without text or label",
+        ]
+        counts = (self.dropped_duplicates, self.dropped_empty)
+        named = [line for line, count in zip(dropped, counts, strict=True) if count]
+        lines = [f"data: {sizes}; dropped: {', '.join(named) or 'nothing'}"]
+        return (*lines, *self._said_of_small_classes())
+
+    def _said_of_small_classes(self) -> tuple[str, ...]:
+        """Return a line that names the classes that some split has no text of."""
+        by_class = {
+            name: {split: counts[name] for split, counts in self.label_counts.items()}
+            for name in self.labels
+            if all(name in counts for counts in self.label_counts.values())  # no ranges of numbers
+        }
+        small = [
+            f"{name} ({', '.join(f'{count} {split}' for split, count in counts.items())})"
+            for name, counts in by_class.items()
+            if not all(counts.values())
+        ]
+        if not small:
+            return ()
+        rest = f" and {len(small) - _NAMED:,} more" if len(small) > _NAMED else ""
+        return (f"data: too few texts to be in all splits: {', '.join(small[:_NAMED])}{rest}",)

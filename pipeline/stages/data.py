@@ -1,27 +1,29 @@
 """Stage data: texts, labels, three disjoint splits and the digest of it all.
 
-The readers are those of ``datasets``. A text that occurs twice is kept once, and one that the test
-split (or then the validation split) holds is taken out of the others, so no text stands in two.
+Sources are read row for row (pipeline/texts/reading.py). A text that occurs twice is kept once.
+One that the test split (or then the validation split) holds is taken out of the others, so no text
+stands in two.
 """
 
-import csv
-import tempfile
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import datasets
 import numpy as np
 
 from pipeline.config import DataConfig
-from pipeline.errors import InputError, UnreachableError
+from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
 from pipeline.store.digests import sha256_json
-from pipeline.tasks.task import Label, Labels, Task
-from pipeline.texts.sources import DATA_SUFFIXES, locate
+from pipeline.tasks.task import Label, LabelColumn, Labels, Task
+from pipeline.texts.cells import is_value, read_texts_of, spell_cells
+from pipeline.texts.reading import read_source
+from pipeline.texts.source_table import SourceTable
 from pipeline.texts.splits import LEFT_OUT, LabelledText, hold_out
 from pipeline.texts.tables import Split, Text, write_split
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,20 +43,23 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     Beside them are the training texts that ``train_size`` leaves out.
 
     Raises:
-        InputError: for a source that cannot be read, a missing column, what is no label, an empty
-            split, training labels that nothing can be learned from, or ``splits_of`` that holds
-            no splits.
+        InputError: for a source that cannot be read for certain, a missing column, a cell that is
+            no text or no label, an empty split, training labels that nothing can be learned from,
+            or ``splits_of`` that holds no splits.
     """
     config, labels = settings.data, settings.task.labels
     given = {"test": config.test, "validation": config.validation, "train": config.train}
+    sources = {
+        name: _read(reference, config) for name, reference in given.items() if reference is not None
+    }
+    labels_of = _read_labels(sources, settings)
     tally: Counter[str] = Counter()
     seen: dict[Text, Label] = {}
     rows: dict[str, list[LabelledText]] = {}
-    for name, reference in given.items():  # test first: what it holds leaves the other splits
-        if reference is not None:
-            labelled = _read_rows(reference, settings, tally)
-            # Sorted, because the order of the rows must not matter.
-            rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
+    for name, source in sources.items():  # test first: what it holds leaves the other splits
+        labelled = _labelled_rows(source, labels_of[name], config, tally)
+        # Sorted, because the order of the rows must not matter.
+        rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
     texts_digest = sha256_json(
         [config.labels, sorted(row for part in rows.values() for row in part)]
     )
@@ -69,99 +74,99 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     return _describe(splits, settings, tally, texts_digest)
 
 
-def _read_rows(reference: str, settings: DataSettings, tally: Counter[str]) -> list[LabelledText]:
-    """Return the filtered rows of one source with their labels."""
-    config = settings.data
-    table = _load(reference, config)
-    _check_columns(reference, table.column_names, config)
-    columns = {name: table[name][:] for name in table.column_names}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """A source, and its rows that ``data.filter`` leaves."""
+
+    table: SourceTable
+    kept: list[int]
+
+    def place(self, position: int) -> str:
+        """Return where a kept row stands in the source."""
+        return self.table.place(self.kept[position])
+
+
+def _read(reference: str, config: DataConfig) -> _Source:
+    """Return one source and the rows that the filter leaves."""
+    table = read_source(
+        reference,
+        (*config.text_columns, config.label, *config.filter),
+        label=config.label,
+        labels=config.labels,
+        subset=config.subset,
+    )
+    for name in config.filter:
+        spell_cells(name, table.columns[name], table.source, table.place)  # or refuse its type
     kept = [
         row
-        for row in range(len(table))
-        if all(str(columns[name][row]) == value for name, value in config.filter.items())
+        for row in range(table.size)
+        if all(is_value(table.columns[name][row], value) for name, value in config.filter.items())
     ]
-    feature = table.features[config.label]
-    own_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
-    cells = [_spelled(columns[config.label][row]) for row in kept]
+    if not kept:
+        raise InputError(
+            f"{reference} has no usable row: {table.size} rows read, 0 left by data.filter "
+            f"{config.filter}. {_held_values(table, config)}"
+        )
+    left = f", {len(kept):,} of them left by data.filter" if config.filter else ""
+    logger.info("data: %s rows in %s%s", f"{table.size:,}", reference, left)
+    return _Source(table=table, kept=kept)
+
+
+def _held_values(table: SourceTable, config: DataConfig) -> str:
+    """Return a sentence with the commonest values of each filtered column."""
+    held = []
+    for name in config.filter:
+        counts = Counter(spell_cells(name, table.columns[name], table.source, table.place))
+        values = ", ".join(repr(value) for value, _ in counts.most_common(5))
+        held.append(f"{name!r} holds {values}{', ...' if len(counts) > 5 else ''}")
+    return f"In it {'; '.join(held)}."
+
+
+def _read_labels(
+    sources: dict[str, _Source], settings: DataSettings
+) -> dict[str, list[Label | None]]:
+    """Return the label of every kept row, by split."""
+    name = settings.data.label
+    columns = []
+    for source in sources.values():
+        cells = [source.table.columns[name][row] for row in source.kept]
+        columns.append(
+            LabelColumn(
+                cells=[
+                    cell.strip()
+                    for cell in spell_cells(name, cells, source.table.source, source.place)
+                ],
+                source=source.table.source,
+                place=source.place,
+                own_names=source.table.label_names.get(name),
+            )
+        )
     try:
-        labels = settings.task.labels.read(cells, config, own_names)
+        return dict(zip(sources, settings.task.labels.read(columns, settings.data), strict=True))
     except ValueError as error:
-        raise InputError(f"{reference}: {error}.") from error
-    rows: list[LabelledText] = []
-    for row, label in zip(kept, labels, strict=True):
-        text = tuple(_spelled(columns[name][row]) for name in config.text_columns)
-        if label is not None and all(text):
-            rows.append((text, label))
-    tally["empty"] += len(kept) - len(rows)
+        raise InputError(f"Cannot read the labels: {error}.") from error
+
+
+def _labelled_rows(
+    source: _Source, labels: list[Label | None], config: DataConfig, tally: Counter[str]
+) -> list[LabelledText]:
+    """Return the kept rows of one source that have text and label."""
+    columns = []
+    for name in config.text_columns:
+        cells = [source.table.columns[name][row] for row in source.kept]
+        columns.append(read_texts_of(name, cells, source.table.source, source.place))
+    rows: list[LabelledText] = [
+        (text, label)
+        for text, label in zip(zip(*columns, strict=True), labels, strict=True)
+        if label is not None and all(text)
+    ]
+    tally["empty"] += len(labels) - len(rows)
     if not rows:
         raise InputError(
-            f"{reference} has no usable row: {len(table)} rows read, {len(kept)} left by "
-            f"data.filter {config.filter}. Check the names and values of the filter."
+            f"{source.table.source} has no usable row: {source.table.size} rows read, and none of "
+            f"the {len(labels)} that data.filter {config.filter} leaves has both text and label."
         )
     return rows
-
-
-def _spelled(value: object) -> str:
-    """Return a cell as text; a missing one is empty."""
-    return "" if value is None else str(value).strip()
-
-
-def _check_columns(reference: str, found: list[str], config: DataConfig) -> None:
-    expected = (*config.text_columns, config.label, *config.filter)
-    missing = [column for column in expected if column not in found]
-    if missing:
-        raise InputError(
-            f"{reference} has no column {', '.join(map(repr, missing))}. Its columns are "
-            f"{', '.join(map(repr, found))}: set data.text, data.label and data.filter to these."
-        )
-
-
-def _load(reference: str, config: DataConfig) -> datasets.Dataset:
-    """Return the table behind a reference."""
-    path = locate(reference)
-    try:
-        if path is None:
-            name, _, split = reference.partition("@")
-            return datasets.load_dataset(name, config.subset, split=split or "train")
-        if path.suffix not in DATA_SUFFIXES:
-            raise InputError(
-                f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found "
-                f"{path.name!r}."
-            )
-        options = _csv_options(path) if DATA_SUFFIXES[path.suffix] == "csv" else {}
-        # A cache of its own: the user's would be asked for by name and date, not by content.
-        with tempfile.TemporaryDirectory() as cache:
-            return datasets.load_dataset(
-                DATA_SUFFIXES[path.suffix],
-                data_files=str(path),
-                split="train",
-                cache_dir=cache,
-                keep_in_memory=True,
-                **options,
-            )
-    except InputError:
-        raise
-    # The readers raise whatever their backend does: Arrow, pandas, HTTP and hub errors alike.
-    except Exception as error:
-        said = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
-        if path is not None:
-            raise InputError(
-                f"Cannot read the file {path}: {said}. Give a readable file of the kind that its "
-                f"name says ({', '.join(DATA_SUFFIXES)})."
-            ) from error
-        raise UnreachableError(
-            f"Cannot read the data set {reference!r} from the Hugging Face hub: {said} Check the "
-            "id, data.subset, the split after @ and the network, or give a local file."
-        ) from error
-
-
-def _csv_options(path: Path) -> dict[str, Any]:
-    """Return what keeps every value of a CSV or TSV file as it is spelled: 01 is not 1."""
-    separator = "\t" if path.suffix == ".tsv" else ","
-    with path.open(encoding="utf-8", newline="") as file:
-        header = next(csv.reader(file, delimiter=separator), [])
-    features = datasets.Features({name: datasets.Value("string") for name in header})
-    return {"sep": separator, "keep_default_na": False, "features": features}
 
 
 def _drop_duplicates(

@@ -78,23 +78,6 @@ def benchmark_alone(
         raise InputError(f"A model cannot be run: {last}") from error
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not blank.
-
-    Raises:
-        InputError: when it cannot be read, is not UTF-8, or has none.
-    """
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Give a UTF-8 file, one text a line.") from (
-            error
-        )
-    if not lines:
-        raise InputError(f"{path} holds no texts. Give a UTF-8 file, one text a line.")
-    return lines
-
-
 def find_onnx_file(path: Path) -> Path:
     """Return the ONNX file behind a path: itself, or the default file of a bundle.
 

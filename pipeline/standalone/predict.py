@@ -8,19 +8,19 @@ from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
 
 
-def predict(bundle: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[str, Any]]:
     """Return the answer to each text, as the student's task gives it.
 
     Classification: ``label``, its ``score``, and ``scores`` of all labels. Regression: ``value``.
 
     Args:
         bundle: The student's folder.
-        texts: The two texts of a sentence pair are given as one, with a tab between.
+        texts: Each one text, or a tuple of one or of two.
 
     Raises:
         InputError: when the folder is not a bundle, or a damaged one.
     """
     model = load_bundle(bundle)
     with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
-        outputs = model.outputs([tuple(text.split("\t", 1)) for text in texts])
+        outputs = model.outputs([(text,) if isinstance(text, str) else text for text in texts])
     return model.task.answers(outputs, model.labels)

@@ -43,6 +43,8 @@ class Step(Generic[Facts]):
     """Whether it may need a hub, and is tried again where that is out of reach."""
     again: bool = False
     """Build it even where it is finished: a measurement that was disturbed."""
+    said: Callable[[Facts], Sequence[str]] | None = None
+    """(facts) -> lines that are logged whenever the stage is built or used again."""
 
     def run(self, folder: Path) -> Facts:
         """Build the stage in a folder."""
@@ -64,6 +66,7 @@ def step(
     facts: type[Facts],
     reaches_out: bool = False,
     again: bool = False,
+    said: Callable[[Facts], Sequence[str]] | None = None,
 ) -> Step[Facts]:
     """Return a step whose inputs and settings are those that its function takes."""
     return Step(
@@ -75,6 +78,7 @@ def step(
         facts=facts,
         reaches_out=reaches_out,
         again=again,
+        said=said,
     )
 
 

@@ -66,8 +66,12 @@ class Store:
             finished = _load(step.name, folder, step.facts)
             if finished is not None:
                 logger.info("%s: nothing changed, using %s", step.name, folder.name)
-                return finished
-            return _build(step.name, folder, partial(self.builder, step.name, step.run), step.facts)
+            else:
+                build = partial(self.builder, step.name, step.run)
+                finished = _build(step.name, folder, build, step.facts)
+        for line in step.said(finished.facts) if step.said else ():
+            logger.info("%s", line)
+        return finished
 
 
 def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | None:

@@ -17,6 +17,7 @@ from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost, worst_class
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.tasks.class_labels import read_class_labels
 from pipeline.tasks.class_metrics import (
     classification_fidelity,
     classification_metrics,
@@ -147,26 +148,6 @@ def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[st
     )
 
 
-def _read_labels(
-    cells: Sequence[str], config: DataConfig, own_names: Sequence[str] | None
-) -> list[Label | None]:
-    """Return the class index of every cell: a label's name, or its index.
-
-    A hub data set with its own label names is matched by name, never by position: its index i
-    means its own i-th name.
-    """
-    by_name = {name: index for index, name in enumerate(config.labels)}
-    numbered = config.labels if own_names is None else own_names
-    by_index = {str(i): by_name[name] for i, name in enumerate(numbered) if name in by_name}
-    known = by_index | by_name
-    if unknown := sorted({cell for cell in cells if cell and cell not in known}):
-        raise ValueError(
-            f"the column {config.label!r} holds {', '.join(map(repr, unknown[:10]))}, which is not "
-            f"in data.labels {list(config.labels)}. Add the label, or filter its rows out"
-        )
-    return [known[cell] if cell else None for cell in cells]
-
-
 def _names(config: DataConfig) -> tuple[str, ...]:
     return config.labels
 
@@ -238,7 +219,7 @@ CLASSIFICATION = Task(
     labels=Labels(
         dtype=np.int64,
         names=_names,
-        read=_read_labels,
+        read=read_class_labels,
         check=_check_labels,
         strata=_strata,
         counts=_count_labels,

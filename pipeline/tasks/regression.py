@@ -20,7 +20,7 @@ from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost
 from pipeline.facts.quality import EvaluateFacts, Metrics
-from pipeline.tasks.task import Label, Labels, Shift, Task, Words
+from pipeline.tasks.task import Label, LabelColumn, Labels, Shift, Task, Words
 
 if TYPE_CHECKING:
     from models.losses import Objective
@@ -123,26 +123,29 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
     )
 
 
-def _read_labels(
-    cells: Sequence[str], config: DataConfig, _own_names: Sequence[str] | None
-) -> list[Label | None]:
-    labels = [_number(cell) if cell else None for cell in cells]
+def _read_labels(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
+    labels = [[_number(cell) if cell else None for cell in column.cells] for column in columns]
     wrong = [
-        cell
-        for cell, label in zip(cells, labels, strict=True)
-        if label is not None and not math.isfinite(label)
+        (column.cells[row], f"{column.source}, {column.place(row)}")
+        for column, numbers in zip(columns, labels, strict=True)
+        for row, number in enumerate(numbers)
+        if number is not None and not math.isfinite(number)
     ]
     if wrong:
+        cells = sorted({cell for cell, _ in wrong})
+        first, place = wrong[0]
         raise ValueError(
-            f"the column {config.label!r} holds {', '.join(map(repr, sorted(set(wrong))[:10]))}, "
-            "which is no finite number. Write numbers with a decimal point, or filter the rows out"
+            f"the column {config.label!r} holds {', '.join(map(repr, cells[:10]))}, which is no "
+            f"finite number (first: {first!r} in {place}). Write numbers with a decimal point, or "
+            "filter the rows out"
         )
-    return list(labels)
+    return [list(numbers) for numbers in labels]
 
 
 def _number(cell: str) -> float:
+    """Return a number; NaN for what is none, such as the underscores of Python's numbers."""
     try:
-        return float(cell)
+        return math.nan if "_" in cell else float(cell)
     except ValueError:
         return math.nan
 

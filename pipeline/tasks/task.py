@@ -30,6 +30,20 @@ Label = int | float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LabelColumn:
+    """The label cells of one source, as they are spelled there."""
+
+    cells: Sequence[str]
+    """Without white space around; a missing one is empty."""
+    source: str
+    """What messages call the source."""
+    place: Callable[[int], str]
+    """(position of a cell) -> where it stands: ``line 17``."""
+    own_names: Sequence[str] | None = None
+    """Names of a hub data set for the indices in its cells."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
     """How a task reads its labels, draws by them, and counts them."""
 
@@ -37,9 +51,9 @@ class Labels:
     """Type of a split's labels."""
     names: Callable[[DataConfig], tuple[str, ...]]
     """Names of the C outputs, in their order."""
-    read: Callable[[Sequence[str], DataConfig, Sequence[str] | None], list[Label | None]]
-    """(spelled cells, config, the source's own label names) -> labels; None for an empty cell.
-    Raises ValueError for what is no label, in a sentence."""
+    read: Callable[[Sequence[LabelColumn], DataConfig], list[list[Label | None]]]
+    """(label columns of all sources, config) -> labels of each; None for an empty cell. Raises
+    ValueError for what is no label, in a sentence without its full stop."""
     check: Callable[[Sequence[Label], Sequence[str]], str | None]
     """(training labels, names) -> why nothing can be learned from them; None if something can."""
     strata: Callable[[Sequence[Label]], list[int]]

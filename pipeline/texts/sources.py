@@ -13,13 +13,7 @@ from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file
 
 PACKAGE_SCHEME = "package://"
-DATA_SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "json",
-    ".json": "json",
-    ".parquet": "parquet",
-}
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
 def locate(reference: str) -> Path | None:
@@ -33,7 +27,9 @@ def locate(reference: str) -> Path | None:
     path = Path(reference).expanduser()
     if path.exists():
         return path
-    looks_like_a_path = path.suffix in DATA_SUFFIXES or reference.startswith((".", "/", "~"))
+    looks_like_a_path = path.suffix.lower() in DATA_SUFFIXES or reference.startswith(
+        (".", "/", "~")
+    )
     if looks_like_a_path or reference.count("/") > 1:
         raise InputError(
             f"{reference} does not exist (looked in {Path.cwd()}). Give the path of an existing "

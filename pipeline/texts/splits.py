@@ -5,13 +5,11 @@ earlier run had can keep the split that it had there: whoever goes on from that 
 then never seen a text that is held out now.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
@@ -29,7 +27,9 @@ LEFT_OUT = "left-out"
 def hold_out(
     rows: dict[str, list[LabelledText]], config: DataConfig, seed: int, *, strata: Strata
 ) -> dict[str, list[LabelledText]]:
-    """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``, by label.
+    """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``.
+
+    Held-out splits and ``train_size`` are drawn by label, each class in proportion.
 
     Args:
         rows: The sources' distinct rows, ``train`` among them, each sorted.
@@ -41,15 +41,16 @@ def hold_out(
         InputError: for an empty split, or an earlier run's folder that holds no splits.
     """
     earlier = {} if config.splits_of is None else _read_earlier(Path(config.splits_of))
+    draw = partial(draw_by_group, seed=seed, strata=strata)
     splits = dict(rows)
     for name, size in (("test", config.test_size), ("validation", config.validation_size)):
         if name not in splits:
-            draw = partial(_draw, seed=seed, strata=strata)
             splits["train"], splits[name] = _take(splits["train"], name, size, draw, earlier)
-    order = np.random.default_rng(seed).permutation(len(splits["train"]))
-    shuffled = [splits["train"][i] for i in order]
-    size = len(shuffled) if config.train_size is None else config.train_size
-    splits["train"], splits[LEFT_OUT] = shuffled[:size], shuffled[size:]
+        else:  # sorted: its first texts would be no sample
+            splits[name] = _shuffled(splits[name], np.random.default_rng(seed))
+    size = len(splits["train"]) if config.train_size is None else config.train_size
+    beyond = max(0, len(splits["train"]) - size)
+    splits["train"], splits[LEFT_OUT] = draw(splits["train"], beyond)
     for name in SPLITS:
         if not splits[name]:
             raise InputError(
@@ -102,16 +103,42 @@ def _take(
     return kept + new_kept, taken + new_taken
 
 
-def _draw(
+def draw_by_group(
     rows: list[LabelledText], count: int, *, seed: int, strata: Strata
 ) -> tuple[list[LabelledText], list[LabelledText]]:
-    """Draw so many rows, each group in proportion where its size allows; return the rest first."""
-    if not 0 < count < len(rows):
-        return (rows, []) if count == 0 else ([], rows)
-    groups = strata([label for _, label in rows])
-    sizes = Counter(groups)
-    can_stratify = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(rows) - count)
-    kept, taken = train_test_split(
-        rows, test_size=count, random_state=seed, stratify=groups if can_stratify else None
-    )
-    return kept, taken
+    """Draw so many rows, each group in proportion; return the rest first, both shuffled.
+
+    A group is never drawn whole while another one can give: a class of one text stays in the rest.
+    """
+    if not rows:
+        return [], []
+    generator = np.random.default_rng(seed)
+    groups: dict[int, list[LabelledText]] = {}
+    for row, group in zip(rows, strata([label for _, label in rows]), strict=True):
+        groups.setdefault(group, []).append(row)
+    sizes = np.array([len(groups[group]) for group in sorted(groups)])
+    taken_sizes = _proportional(sizes, count, generator)
+    rest: list[LabelledText] = []
+    taken: list[LabelledText] = []
+    for group, size in zip(sorted(groups), taken_sizes, strict=True):
+        order = generator.permutation(len(groups[group]))
+        taken += [groups[group][row] for row in order[:size]]
+        rest += [groups[group][row] for row in order[size:]]
+    return _shuffled(rest, generator), _shuffled(taken, generator)
+
+
+def _proportional(sizes: np.ndarray, count: int, generator: np.random.Generator) -> list[int]:
+    """Return how many of each group to take: the largest remainders are rounded up, ties by lot."""
+    exact = count * sizes / max(1, sizes.sum())
+    limits = sizes - 1 if count <= (sizes - 1).sum() else sizes
+    taken = np.minimum(np.floor(exact).astype(int), limits)
+    lots = generator.random(len(sizes))
+    while (missing := count - taken.sum()) > 0:
+        # Whoever is at its limit goes last.
+        order = np.lexsort((lots, taken - exact, taken >= limits))
+        taken[order[: min(missing, (taken < limits).sum())]] += 1
+    return [int(size) for size in taken]
+
+
+def _shuffled(rows: list[LabelledText], generator: np.random.Generator) -> list[LabelledText]:
+    return [rows[row] for row in generator.permutation(len(rows))]

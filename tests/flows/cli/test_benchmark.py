@@ -113,7 +113,7 @@ def test_measurements_of_different_machines_are_refused(cli, bundles, tmp_path):
         (("configs",), "configs holds neither onnx/model.onnx nor model.onnx"),
         (("PLAIN", "--length", "some"), "--length expects numbers"),
         (("PLAIN", "--batch", "0"), "--batch expects numbers from 1"),
-        (("PLAIN", "--texts", "nowhere.txt"), "Cannot read nowhere.txt"),
+        (("PLAIN", "--texts", "nowhere.txt"), "Cannot read the file nowhere.txt"),
         (("PLAIN", "--torch", "configs"), "configs is not a teacher"),
         (("PLAIN", "--out", "nowhere/a.json"), "the folder nowhere does not exist"),
         (("--compare", "nowhere.json", "nowhere.json"), "Cannot read nowhere.json"),

@@ -26,7 +26,7 @@ def test_predict_names_a_file_that_is_missing(cli, smoke_run):
     code, _, said = cli("predict", str(smoke_run / "student"), "--file", "nowhere.txt")
 
     assert code == 2
-    assert "Cannot read nowhere.txt" in said
+    assert "Cannot read the file nowhere.txt" in said
     assert "disk" not in said
 
 
@@ -51,6 +51,20 @@ def test_predict_prints_json_lines(smoke_run):
     assert set(found) == {"text", "label", "score", "scores"}
     assert found["text"] == "one\ttwo"
     assert found["score"] == found["scores"][found["label"]]
+
+
+def test_predict_takes_pairs_as_arguments_columns_and_json(smoke_run, tmp_path):
+    columns, lines = tmp_path / "pairs.tsv", tmp_path / "pairs.jsonl"
+    columns.write_text("good film\tbad plot\n")
+    lines.write_text('{"text": "good film", "text_b": "bad plot"}\n')
+    bundle = str(smoke_run / "student")
+
+    by_arguments = RUNNER.invoke(app, ["predict", bundle, "good film", "bad plot", "--pairs"])
+    by_columns = RUNNER.invoke(app, ["predict", bundle, "--file", str(columns), "--pairs"])
+    by_json = RUNNER.invoke(app, ["predict", bundle, "--file", str(lines), "--jsonl"])
+
+    assert by_arguments.output == by_columns.output == by_json.output
+    assert by_arguments.output.rstrip("\n").split("\t")[2:] == ["good film", "bad plot"]
 
 
 @pytest.mark.parametrize(

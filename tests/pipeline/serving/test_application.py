@@ -52,7 +52,7 @@ def test_texts_are_answered_as_predict_does(serving, sealed):
 def test_pairs_are_read_as_pairs(serving, sealed):
     answer = post(serving, TEXTS, {"texts": [["good film", "dull plot"], "good"]})
 
-    expected = predict(sealed(), ["good film\tdull plot", "good"])
+    expected = predict(sealed(), [("good film", "dull plot"), "good"])
     scores = [each["score"] for each in answer.json()["predictions"]]
     assert scores == pytest.approx([each["score"] for each in expected], abs=1e-6)
 

@@ -320,9 +320,9 @@ def test_student_loads_with_transformers_alone(stages):
 def test_predict_prints_a_number_and_the_text(stages):
     bundle = stages["export"].folder / "student"
 
-    result = CliRunner().invoke(app, ["predict", str(bundle), "good film\tfine actor"])
+    result = CliRunner().invoke(app, ["predict", str(bundle), "good film", "fine actor", "--pairs"])
 
     number, *texts = result.output.rstrip().split("\t")
-    (answer,) = predict(bundle, ["good film\tfine actor"])
+    (answer,) = predict(bundle, [("good film", "fine actor")])
     assert number == f"{answer['value']:.4f}"
     assert texts == ["good film", "fine actor"]

@@ -36,13 +36,21 @@ def test_scores_are_the_probabilities_of_all_labels(tiny_export):
     assert prediction["score"] == prediction["scores"][prediction["label"]]
 
 
-def test_tab_parts_a_sentence_pair(tiny_export):
+def test_pair_is_read_as_two_texts(tiny_export):
     bundle = tiny_export.folder / "student"
     expected = torch_scores(bundle, ["good film"], ["awful plot"])[0]
 
-    (prediction,) = predict(bundle, ["good film\tawful plot"])
+    (prediction,) = predict(bundle, [("good film", "awful plot")])
 
     assert list(prediction["scores"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_tab_is_white_space(tiny_export):
+    bundle = tiny_export.folder / "student"
+
+    with_tab, with_space = predict(bundle, ["good film\tawful plot", "good film awful plot"])
+
+    assert with_tab["scores"] == pytest.approx(with_space["scores"], abs=1e-6)
 
 
 def test_folder_without_a_bundle_is_refused(tmp_path):

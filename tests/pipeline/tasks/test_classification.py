@@ -142,37 +142,6 @@ def test_errors_are_1_where_the_class_is_wrong():
     assert found.tolist() == [0.0, 1.0, 0.0]
 
 
-def read(*cells, own_names=None):
-    return CLASSIFICATION.labels.read(cells, DATA, own_names)
-
-
-def test_labels_are_read_by_name_and_by_index():
-    assert read("positive", "negative", "1", "0", "") == [1, 0, 1, 0, None]
-
-
-def test_indices_of_a_data_set_are_those_of_its_own_names():
-    assert read("0", "1", "negative", own_names=["positive", "negative"]) == [1, 0, 0]
-
-
-def test_names_come_before_indices():
-    config = DataConfig(train="texts.csv", labels=("1", "0"))
-
-    assert CLASSIFICATION.labels.read(["1", "0"], config, None) == [0, 1]
-
-
-def test_index_of_an_own_name_that_the_config_lacks_is_refused():
-    with pytest.raises(ValueError, match=r"holds '2', which is not in data\.labels"):
-        read("0", "2", own_names=["negative", "positive", "mixed"])
-
-
-def test_unknown_labels_are_refused_and_named():
-    with pytest.raises(ValueError, match="Add the label") as caught:
-        read("positive", "unsure", "2", "", "mixed", "unsure")
-
-    assert str(caught.value).startswith("the column 'label' holds '2', 'mixed', 'unsure', which ")
-    assert "['negative', 'positive']" in str(caught.value)
-
-
 def test_outputs_are_named_by_the_labels():
     assert CLASSIFICATION.labels.names(DATA) == ("negative", "positive")
 

@@ -13,6 +13,7 @@ from pipeline.tasks.regression import (
     regression_metrics,
     rmse_grown,
 )
+from pipeline.tasks.task import LabelColumn
 
 CONFIG = GateConfig(
     max_metric_drop=0.01, min_agreement=0.95, max_rmse_growth=0.05, min_quality=None
@@ -25,7 +26,8 @@ def column(*numbers):
 
 
 def read(*cells):
-    return REGRESSION.labels.read(cells, DATA, None)
+    column = LabelColumn(cells=cells, source="t.csv", place="line {}".format)
+    return REGRESSION.labels.read([column], DATA)[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -149,7 +151,14 @@ def test_cells_that_are_no_finite_numbers_are_refused_and_named():
         read("1.5", "good", "nan", "", "inf", "1,5", "good")
 
     assert str(caught.value).startswith("the column 'score' holds '1,5', 'good', 'inf', 'nan', ")
+    assert "(first: 'good' in t.csv, line 1)" in str(caught.value)
     assert "Write numbers with a decimal point, or filter the rows out" in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["1_000", "true", "1e999", "0x10", "1 000", "NaN", "1;5"])
+def test_cell_that_python_or_nobody_reads_as_a_number_is_refused(cell):
+    with pytest.raises(ValueError, match="no finite number"):
+        read("1.5", cell)
 
 
 def test_ten_wrong_cells_are_named_at_most():

@@ -1,0 +1,50 @@
+"""A source as a table of typed cells: CSV, TSV, JSON, Parquet, or a data set of the hub."""
+
+from collections.abc import Collection, Sequence
+
+from pipeline.errors import InputError
+from pipeline.texts.arrow_tables import read_hub, read_parquet
+from pipeline.texts.delimited import read_delimited
+from pipeline.texts.json_tables import read_json_table
+from pipeline.texts.source_table import SourceTable
+from pipeline.texts.sources import DATA_SUFFIXES, locate
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def read_source(
+    reference: str,
+    wanted: Sequence[str],
+    *,
+    label: str,
+    labels: Collection[str] = (),
+    subset: str | None = None,
+) -> SourceTable:
+    """Return the wanted columns behind a reference.
+
+    Args:
+        reference: A path, ``package://name/path``, or ``owner/name@split`` on the hub.
+        wanted: Names of columns, ``label`` among them.
+        label: Name of the label column.
+        labels: Known labels.
+        subset: Configuration name of a hub data set.
+
+    Raises:
+        InputError: for a source that cannot be read for certain, or that lacks a column.
+        UnreachableError: where the hub does not answer.
+    """
+    path = locate(reference)
+    if path is None:
+        return read_hub(reference, subset, wanted)
+    suffix = path.suffix.lower()
+    if suffix not in DATA_SUFFIXES:
+        raise InputError(
+            f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found "
+            f"{path.name!r}."
+        )
+    if suffix in _DELIMITERS:
+        expected = _DELIMITERS[suffix]
+        return read_delimited(path, wanted, label=label, labels=labels, delimiter=expected)
+    if suffix == ".parquet":
+        return read_parquet(path, wanted)
+    return read_json_table(path, wanted)
