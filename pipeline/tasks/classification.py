@@ -18,8 +18,8 @@ from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost, worst_class
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.tasks.class_metrics import (
-    classification_fidelity,
-    classification_metrics,
+    CLASS_FIDELITY,
+    CLASS_QUALITY,
     softmax_rows,
     wrong_labels,
 )
@@ -261,8 +261,8 @@ CLASSIFICATION = Task(
     main_metric="accuracy",
     agreement="agreement",
     distance="mean_kl",
-    metrics=classification_metrics,
-    fidelity=classification_fidelity,
+    metrics=CLASS_QUALITY,
+    fidelity=CLASS_FIDELITY,
     errors=wrong_labels,
     breakdown=_breakdown,
     checks=_checks,

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
-from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.statistics.statistic import Statistic
 
 if TYPE_CHECKING:
     from models.losses import Objective
@@ -104,9 +105,9 @@ class Task:
     """Fidelity value: how far the student agrees with its teacher."""
     distance: str
     """Fidelity value that distillation lowers."""
-    metrics: Callable[[np.ndarray, np.ndarray], Metrics]
+    metrics: Statistic
     """(outputs, labels) -> quality."""
-    fidelity: Callable[[np.ndarray, np.ndarray], Metrics]
+    fidelity: Statistic
     """(student outputs, teacher outputs) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, labels) -> (N,), the error of each text; less is better."""
