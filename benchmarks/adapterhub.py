@@ -44,7 +44,9 @@ def composition_of(tree: Any, fused: Composition | None) -> Composition:
     if tree["type"] == "fuse":
         assert fused is not None
         return fused
-    return {"stack": Stack, "average": Average}[tree["type"]](children)
+    if tree["type"] == "average":
+        return Average(children, tuple(tree.get("weights") or ()))
+    return {"stack": Stack}[tree["type"]](children)
 
 
 def model_of(case: dict[str, Any], backbone: Path) -> Any:

@@ -71,6 +71,8 @@ def add_adapter(
 ) -> None:
     """Hang a new adapter in every layer of a backbone, in place; it is not active yet.
 
+    It is in the layer's own mode: in eval mode its dropout does nothing.
+
     Raises:
         ValueError: when the backbone has one of that name, the name holds a dot or a comma, or
             the adapter needs a LayerNorm after the residual sum where there is none.
@@ -99,7 +101,7 @@ def add_adapter(
                 initialisation=initialisation,
                 rule=rule,
             )
-            site.adapters[name] = adapter.to(_like(layer))
+            site.adapters[name] = adapter.to(_like(layer)).train(layer.training)
             site.settings[name] = settings
     # Kept, because a walk through all modules takes longer than switching may.
     setattr(_backbone(model), _SITES, [m for m in model.modules() if isinstance(m, AdapterSite)])
@@ -141,9 +143,10 @@ def add_fusion(
             name = module_name(part)
             if isinstance(part, Fuse) and name not in site.fusions:
                 fusion = Fusion(site.hidden_size, settings or FusionSettings())
-                site.fusions[name] = fusion.to(_like(site))
+                site.fusions[name] = fusion.to(_like(site)).train(site.training)
             if isinstance(part, Weighted) and name not in site.weights:
-                site.weights[name] = Weights(len(part.children)).to(_like(site))
+                weights = Weights(len(part.children)).to(_like(site))
+                site.weights[name] = weights.train(site.training)
 
 
 def set_active(model: nn.Module, composition: Composition | None) -> None:
@@ -224,7 +227,7 @@ def _site(
     if not hasattr(module, ADAPTER):
         # The norm's own forward: its hooks are not run.
         site = AdapterSite(architecture.hidden_size(model), None if norm is None else norm.forward)
-        module.add_module(ADAPTER, site)
+        module.add_module(ADAPTER, site.train(layer.training))
         if module is norm:
             module.register_forward_hook(_on_normalised)
         else:

@@ -89,11 +89,11 @@ def add_invertible(
     size = int(getattr(config, "embedding_size", config.hidden_size))
     coupling = Coupling(size, reduction=reduction, activation=activation)
     if invertible_site(model) is None:
-        embeddings.add_module(at, InvertibleSite())
+        embeddings.add_module(at, InvertibleSite().train(embeddings.training))
         embeddings.register_forward_hook(partial(_on_embedded, at))
     site = invertible_site(model)
     if site is not None:
-        site.couplings[name] = coupling.to(next(model.parameters()))
+        site.couplings[name] = coupling.to(next(model.parameters())).train(embeddings.training)
 
 
 def invertible_site(model: nn.Module) -> InvertibleSite | None:

@@ -24,7 +24,7 @@ from pipeline.facts.latency import Estimate
 from pipeline.graphs.structure import describe_graph, load_graph, vocabulary_size
 from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL
-from pipeline.statistics.bootstrap import resamples
+from pipeline.statistics.bootstrap import Resamples
 from pipeline.statistics.intervals import estimate_ratio
 from pipeline.store.stage import Stage
 from pipeline.tasks.measuring import MeasuredModels
@@ -88,7 +88,9 @@ def compare_methods(
         task=settings.context.task,
         outputs=found.outputs,
         labels=labels,
-        samples=resamples(len(labels), config.bootstrap_samples, settings.context.seed),
+        samples=Resamples(
+            texts=len(labels), count=config.bootstrap_samples, seed=settings.context.seed
+        ),
         confidence=config.confidence,
     )
     return ComparisonFacts(

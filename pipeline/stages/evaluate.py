@@ -17,7 +17,7 @@ from pipeline.facts.export import ExportFacts
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.statistics.bootstrap import resamples
+from pipeline.statistics.bootstrap import Resamples
 from pipeline.store.stage import Stage
 from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
@@ -62,7 +62,7 @@ def evaluate(
         task=task,
         outputs=outputs,
         labels=test.labels,
-        samples=resamples(len(test), config.bootstrap_samples, settings.seed),
+        samples=Resamples(texts=len(test), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,
     )
     return EvaluateFacts(

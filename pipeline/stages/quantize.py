@@ -30,7 +30,7 @@ from pipeline.graphs.int8 import INT8_SESSION, write_int8
 from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, VARIANTS
 from pipeline.inference.classifier import MODEL, RUNTIME, load_bundle
 from pipeline.inference.processor import has_vnni
-from pipeline.statistics.bootstrap import resamples
+from pipeline.statistics.bootstrap import Resamples
 from pipeline.store.files import link_or_copy, write_atomic
 from pipeline.store.stage import RECORD, Stage
 from pipeline.tasks.measuring import MeasuredModels
@@ -79,7 +79,9 @@ def quantize(
         task=settings.task,
         outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
         labels=validation.labels,
-        samples=resamples(len(validation), config.bootstrap_samples, settings.seed),
+        samples=Resamples(
+            texts=len(validation), count=config.bootstrap_samples, seed=settings.seed
+        ),
         confidence=config.confidence,
     )
     judged = {file: _judge(measured, file, config) for file in _JUDGED}

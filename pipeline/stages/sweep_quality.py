@@ -16,7 +16,7 @@ from pipeline.facts.export import ExportFacts
 from pipeline.facts.sweep import FileQuality, StudentFile, SweepQuality
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
-from pipeline.statistics.bootstrap import resamples
+from pipeline.statistics.bootstrap import Resamples
 from pipeline.store.stage import Stage
 from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
@@ -90,6 +90,6 @@ def _run_all(
             for name, (bundle, runtime) in {**bundles, **students}.items()
         },
         labels=split.labels,
-        samples=resamples(len(split), config.bootstrap_samples, settings.seed),
+        samples=Resamples(texts=len(split), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,
     )

@@ -37,31 +37,31 @@ def measure_classes(
         names: Names of the C classes.
         confidence: That all intervals hold together, at least.
     """
-    present = np.unique(labels)
+    count = len(names)
+    texts = np.bincount(labels, minlength=count)  # (C,)
+    present = np.flatnonzero(texts)
     level = 1 - (1 - confidence) / len(present)
-    found = []
-    for index in present.tolist():
-        rows = labels == index  # (N,)
-        right = [each[rows] == labels[rows] for each in (teacher, student)]
-        lost, won = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-        texts = int(rows.sum())
-        recalls, f1s = zip(
-            *(_recall_and_f1(each, labels, index) for each in (teacher, student)),
-            strict=True,
+    right = [each == labels for each in (teacher, student)]  # (N,) each
+    lost, won = (
+        np.bincount(labels[only], minlength=count)
+        for only in (right[0] & ~right[1], right[1] & ~right[0])
+    )  # (C,) each
+    recalls, f1s = zip(
+        *(_recalls_and_f1s(each, labels, count) for each in (teacher, student)), strict=True
+    )
+    return tuple(
+        ClassQuality(
+            label=names[index],
+            texts=int(texts[index]),
+            teacher_recall=float(recalls[0][index]),
+            student_recall=float(recalls[1][index]),
+            teacher_f1=float(f1s[0][index]),
+            student_f1=float(f1s[1][index]),
+            recall_lost=float((lost[index] - won[index]) / texts[index]),
+            interval=paired_difference(int(lost[index]), int(won[index]), int(texts[index]), level),
         )
-        found.append(
-            ClassQuality(
-                label=names[index],
-                texts=texts,
-                teacher_recall=recalls[0],
-                student_recall=recalls[1],
-                teacher_f1=f1s[0],
-                student_f1=f1s[1],
-                recall_lost=(lost - won) / texts,
-                interval=paired_difference(lost, won, texts, level),
-            )
-        )
-    return tuple(found)
+        for index in present.tolist()
+    )
 
 
 def paired_difference(first: int, second: int, texts: int, confidence: float) -> Interval:
@@ -101,8 +101,10 @@ def _score(first: int, second: int, texts: int, difference: float) -> float:
     return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap)
 
 
-def _recall_and_f1(predicted: np.ndarray, labels: np.ndarray, index: int) -> tuple[float, float]:
-    """Return recall and F1 of one class."""
-    correct = int(((predicted == index) & (labels == index)).sum())
-    relevant, chosen = int((labels == index).sum()), int((predicted == index).sum())
-    return correct / relevant, 2 * correct / (relevant + chosen)
+def _recalls_and_f1s(
+    predicted: np.ndarray, labels: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall and F1 of each class, (C,) each; of classes without texts both mean nothing."""
+    correct = np.bincount(labels[predicted == labels], minlength=count)
+    relevant, chosen = (np.bincount(each, minlength=count) for each in (labels, predicted))
+    return correct / np.maximum(relevant, 1), 2 * correct / np.maximum(relevant + chosen, 1)

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import stats
 
 from pipeline.facts.paired import Paired
-from pipeline.facts.quality import Metrics
-from pipeline.statistics.bootstrap import measure_statistic, resamples
+from pipeline.statistics.bootstrap import Resamples, draw
+from pipeline.statistics.statistic import Statistic
 
 _RESAMPLES, _SEED = 1000, 0
 
@@ -25,7 +25,7 @@ def compare_paired(
     candidate: np.ndarray,
     labels: np.ndarray,
     *,
-    metrics: Callable[[np.ndarray, np.ndarray], Metrics],
+    metrics: Statistic,
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray],
     confidence: float,
 ) -> Paired:
@@ -35,23 +35,19 @@ def compare_paired(
         baseline: Outputs, (N, C).
         candidate: Outputs on the same texts, (N, C).
         labels: (N,).
-        metrics: (outputs, labels) -> named values.
+        metrics: Of (outputs, labels).
         errors: (outputs, labels) -> (N,), the error of each text.
         confidence: Level of the intervals, between 0 and 1.
     """
-
-    def change(rows: np.ndarray) -> Metrics:
-        new = metrics(candidate[rows], labels[rows])
-        old = metrics(baseline[rows], labels[rows])
-        return {name: new[name] - old[name] for name in new}
-
+    samples = Resamples(texts=len(labels), count=_RESAMPLES, seed=_SEED)
+    old, new = (draw(metrics, each, labels, samples) for each in (baseline, candidate))
     before, after = errors(baseline, labels), errors(candidate, labels)  # (N,)
     lost, won = int((before < after).sum()), int((after < before).sum())
     return Paired(
         texts=len(labels),
-        baseline=metrics(baseline, labels),
-        candidate=metrics(candidate, labels),
-        change=measure_statistic(change, resamples(len(labels), _RESAMPLES, _SEED), confidence),
+        baseline=old.values,
+        candidate=new.values,
+        change=new.minus(old).measured(confidence),
         confidence=confidence,
         baseline_better=lost,
         candidate_better=won,

@@ -3,53 +3,107 @@
 Shapes: N = texts, C = classes.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pipeline.facts.quality import Metrics
+from pipeline.statistics.statistic import Contributions, Statistic
+
+_BINS = 15
+_BLOCK = 4096
+"""Texts whose probabilities are in memory together."""
 
 
-def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Return accuracy, macro-F1 and expected calibration error, each in [0, 1]."""
+def _quality_by_text(logits: np.ndarray, labels: np.ndarray) -> Contributions:
+    """Return what each text adds to the metrics.
+
+    Returns:
+        classes: (N, 2), label and predicted class; hit: (N,), whether they are one; bin and gap:
+        (N,), the bin of the confidence, and right or wrong (1 or 0) minus the confidence.
+    """
     predicted = logits.argmax(axis=1)
+    confidence, chosen = _in_blocks(_confidence_and_choice, logits)  # (N,) each
     return {
-        "accuracy": float((predicted == labels).mean()),
-        "macro_f1": _macro_f1(predicted, labels, classes=logits.shape[1]),
-        "calibration_error": expected_calibration_error(logits, labels),
+        "classes": np.stack([labels, predicted], axis=1),
+        "hit": predicted == labels,
+        "bin": np.minimum((confidence * _BINS).astype(int), _BINS - 1),
+        "gap": (chosen == labels) - confidence,
     }
 
 
-def _macro_f1(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> float:
-    """Return the mean of the F1 of every class that occurs, as scikit-learn defines it.
+def _summarise_quality(texts: Contributions) -> Metrics:
+    """Return accuracy, macro-F1 and expected calibration error, each in [0, 1]."""
+    return {
+        "accuracy": float(texts["hit"].mean()),
+        "macro_f1": _macro_f1(texts["classes"], texts["hit"]),
+        "calibration_error": _calibration_error(texts["bin"], texts["gap"]),
+    }
 
-    Computed here because the bootstrap asks for it thousands of times.
-    """
-    correct = np.bincount(labels[predicted == labels], minlength=classes)
-    counted = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
+
+def _macro_f1(classes: np.ndarray, hit: np.ndarray) -> float:
+    """Return the mean of the F1 of every class that occurs, as scikit-learn defines it."""
+    counted = np.bincount(classes.ravel())  # (C,), as label and as prediction
+    correct = np.bincount(classes[hit, 0], minlength=len(counted))  # (C,)
     occurs = counted > 0
     return float((2 * correct[occurs] / counted[occurs]).mean())
 
 
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+def _calibration_error(bin_of: np.ndarray, gap: np.ndarray) -> float:
     """Return the mean gap between confidence and accuracy over bins of equal width.
 
     Guo et al., 2017, https://arxiv.org/abs/1706.04599, section 2: the sum over bins of
     ``n_bin / N * |accuracy - confidence|``, the confidence being the largest probability.
     """
+    return float(np.abs(np.bincount(bin_of, weights=gap)).sum() / len(gap))
+
+
+def _confidence_and_choice(logits: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the largest probability of each text and whose it is, (N,) each."""
     probabilities = softmax_rows(logits.astype(np.float64))
-    confidence = probabilities.max(axis=1)  # (N,)
-    correct = probabilities.argmax(axis=1) == labels  # (N,)
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)  # (N,)
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)  # (bins,)
-    return float(np.abs(gaps).sum() / len(labels))
+    return probabilities.max(axis=1), probabilities.argmax(axis=1)
 
 
-def classification_fidelity(student: np.ndarray, teacher: np.ndarray) -> Metrics:
+def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
+    """Return of each text whether the classes agree, the divergence, the largest difference."""
+    divergence, largest = _in_blocks(_distances, student, teacher)
+    return {
+        "agrees": student.argmax(axis=1) == teacher.argmax(axis=1),
+        "kl": divergence,
+        "largest": largest,
+    }
+
+
+def _summarise_fidelity(texts: Contributions) -> Metrics:
     """Return agreement, mean KL(teacher || student) in nats and the largest logit difference."""
     return {
-        "agreement": float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean()),
-        "mean_kl": float(kl_per_example(student, teacher).mean()),
-        "max_abs_logit_difference": float(np.abs(student - teacher).max()),
+        "agreement": float(texts["agrees"].mean()),
+        "mean_kl": float(texts["kl"].mean()),
+        "max_abs_logit_difference": float(texts["largest"].max()),
     }
+
+
+def _distances(student: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, ...]:
+    return kl_per_example(student, teacher), np.abs(student - teacher).max(axis=1)
+
+
+CLASS_QUALITY = Statistic(
+    contributions=_quality_by_text,
+    summarise=_summarise_quality,
+    centred={"macro_f1": (0.0, 1.0), "calibration_error": (0.0, 1.0)},
+)
+"""Metrics of (logits, labels)."""
+CLASS_FIDELITY = Statistic(contributions=_fidelity_by_text, summarise=_summarise_fidelity)
+"""Closeness of (student's logits, teacher's logits)."""
+
+
+def _in_blocks(
+    function: Callable[..., tuple[np.ndarray, ...]], *arrays: np.ndarray
+) -> list[np.ndarray]:
+    """Return a function of rows, which do not depend on one another, of arrays of any length."""
+    starts = range(0, len(arrays[0]), _BLOCK)
+    blocks = [function(*(each[start : start + _BLOCK] for each in arrays)) for start in starts]
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
 
 def kl_per_example(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from pipeline.decisions.quality import agreement, least_quality, quality_lost, w
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.tasks.class_labels import read_class_labels
 from pipeline.tasks.class_metrics import (
-    classification_fidelity,
-    classification_metrics,
+    CLASS_FIDELITY,
+    CLASS_QUALITY,
     softmax_rows,
     wrong_labels,
 )
@@ -242,8 +242,8 @@ CLASSIFICATION = Task(
     main_metric="accuracy",
     agreement="agreement",
     distance="mean_kl",
-    metrics=classification_metrics,
-    fidelity=classification_fidelity,
+    metrics=CLASS_QUALITY,
+    fidelity=CLASS_FIDELITY,
     errors=wrong_labels,
     breakdown=_breakdown,
     checks=_checks,

@@ -6,13 +6,14 @@ Shapes: N = texts, C = outputs per text.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.facts.arms import Arm
-from pipeline.facts.quality import Measured, Metrics
-from pipeline.statistics.bootstrap import measure_statistic
+from pipeline.facts.quality import Measured
+from pipeline.statistics.bootstrap import Draws, Resamples, draw
+from pipeline.statistics.statistic import Statistic
 from pipeline.tasks.task import Task
 
 
@@ -25,60 +26,55 @@ class MeasuredModels:
     """(N, C) by model."""
     labels: np.ndarray
     """(N,)."""
-    samples: np.ndarray
-    """Resamples of the rows, as `resamples` draws them."""
+    samples: Resamples
+    """Of the N texts."""
     confidence: float
     """Level of the intervals."""
+    _drawn: dict[tuple[Arm, ...], Draws] = field(default_factory=dict, init=False, repr=False)
+    """Statistics that were drawn already, which differences share."""
 
     def quality(self, model: Arm) -> Measured:
         """Return a model's metrics."""
-
-        def statistic(rows: np.ndarray) -> Metrics:
-            return self.task.metrics(self.outputs[model][rows], self.labels[rows])
-
-        return measure_statistic(statistic, self.samples, self.confidence)
+        return self._quality(model).measured(self.confidence)
 
     def fidelity(self, model: Arm, teacher: Arm) -> Measured:
         """Return a model's closeness to another."""
-
-        def statistic(rows: np.ndarray) -> Metrics:
-            return self.task.fidelity(self.outputs[model][rows], self.outputs[teacher][rows])
-
-        return measure_statistic(statistic, self.samples, self.confidence)
+        return self._fidelity(model, teacher).measured(self.confidence)
 
     def both(self, model: Arm, teacher: Arm) -> Measured:
         """Return a model's metrics and its closeness to another, in one record."""
-        quality, fidelity = self.quality(model), self.fidelity(model, teacher)
-        return Measured(
-            values=quality.values | fidelity.values,
-            intervals=quality.intervals | fidelity.intervals,
-        )
+        return _joined(self.quality(model), self.fidelity(model, teacher))
 
     def change(self, model: Arm, teacher: Arm) -> Measured:
         """Return a model's metrics minus another's."""
-
-        def statistic(rows: np.ndarray) -> Metrics:
-            own, other = (
-                self.task.metrics(self.outputs[name][rows], self.labels[rows])
-                for name in (model, teacher)
-            )
-            return {name: own[name] - other[name] for name in own}
-
-        return measure_statistic(statistic, self.samples, self.confidence)
+        return self._quality(model).minus(self._quality(teacher)).measured(self.confidence)
 
     def cost(self, model: Arm, reference: Arm, teacher: Arm) -> Measured:
         """Return what a model loses against a reference: main metric, agreement with a teacher."""
-        task = self.task
+        quality = self._quality(reference).minus(self._quality(model))
+        fidelity = self._fidelity(reference, teacher).minus(self._fidelity(model, teacher))
+        return _joined(
+            quality.only(self.task.main_metric).measured(self.confidence),
+            fidelity.only(self.task.agreement).measured(self.confidence),
+        )
 
-        def numbers(name: Arm, rows: np.ndarray) -> Metrics:
-            outputs = self.outputs[name][rows]
-            return {
-                task.main_metric: task.metrics(outputs, self.labels[rows])[task.main_metric],
-                task.agreement: task.fidelity(outputs, self.outputs[teacher][rows])[task.agreement],
-            }
+    def _quality(self, model: Arm) -> Draws:
+        return self._draw((model,), self.task.metrics, self.labels)
 
-        def statistic(rows: np.ndarray) -> Metrics:
-            before, after = numbers(reference, rows), numbers(model, rows)
-            return {name: before[name] - after[name] for name in before}
+    def _fidelity(self, model: Arm, teacher: Arm) -> Draws:
+        return self._draw((model, teacher), self.task.fidelity, self.outputs[teacher])
 
-        return measure_statistic(statistic, self.samples, self.confidence)
+    def _draw(self, key: tuple[Arm, ...], statistic: Statistic, reference: np.ndarray) -> Draws:
+        """Return a statistic of the key's first model, which is drawn once."""
+        if key not in self._drawn:
+            title = f"resampling {key[0].replace('_', ' ')}"
+            self._drawn[key] = draw(
+                statistic, self.outputs[key[0]], reference, self.samples, title=title
+            )
+        return self._drawn[key]
+
+
+def _joined(first: Measured, second: Measured) -> Measured:
+    return Measured(
+        values=first.values | second.values, intervals=first.intervals | second.intervals
+    )

@@ -20,6 +20,7 @@ from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, least_quality, quality_lost
 from pipeline.facts.quality import EvaluateFacts, Metrics
+from pipeline.statistics.statistic import Contributions, Statistic
 from pipeline.tasks.task import Label, LabelColumn, Labels, Shift, Task, Words
 
 if TYPE_CHECKING:
@@ -38,27 +39,49 @@ class NumberAnswer(BaseModel):
     """The number, in the label's unit."""
 
 
-def regression_metrics(outputs: np.ndarray, labels: np.ndarray) -> Metrics:
+def _quality_by_text(outputs: np.ndarray, labels: np.ndarray) -> Contributions:
+    """Return each text's number and label, and the place of both among all of their kind, (N,).
+
+    Equal numbers have one place, so that resamples are ranked without being sorted.
+    """
+    found = outputs[:, 0].astype(np.float64)
+    return {"number": found, "label": labels, "place": _places(found), "wanted": _places(labels)}
+
+
+def _summarise_quality(texts: Contributions) -> Metrics:
     """Return Pearson's and Spearman's correlation, and the root of the mean squared error.
 
     A correlation with a constant is 0.
     """
-    found = outputs[:, 0].astype(np.float64)
     return {
-        "pearson": _correlation(found, labels),
-        "spearman": _correlation(_ranks(found), _ranks(labels)),
-        "rmse": _rmse(found, labels),
+        "pearson": _correlation(texts["number"], texts["label"]),
+        "spearman": _correlation(_ranks(texts["place"]), _ranks(texts["wanted"])),
+        "rmse": _rmse(texts["number"], texts["label"]),
     }
 
 
-def regression_fidelity(student: np.ndarray, teacher: np.ndarray) -> Metrics:
+def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
+    """Return both models' number of each text, (N,)."""
+    return {
+        "student": student[:, 0].astype(np.float64),
+        "teacher": teacher[:, 0].astype(np.float64),
+    }
+
+
+def _summarise_fidelity(texts: Contributions) -> Metrics:
     """Return the correlation of student and teacher, the RMSE between them and the largest gap."""
-    own, other = student[:, 0].astype(np.float64), teacher[:, 0].astype(np.float64)
+    own, other = texts["student"], texts["teacher"]
     return {
         "teacher_correlation": _correlation(own, other),
         "teacher_rmse": _rmse(own, other),
         "largest_gap": float(np.abs(own - other).max()),
     }
+
+
+NUMBER_QUALITY = Statistic(contributions=_quality_by_text, summarise=_summarise_quality)
+"""Metrics of (outputs, labels)."""
+NUMBER_FIDELITY = Statistic(contributions=_fidelity_by_text, summarise=_summarise_fidelity)
+"""Closeness of (student's outputs, teacher's outputs)."""
 
 
 def absolute_errors(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -97,11 +120,17 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(one @ other) / scale if scale > 0 else 0.0
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of values, ties at their mean."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+def _places(values: np.ndarray) -> np.ndarray:
+    """Return how many smaller values there are of each, ties counted once."""
+    places: np.ndarray = np.unique(values, return_inverse=True)[1]
+    return places
+
+
+def _ranks(places: np.ndarray) -> np.ndarray:
+    """Return the ranks of values by their places, ties at their mean."""
+    counts = np.bincount(places)
     ends = np.cumsum(counts)
-    ranks: np.ndarray = (ends - (counts - 1) / 2)[inverse]
+    ranks: np.ndarray = (ends - (counts - 1) / 2)[places]
     return ranks
 
 
@@ -240,8 +269,8 @@ REGRESSION = Task(
     main_metric="pearson",
     agreement="teacher_correlation",
     distance="teacher_rmse",
-    metrics=regression_metrics,
-    fidelity=regression_fidelity,
+    metrics=NUMBER_QUALITY,
+    fidelity=NUMBER_FIDELITY,
     errors=absolute_errors,
     breakdown=None,
     checks=_checks,

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
-from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
+from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.statistics.statistic import Statistic
 
 if TYPE_CHECKING:
     from models.losses import Objective
@@ -118,9 +119,9 @@ class Task:
     """Fidelity value: how far the student agrees with its teacher."""
     distance: str
     """Fidelity value that distillation lowers."""
-    metrics: Callable[[np.ndarray, np.ndarray], Metrics]
+    metrics: Statistic
     """(outputs, labels) -> quality."""
-    fidelity: Callable[[np.ndarray, np.ndarray], Metrics]
+    fidelity: Statistic
     """(student outputs, teacher outputs) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, labels) -> (N,), the error of each text; less is better."""
@@ -142,10 +143,13 @@ class Task:
         """Return what a stage's key holds of a task: its name."""
         return self.name
 
-    def pack(self, labels: np.ndarray, outputs: np.ndarray) -> list[list[float]]:
-        """Return rows that hold a label and the teacher's outputs: the targets of distillation."""
-        rows: list[list[float]] = np.column_stack([labels, outputs]).astype(np.float64).tolist()
-        return rows
+    def pack(self, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return rows of a label and the teacher's outputs: distillation's targets, (N, 1 + C).
+
+        They are float32, as training needs them: as Python's numbers they would be eight times as
+        large.
+        """
+        return np.column_stack([labels, outputs]).astype(np.float32)
 
     # Any: arrays and tensors alike.
     def unpack(self, packed: Any) -> tuple[Any, Any]:

@@ -78,7 +78,8 @@ def read_split(folder: Path, name: str) -> Split:
 def write_soft_targets(texts: Sequence[Text], outputs: np.ndarray, folder: Path) -> None:
     """Write a teacher's outputs on texts, (N, C), each under its text's digest."""
     keys = [_content_key(text) for text in texts]
-    pq.write_table(pa.table({"key": keys, "outputs": list(outputs)}), folder / _SOFT_TARGETS)
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), outputs.shape[1])
+    pq.write_table(pa.table({"key": keys, "outputs": rows}), folder / _SOFT_TARGETS)
 
 
 def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
@@ -88,8 +89,11 @@ def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
         KeyError: for a text whose targets were not written.
     """
     table = pq.read_table(folder / _SOFT_TARGETS)
-    by_key = dict(zip(table["key"].to_pylist(), table["outputs"].to_pylist(), strict=True))
-    return np.array([by_key[_content_key(text)] for text in texts], dtype=np.float32)
+    # As one array: 1,000 outputs of 100,000 texts would be gigabytes of Python's numbers.
+    numbers = np.concatenate([chunk.flatten().to_numpy() for chunk in table["outputs"].chunks])
+    row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
+    rows = [row_of[_content_key(text)] for text in texts]
+    return numbers.reshape(len(row_of), -1)[rows].astype(np.float32)
 
 
 def _content_key(text: Text) -> str:

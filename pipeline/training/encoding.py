@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.inference.tokens import Tokens
 from pipeline.texts.tables import Split, Text
 
-# Any: ids and masks are lists, labels a number or a list of numbers.
+# Any: ids and masks are lists, labels a number, or a row of numbers.
 Example = dict[str, Any]
 
 _MOST_UNKNOWN = 0.5
@@ -50,7 +50,11 @@ def encode(
 
 
 def encode_labelled(
-    tokenizer: PreTrainedTokenizerBase, split: Split, labels: Sequence[Any], *, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    split: Split,
+    labels: Sequence[Any] | np.ndarray,
+    *,
+    max_length: int,
 ) -> list[Example]:
     """Return what `encode` does of a split, with ``labels``: one per text, or one row per text."""
     examples = encode(tokenizer, split.texts, max_length=max_length)

@@ -51,7 +51,7 @@ def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, 
 
     def standardised(examples: Sequence[Example]) -> list[Example]:
         return [
-            {**each, "labels": units.standardise(np.asarray(each["labels"])).tolist()}
+            {**each, "labels": units.standardise(np.asarray(each["labels"], np.float64)).tolist()}
             for each in examples
         ]
 

@@ -1,8 +1,10 @@
 """The files of an AdapterHub folder: read without executing anything, and checked."""
 
+import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -14,6 +16,24 @@ from pipeline.errors import InputError
 from pipeline.store.json_files import read_json
 
 Content = TypeVar("Content")
+Kind = Literal["adapter", "fusion", "head"]
+"""What a file of tensors is saved of."""
+
+logger = logging.getLogger(__name__)
+
+_OWNERS: dict[Kind, re.Pattern[str]] = {
+    "adapter": re.compile(
+        r"\.(?:adapters\.(?P<site>[^.]+)\."
+        r"(?:adapter_(?:down\.\d|up|norm_before|norm_after)\.\w+|scaling|gate\.\w+)"
+        r"|invertible_adapters\.(?P<embedded>[^.]+)\.[FG]\.\d\.\w+"
+        r"|shared_parameters\.(?P<shared>[^.]+)\.\w+)$"
+    ),
+    "fusion": re.compile(
+        r"\.adapter_fusion_layer\.(?P<site>[^.]+)\.(?:query|key|value)\.(?:weight|bias)$"
+    ),
+    "head": re.compile(r"^heads\.(?P<site>[^.]+)\.[\w.]+$"),
+}
+"""Names of tensors, with that of the adapter, fusion or head that each belongs to."""
 
 
 def check_backbone(folder: Path, meta: Mapping[str, Any], model: PreTrainedModel) -> None:
@@ -37,6 +57,38 @@ def read_tensors(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     if path is None:
         raise InputError(f"{folder} has no tensors: expected {' or '.join(names)}.")
     return load_tensors(path)
+
+
+def without_strangers(
+    folder: Path, tensors: Mapping[str, Tensor], kind: Kind, name: str
+) -> dict[str, Tensor]:
+    """Return a file's tensors but those of other adapters, fusions or heads, which are logged.
+
+    The library (1.3.0) saves what begins with a name: a head file of ``sst`` holds ``sst2``, too.
+
+    Args:
+        folder: Where they were read.
+        tensors: By the names that the library writes now.
+        kind: What the file is saved of.
+        name: The one that is wanted.
+    """
+    owners = {key: _owner(key, kind) for key in tensors}
+    strangers = sorted({owner for owner in owners.values() if owner is not None} - {name})
+    if strangers:
+        logger.warning(
+            "%s: left aside the tensors of %s, which are in the file of the %s %s as well.",
+            folder,
+            " and ".join(strangers),
+            kind,
+            name,
+        )
+    return {key: tensor for key, tensor in tensors.items() if owners[key] in (None, name)}
+
+
+def _owner(key: str, kind: Kind) -> str | None:
+    """Return the name of what a tensor belongs to; None where its own name does not say."""
+    found = _OWNERS[kind].search(key)
+    return next((owner for owner in found.groups() if owner), None) if found else None
 
 
 def check_hub_tensors(

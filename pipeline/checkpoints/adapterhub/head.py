@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.checkpoints.adapterhub.contents import check_hub_tensors, read_config, read_tensors
+from pipeline.checkpoints.adapterhub.contents import (
+    check_hub_tensors,
+    read_config,
+    read_tensors,
+    without_strangers,
+)
 from pipeline.checkpoints.adapterhub.schema import HEAD_FILE, HeadFile, HeadKeys
 from pipeline.config.task import TaskName
 from pipeline.errors import InputError
@@ -94,6 +99,7 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     names: dict[str, str] = {}
     if meta.get("config"):
         names = _flexible_head(folder, meta, model)
+        tensors = without_strangers(folder, tensors, "head", str(meta.get("name")))
         tensors = {names.get(name, name): tensor for name, tensor in tensors.items()}
     else:
         tensors = {

@@ -24,6 +24,7 @@ from pipeline.checkpoints.adapterhub.contents import (
     check_hub_tensors,
     read_config,
     read_tensors,
+    without_strangers,
 )
 from pipeline.checkpoints.adapterhub.hub_names import (
     adapter_parameters,
@@ -80,6 +81,7 @@ def read_adapter(folder: Path, model: PreTrainedModel) -> HubAdapter:
     check_backbone(folder, meta, model)
     config = config_of(folder, meta)
     tensors = with_present_names(read_tensors(folder, ADAPTER_FILES), model)
+    tensors = without_strangers(folder, tensors, "adapter", str(meta["name"]))
     # The first version's task adapters declare an invertible adapter that they do not have.
     if meta.get("type") == "text_task" and not any(".F.0." in name for name in tensors):
         config["inv_adapter"] = None
@@ -160,6 +162,7 @@ def load_fusion(folder: Path, model: PreTrainedModel, architecture: Architecture
     meta = _read_fusion_meta(folder)
     check_backbone(folder, meta, model)
     found = with_present_names(read_tensors(folder, FUSION_FILES), model)
+    found = without_strangers(folder, found, "fusion", meta["name"])
     add_fusion(model.base_model, composition, settings)
     expected = fusion_parameters(
         model, architecture, module_name(composition), hub_name=meta["name"]

@@ -5,7 +5,7 @@ become names of folders, so what is no plain name is refused.
 """
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isclose, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +114,21 @@ def _composition(folder: Path, tree: Any) -> Composition:
 
 
 def _weights(folder: Path, given: Any, children: int) -> tuple[float, ...]:
-    """Return an average's weights; none for equal ones."""
+    """Return an average's weights; none for equal ones.
+
+    They are divided by their sum, as the library does when it loads them.
+    """
     found = given.get("weights") if isinstance(given, dict) else given
     if not found:
         return ()
     if isinstance(found, list) and len(found) == children:
         weights = tuple(float(each) for each in found if isinstance(each, int | float))
-        if len(weights) == children and isfinite(sum(weights)):
-            return weights
+        total = sum(weights)
+        if len(weights) == children and isfinite(total) and total != 0:
+            return weights if isclose(total, 1.0) else tuple(each / total for each in weights)
     raise InputError(
-        f"{folder / SETUP}: expected the weights of an average of {children} as so many numbers, "
-        f"found {found!r}. Save the setup again."
+        f"{folder / SETUP}: expected the weights of an average of {children} as so many numbers "
+        f"whose sum is not 0, found {found!r}. Save the setup again."
     )
 
 

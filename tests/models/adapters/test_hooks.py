@@ -1,10 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.adapters.bottleneck import BottleneckAdapter, BottleneckSettings
-from models.adapters.hooks import add_adapter, insert_adapters, set_active, settings_of
+from models.adapters.composition import Fuse, Weighted
+from models.adapters.hooks import (
+    add_adapter,
+    add_fusion,
+    insert_adapters,
+    set_active,
+    settings_of,
+)
 from models.adapters.parameter_names import ADAPTER, is_adapter_parameter
 from models.adapters.site import AdapterSettings, AdapterSite
 from models.architectures.table import ARCHITECTURES, architecture_of
@@ -266,3 +275,24 @@ def test_bottleneck_size_is_the_width_between_the_projections(tiny_classifier):
     adapter = adapters_of(model)[0]
     assert isinstance(adapter.down, nn.Linear)
     assert (adapter.down.out_features, adapter.up.in_features) == (4, 4)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_attached_modules_are_in_the_mode_of_the_model(tiny_classifier, is_training):
+    model = tiny_classifier("bert").train(is_training)
+    backbone, architecture = model.base_model, architecture_of("bert")
+    settings = settings_of(kind="houlsby", bottleneck_size=4, dropout=0.5)
+    for name in ("a", "b"):
+        add_adapter(backbone, architecture, name, replace(settings, invertible=2.0))
+    for composition in (Fuse(("a", "b")), Weighted(("a", "b"))):
+        add_fusion(backbone, composition)
+
+    assert {module.training for module in model.modules()} == {is_training}
+
+
+def test_adapter_attached_in_eval_mode_answers_the_same_at_each_call(tiny_classifier, token_batch):
+    model = adapt(tiny_classifier("bert").eval(), "pfeiffer", dropout=0.9)
+    randomise_adapters(model)
+    batch = token_batch(model, (9, 5))
+
+    assert torch.equal(model(**batch).logits, model(**batch).logits)

@@ -8,7 +8,7 @@ from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces
 from pipeline.errors import InputError
 from pipeline.store.store import Store
-from pipeline.tasks.class_metrics import classification_metrics
+from pipeline.tasks.class_metrics import CLASS_QUALITY
 from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs, encode
 
@@ -83,5 +83,5 @@ def test_student_loads_with_transformers_alone(tiny_student, tiny_data):
     assert adapter_traces(model) == []
     assert model.config.id2label == {0: "negative", 1: "positive"}
     assert tokenizer.model_max_length == 16
-    found = classification_metrics(logits, validation.labels)["accuracy"]
+    found = CLASS_QUALITY(logits, validation.labels)["accuracy"]
     assert np.isclose(found, tiny_student.facts.validation["accuracy"])

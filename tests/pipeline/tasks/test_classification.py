@@ -8,9 +8,8 @@ from support.gate_facts import evaluation
 
 from pipeline.config import DataConfig, GateConfig
 from pipeline.tasks.class_metrics import (
-    classification_fidelity,
-    classification_metrics,
-    expected_calibration_error,
+    CLASS_FIDELITY,
+    CLASS_QUALITY,
     kl_per_example,
 )
 from pipeline.tasks.classification import CLASSIFICATION
@@ -26,6 +25,10 @@ def one_hot(predicted, classes):
     return np.eye(classes)[predicted]
 
 
+def calibration_error(logits, labels):
+    return CLASS_QUALITY(logits, labels)["calibration_error"]
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
     ("classes", "present", "guessed"),
@@ -37,7 +40,7 @@ def test_accuracy_and_macro_f1_are_scikit_learns(classes, present, guessed, seed
     labels = generator.integers(present, size=40)
     predicted = generator.integers(guessed, size=40)
 
-    found = classification_metrics(one_hot(predicted, classes), labels)
+    found = CLASS_QUALITY(one_hot(predicted, classes), labels)
 
     assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
     assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
@@ -46,7 +49,7 @@ def test_accuracy_and_macro_f1_are_scikit_learns(classes, present, guessed, seed
 def test_perfect_predictions():
     labels = np.array([0, 1, 2, 1])
 
-    found = classification_metrics(100 * one_hot(labels, 3), labels)
+    found = CLASS_QUALITY(100 * one_hot(labels, 3), labels)
 
     assert found["accuracy"] == found["macro_f1"] == 1.0
     assert found["calibration_error"] == pytest.approx(0.0, abs=1e-12)
@@ -59,21 +62,22 @@ def test_calibration_error_by_hand():
     labels = np.array([0, 1, 0, 1])
 
     expected = (3 * 0.62 - 1 + 0.1) / 4
-    assert expected_calibration_error(logits, labels) == pytest.approx(expected)
+    assert calibration_error(logits, labels) == pytest.approx(expected)
 
 
 def test_gaps_within_a_bin_cancel_and_between_bins_do_not():
-    logits = logits_of([0.6, 0.4], [0.8, 0.2])
-    labels = np.array([1, 0])  # gaps of 0.6 - 0 and 0.8 - 1
+    same_bin = logits_of([0.61, 0.39], [0.65, 0.35])  # of [9/15, 10/15)
+    two_bins = logits_of([0.6, 0.4], [0.8, 0.2])
+    labels = np.array([1, 0])  # gaps of 0.61 - 0 and 0.65 - 1; of 0.6 - 0 and 0.8 - 1
 
-    assert expected_calibration_error(logits, labels, bins=1) == pytest.approx(0.4 / 2)
-    assert expected_calibration_error(logits, labels, bins=15) == pytest.approx(0.8 / 2)
+    assert calibration_error(same_bin, labels) == pytest.approx((0.61 - 0.35) / 2)
+    assert calibration_error(two_bins, labels) == pytest.approx((0.6 + 0.2) / 2)
 
 
 def test_sure_and_wrong_is_wholly_miscalibrated():
     logits = np.array([[1000.0, 0.0]])  # a confidence of exactly 1 falls into the last bin
 
-    assert expected_calibration_error(logits, np.array([1])) == 1.0
+    assert calibration_error(logits, np.array([1])) == 1.0
 
 
 def test_kl_by_hand():
@@ -100,7 +104,7 @@ def test_fidelity_by_hand():
     student = logits_of([0.5, 0.5], [0.2, 0.8])
     teacher = logits_of([0.75, 0.25], [0.8, 0.2])
 
-    found = classification_fidelity(student, teacher)
+    found = CLASS_FIDELITY(student, teacher)
 
     first = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     second = 0.6 * math.log(4)

@@ -8,9 +8,9 @@ from support.gate_facts import evaluation_of_numbers
 
 from pipeline.config import DataConfig, GateConfig
 from pipeline.tasks.regression import (
+    NUMBER_FIDELITY,
+    NUMBER_QUALITY,
     REGRESSION,
-    regression_fidelity,
-    regression_metrics,
     rmse_grown,
 )
 from pipeline.tasks.task import LabelColumn
@@ -39,7 +39,7 @@ def test_metrics_are_those_of_scipy_and_scikit_learn(seed, step):
     if step:
         labels, outputs = np.round(labels, -1), np.round(outputs, -1)
 
-    found = regression_metrics(outputs, labels)
+    found = NUMBER_QUALITY(outputs, labels)
 
     assert found == pytest.approx(
         {
@@ -53,7 +53,7 @@ def test_metrics_are_those_of_scipy_and_scikit_learn(seed, step):
 def test_metrics_by_hand():
     # Deviations (-1, 0, 1) and (-2, 1, 1): 3 / sqrt(2 * 6). Ranks 1 2 3 and 1 2.5 2.5: deviations
     # (-1, 0, 1) and (-1, 0.5, 0.5): 1.5 / sqrt(2 * 1.5). Errors 0, 2 and 1.
-    found = regression_metrics(column(1, 2, 3), np.array([1.0, 4.0, 4.0]))
+    found = NUMBER_QUALITY(column(1, 2, 3), np.array([1.0, 4.0, 4.0]))
 
     assert found == pytest.approx(
         {
@@ -67,13 +67,13 @@ def test_metrics_by_hand():
 def test_perfect_numbers():
     labels = np.array([1.0, -2.0, 300.0])
 
-    found = regression_metrics(column(*labels), labels)
+    found = NUMBER_QUALITY(column(*labels), labels)
 
     assert found == pytest.approx({"pearson": 1.0, "spearman": 1.0, "rmse": 0.0})
 
 
 def test_numbers_in_the_opposite_order():
-    found = regression_metrics(column(3, 2, 1), np.array([1.0, 2.0, 3.0]))
+    found = NUMBER_QUALITY(column(3, 2, 1), np.array([1.0, 2.0, 3.0]))
 
     assert found["pearson"] == found["spearman"] == pytest.approx(-1.0)
 
@@ -82,7 +82,7 @@ def test_numbers_in_the_opposite_order():
 def test_constant_numbers_correlate_with_nothing(constant):
     labels = np.array([0.1, 0.3, 0.9])
 
-    found = regression_metrics(column(constant, constant, constant), labels)
+    found = NUMBER_QUALITY(column(constant, constant, constant), labels)
 
     assert (found["pearson"], found["spearman"]) == (0.0, 0.0)
     expected = np.sqrt(np.square(labels - constant).mean())
@@ -90,21 +90,21 @@ def test_constant_numbers_correlate_with_nothing(constant):
 
 
 def test_constant_labels_correlate_with_nothing():
-    found = regression_metrics(column(1, 2, 3), np.full(3, 0.1))
+    found = NUMBER_QUALITY(column(1, 2, 3), np.full(3, 0.1))
 
     assert found["pearson"] == pytest.approx(0.0, abs=1e-12)
     assert found["spearman"] == 0.0
 
 
 def test_one_text_correlates_with_nothing():
-    found = regression_metrics(column(1.5), np.array([1.0]))
+    found = NUMBER_QUALITY(column(1.5), np.array([1.0]))
 
     assert found == {"pearson": 0.0, "spearman": 0.0, "rmse": 0.5}
 
 
 def test_fidelity_by_hand():
     # Gaps 0, 2 and 1; deviations (-1, 0, 1) and (-2, 1, 1) as above.
-    found = regression_fidelity(column(1, 2, 3), column(1, 4, 4))
+    found = NUMBER_FIDELITY(column(1, 2, 3), column(1, 4, 4))
 
     assert found == pytest.approx(
         {
@@ -118,7 +118,7 @@ def test_fidelity_by_hand():
 def test_fidelity_of_the_teacher_itself_is_perfect():
     outputs = column(1, 2, 4)
 
-    found = regression_fidelity(outputs, outputs)
+    found = NUMBER_FIDELITY(outputs, outputs)
 
     assert found == pytest.approx(
         {"teacher_correlation": 1.0, "teacher_rmse": 0.0, "largest_gap": 0.0}

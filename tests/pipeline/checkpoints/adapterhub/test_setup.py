@@ -74,6 +74,34 @@ def test_setup_that_is_not_supported_is_refused(tmp_path, tree, message):
         read_setup(write(tmp_path, tree))
 
 
+def average(*weights):
+    return {"type": "Average", "children": SINGLES, "kwargs": {"weights": list(weights)}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((0.25, 0.75), (0.25, 0.75)),
+        ((3.0, 1.0), (0.75, 0.25)),
+        ((1, 1), (0.5, 0.5)),
+        ((1.5, -0.5), (1.5, -0.5)),
+        ((), ()),
+    ],
+)
+def test_weights_of_an_average_sum_to_one_as_the_library_loads_them(tmp_path, given, expected):
+    found = read_setup(write(tmp_path, average(*given))).composition
+
+    assert found == Average(("a", "b"), expected)
+
+
+@pytest.mark.parametrize(
+    "given", [(1.0,), (1.0, -1.0), (0.0, 0.0), ("1", "2"), (float("nan"), 1.0), (1, 2, 3)]
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, given):
+    with pytest.raises(InputError, match="expected the weights of an average of 2"):
+        read_setup(write(tmp_path, average(*given)))
+
+
 def test_several_heads_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected one classification head.*\['a', 'b'\]"):
         read_setup(write(tmp_path, setup_tree(Stack(("a", "b"))), head=["a", "b"]))
