@@ -158,7 +158,7 @@ def _load_renamed(
 ) -> tuple[PreTrainedModel, _Loaded]:
     """Return a model of the same kind with tensors under new names, and how its loading went."""
     old, new = next((old, new) for old, new in names.items() if old != new)
-    logger.info("%s: the weights were saved from a wrapped model: %s is %s", folder, old, new)
+    logger.info("the weights are those of a wrapped model: %s is read as %s", old, new)
     tensors = {
         names[name]: tensor
         for path in weight_paths(folder)
