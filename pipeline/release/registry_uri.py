@@ -13,7 +13,7 @@ from pipeline.errors import (
     without_password,
 )
 
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # each with or without +DRIVER
 _MANAGED = ("databricks", "databricks-uc", "uc")
 _SECONDS_TO_ANSWER = 10.0
 
@@ -28,7 +28,7 @@ def check_uri(uri: str) -> None:
         InputError: saying which URIs are taken.
         UnreachableError: when no server listens.
     """
-    scheme = urlparse(uri).scheme.partition("+")[0]
+    scheme = (urlparse(uri).scheme or uri).partition("+")[0]
     if scheme in ("http", "https"):
         _check_answers(uri)
     elif scheme not in (*_DATABASES, *_MANAGED):

@@ -1,0 +1,148 @@
+"""Every command with every kind of bad path: exit code 2 and one message, never a traceback."""
+
+import os
+
+import pytest
+
+from flows.cli.main import QUIET, SPEAKING, app
+from flows.cli.models import models
+
+# BAD stands for the bad path; the other names for what is sound.
+USES = [
+    "run BAD",
+    "compare BAD",
+    "sweep BAD",
+    "config BAD",
+    "predict BAD text",
+    "predict BUNDLE --file BAD",
+    "benchmark BAD",
+    "benchmark BUNDLE --texts BAD",
+    "benchmark BUNDLE --against BAD",
+    "benchmark BUNDLE --torch BAD",
+    "benchmark --compare BAD BAD",
+    "absorb BAD --texts TEXTS --out OUT",
+    "absorb BUNDLE --texts BAD --out OUT",
+    "import-adapter BAD --backbone BUNDLE --out OUT",
+    "import-adapter BUNDLE --backbone BAD --out OUT",
+    "import-adapter BUNDLE BUNDLE --fusion BAD --backbone BUNDLE --out OUT",
+    "export-adapter BAD --out OUT",
+    "package BAD --for hub --out OUT",
+    "serve --bundle tiny=BAD --port 0",
+    "models register BAD --runs-dir RUNS",
+]
+OUTS = [
+    "absorb BUNDLE --texts TEXTS --out BAD",
+    "export-adapter BUNDLE --out BAD",
+    "import-adapter BUNDLE --backbone BUNDLE --out BAD",
+    "package BUNDLE --for hub --out BAD",
+    "benchmark BUNDLE --seconds 1 --out BAD/m.json",
+    "models list --runs-dir BAD",
+    "models register BUNDLE --runs-dir BAD",
+    "run CONFIG --set runs_dir=BAD",
+    "up --state BAD",
+]
+
+
+def missing(path):
+    pass
+
+
+def folder(path):
+    path.mkdir()
+    (path / "inside").write_text("x")
+
+
+def garbage(path):
+    path.write_bytes(bytes(range(256)) * 9)
+
+
+def empty(path):
+    path.touch()
+
+
+def loop(path):
+    """What nobody can open, not even root."""
+    path.symlink_to(path)
+
+
+def folder_of_garbage(path):
+    path.mkdir()
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "manifest.json")
+    for name in (*names, "report.json", "adapter_config.json", "model.safetensors"):
+        garbage(path / name)
+    (path / "onnx").mkdir()
+    garbage(path / "onnx" / "model.onnx")
+
+
+KINDS = [missing, folder, garbage, empty, loop, folder_of_garbage]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A runs folder; making its registry takes seconds, so that it is shared."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def ask(cli, write_words_bundle, tmp_path, runs, monkeypatch):
+    """``ask(use, bad)``: exit code and standard error of a command with a bad path."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    write_words_bundle(tmp_path / "student")
+    (tmp_path / "texts.txt").write_text("good film\n" * 9)
+    (tmp_path / "config.toml").write_text(
+        'name = "x"\n[data]\ntrain = "a.csv"\n[teacher]\nmodel = "m"\n'
+    )
+    good = {"OUT": "out", "TEXTS": "texts.txt", "BUNDLE": "student", "CONFIG": "config.toml"}
+    good["RUNS"] = os.fspath(runs)
+
+    def ask(use, bad):
+        words = [good.get(word, word.replace("BAD", os.fspath(bad))) for word in use.split()]
+        code, stdout, stderr = cli(*words)
+        assert "Traceback" not in stdout + stderr
+        return code, stderr
+
+    return ask
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("use", USES)
+def test_bad_path_is_refused_with_one_message(ask, tmp_path, use, kind):
+    bad = tmp_path / "bad"
+    kind(bad)
+
+    code, stderr = ask(use, bad)
+
+    assert (code, stderr.count("error:")) == (2, 1), stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("use", OUTS)
+def test_place_that_cannot_be_written_to_is_refused(ask, tmp_path, use):
+    (tmp_path / "file").write_text("x")
+
+    code, stderr = ask(use, tmp_path / "file" / "below")
+
+    assert (code, stderr.count("error:")) == (2, 1), stderr
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "caf\udce9.toml"])
+@pytest.mark.parametrize("use", ["config BAD", "predict BUNDLE BAD", "run CONFIG --set name=BAD"])
+def test_argument_that_is_no_text_is_refused(ask, use, bad):
+    code, stderr = ask(use, bad)
+
+    assert (code, stderr.count("error:")) == (2, 1), stderr
+    assert "Argument" in stderr
+
+
+def test_every_command_is_asked():
+    named = {command.name for command in app.registered_commands}
+    named |= {f"models {command.name}" for command in models.registered_commands}
+    # What takes no path to read or to write.
+    without = {"models show", "models compare", "models promote", "models rollback", "models pull"}
+
+    asked = {" ".join(use.split()[: 2 if use.startswith("models") else 1]) for use in USES + OUTS}
+
+    assert named - without == asked
+    assert set(QUIET) | set(SPEAKING) < named
