@@ -23,6 +23,7 @@ from flows.cli.text_input import read_texts
 from flows.up.command import up
 from pipeline.chain.stage_names import StageName
 from pipeline.errors import InputError, ProjectError
+from pipeline.workers.threads import limit_threads
 
 PASSED, BAD_INPUT, REFUSED = 0, 2, 3
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; bad input and outside faults end with one message and exit 2."""
+    limit_threads()
     try:
         app(prog_name="adapter-distill")  # also where it runs as python -m flows.cli.main
     except ProjectError as error:

@@ -8,7 +8,6 @@ stays, and the new one is tried again after a growing pause.
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +54,7 @@ def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
     Raises:
         InputError: when the bundle is damaged or computes something else than it should.
     """
-    classifier = open_bundle(bundle, sha256=sha256, threads=threads or len(os.sched_getaffinity(0)))
+    classifier = open_bundle(bundle, sha256=sha256, threads=threads)
     max_tokens = int((classifier.tokenizer.truncation or {})["max_length"])
     for texts in _WARM_UP_TEXTS:
         classifier.outputs([("warm " * min(16, max_tokens),)] * texts)
