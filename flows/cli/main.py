@@ -24,6 +24,7 @@ from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
 from flows.up.command import up
 from pipeline.chain.stage_names import StageName
 from pipeline.errors import InputError
+from pipeline.workers.threads import limit_threads
 
 PASSED, REFUSED = 0, 3
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; a fault ends it with one message."""
+    limit_threads()
     # The name also where it runs as python -m flows.cli.main.
     run_guarded(partial(app, prog_name="adapter-distill"))
 

@@ -101,3 +101,5 @@ class Conditions:
     """Part of the cores' time that was used, by us and by others."""
     involuntary_switches: int
     """How often a measuring process lost its core to another."""
+    threads: str = "unknown"
+    """Threads of each library where no number is measured, and what limits them."""

@@ -33,6 +33,7 @@ from pipeline.graphs.smoothing import (
     weighted_products,
 )
 from pipeline.inference.session import EXACT_SUMS
+from pipeline.workers.threads import count_threads
 
 INT8_SESSION = {EXACT_SUMS: "1"}
 """Session settings that an int8 file wants."""
@@ -93,6 +94,7 @@ def _largest_activations(
     )
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = count_threads()
     session = ort.InferenceSession(
         watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir
-import onnxruntime as ort
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
@@ -26,6 +25,8 @@ from pipeline.config import ExportConfig
 from pipeline.errors import InputError
 from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
+from pipeline.facts.variants import Runtime
+from pipeline.inference.session import open_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +134,7 @@ def _compare(
 ) -> Iterator[Parity]:
     """Yield the difference at every shape and mask; refuse the file at the first too large one."""
     model, name = traced.model, traced.name
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = open_file(Runtime(), path)
     for batch, length in ((1, 1), (1, 7), (2, 16), (5, 33), (1, traced.max_length)):
         length = min(length, traced.max_length)
         for mask in ("full", "right", "left", "hole"):

@@ -114,7 +114,7 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
 
     Args:
         bundle: Folder with ``config.json``, ``tokenizer.json`` and ``onnx/model.onnx``.
-        threads: Threads per call; 0 lets onnxruntime take all cores.
+        threads: Threads per call; 0 takes as many as this process may run.
         runtime: Which of its files to run, and how; by default what the bundle says.
 
     Raises:

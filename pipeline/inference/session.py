@@ -6,20 +6,25 @@ import onnxruntime as ort
 
 from pipeline.facts.variants import Runtime
 from pipeline.inference.processor import has_vnni
+from pipeline.workers.threads import count_threads
 
 EXACT_SUMS = "session.x64quantprecision"
 """The session setting that keeps 8-bit sums from saturating on x86 without dot products (VNNI)."""
 
 
 def open_session(runtime: Runtime, bundle: Path, *, threads: int = 0) -> ort.InferenceSession:
-    """Return a session of a bundle's file; 0 threads are all cores."""
+    """Return a session of a bundle's file; 0 threads are as many as this process may run."""
     return open_file(runtime, bundle / "onnx" / runtime.file, threads=threads)
 
 
 def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.InferenceSession:
-    """Return a session of any file with these settings; 0 threads are all cores."""
+    """Return a session of any file with these settings.
+
+    0 threads are as many as this process may run. onnxruntime's own 0 would be one per core of the
+    host, each bound to its core.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or count_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised: a log must not tell of inputs as well
     for key, value in runtime.session_config.items():

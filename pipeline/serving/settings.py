@@ -36,7 +36,7 @@ class ServeSettings(RegistryPlace):
     """Seconds between two looks at the champion alias."""
 
     threads: int = Field(default=0, ge=0)
-    """onnxruntime threads per model; 0: as many as this process may use."""
+    """onnxruntime threads per model; 0: as many as this process may run at once."""
 
     batching: bool = True
     """Whether requests that wait are answered by one call of the model."""

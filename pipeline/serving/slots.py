@@ -9,7 +9,6 @@ stays, and the new one is tried again after a growing pause.
 import asyncio
 import json
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +57,7 @@ def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
     Raises:
         InputError: when the bundle is damaged or computes something else than it should.
     """
-    classifier = open_bundle(bundle, sha256=sha256, threads=threads or len(os.sched_getaffinity(0)))
+    classifier = open_bundle(bundle, sha256=sha256, threads=threads)
     max_tokens = classifier.encoder.settings.max_length
     for texts in _WARM_UP_TEXTS:
         classifier.outputs([("warm " * min(16, max_tokens),)] * texts)

@@ -34,6 +34,7 @@ from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import Split, read_split
 from pipeline.training.encoding import batches_by_length, encode
+from pipeline.training.small_work import threads_for
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> 
             read_split(data.folder, "validation"),
         )
     )
-    outcome = _train(model, training, validation, settings)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    with threads_for(trained * settings.training.batch_size):
+        outcome = _train(model, training, validation, settings)
     save_teacher(model, out, context=context, labels=labels, adapter=None)
     return describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
 

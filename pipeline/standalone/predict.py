@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
+from pipeline.workers.threads import count_idle_threads
 
 
 def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[str, Any]]:
@@ -20,7 +21,7 @@ def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[s
     Raises:
         InputError: when the folder is not a bundle, or a damaged one.
     """
-    model = load_bundle(bundle)
+    model = load_bundle(bundle, threads=count_idle_threads())
     with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
         outputs = model.outputs([(text,) if isinstance(text, str) else text for text in texts])
     return model.task.answers(outputs, model.labels)

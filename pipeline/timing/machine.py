@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.facts.latency import Conditions
+from pipeline.workers.threads import count_processors, describe_threads
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """Instructions that decide how fast a matrix product is."""
@@ -18,7 +19,7 @@ def describe_machine() -> dict[str, str]:
     flags = _cpuinfo("flags", "Features").split()
     return {
         "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(count_processors()),
         "instructions": " ".join(flag for flag in _CPU_FLAGS if flag in flags) or "unknown",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "huge pages": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
@@ -56,6 +57,7 @@ class ConditionsMeter:
             steal=steal / total,
             busy=1 - (idle + steal) / total,
             involuntary_switches=end.switches - start.switches,
+            threads=describe_threads(),
         )
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline.facts.latency import FileCost
 from pipeline.timing.blocks import Block
+from pipeline.workers.threads import thread_variables
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Transparent huge pages for the heap: fewer page walks, and a third of the noise."""
-_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 class Worker:
@@ -41,7 +41,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | _ONE_THREAD | (environment or {}),
+            env=os.environ | thread_variables(1) | (environment or {}),
         )
         self._send(json.dumps(asdict(specification)))
 

@@ -49,7 +49,7 @@ class CellSpec:
 
 
 def open_arm_session(path: str, threads: int = 1) -> ort.InferenceSession:
-    """Return a CPU session, as the file's bundle wants it; 0 threads are all cores."""
+    """Return a CPU session, as the file's bundle wants it."""
     return open_file(runtime_of(Path(path)), Path(path), threads=threads)
 
 

@@ -5,7 +5,6 @@ peak, of which Python and onnxruntime have their part; it is read before anythin
 """
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 from pipeline.facts.latency import FileCost
 from pipeline.timing.blocks import Call
 from pipeline.timing.time_cell import TokenIds, make_calls, open_arm_session
+from pipeline.workers.threads import count_processors
 
 _LOADS = 3
 
@@ -37,7 +37,7 @@ class FileSpec:
 def measure_file(spec: FileSpec) -> FileCost:
     """Return the cost of a file with all of this process's cores."""
     loads = []
-    cores = len(os.sched_getaffinity(0))
+    cores = count_processors()
     started = time.perf_counter()
     session = open_arm_session(spec.file, threads=cores)
     loads.append(time.perf_counter() - started)

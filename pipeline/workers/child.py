@@ -25,6 +25,7 @@ from typing import Any, Self, TypeVar
 from pipeline.errors import ProjectError
 from pipeline.workers.heartbeat import heartbeat
 from pipeline.workers.importing import without_collection
+from pipeline.workers.threads import limit_threads
 
 Facts = TypeVar("Facts")
 
@@ -199,6 +200,7 @@ def _serve(connection: Connection, imports: Sequence[str]) -> None:
         os.setsid()
     threading.Thread(target=_follow_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    limit_threads()  # before anything is imported that starts some
     lock = threading.Lock()
 
     def send(message: tuple[str, object]) -> None:
