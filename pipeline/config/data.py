@@ -32,14 +32,15 @@ class DataConfig(Section):
     """Name of the label column."""
 
     labels: tuple[str, ...] = ()
-    """Label names in class order. Values in the data are names, or indices into this list. A
-    regression has none: its labels are numbers."""
+    """Label names in class order. Values in the data are names, or indices into this list, all of
+    them one way. A regression has none: its labels are numbers."""
 
     filter: dict[str, str] = Field(default_factory=dict)
-    """Keep only the rows whose columns have these values."""
+    """Keep only the rows whose columns have these values. Text is compared as it is spelled in the
+    file, numbers by their value."""
 
     train_size: int | None = Field(default=None, ge=1)
-    """At most this many training texts; all of them by default."""
+    """At most this many training texts, each class in proportion; all of them by default."""
 
     validation_size: SplitSize = 0.1
     """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""

@@ -46,7 +46,7 @@ class DataFacts:
     def _said_of_small_classes(self) -> tuple[str, ...]:
         """Return a line that names the classes that some split has no text of."""
         by_class = {
-            name: {split: counts[name] for split, counts in self.label_counts.items()}
+            name: {split: self.label_counts[split][name] for split in _ORDER}
             for name in self.labels
             if all(name in counts for counts in self.label_counts.values())  # no ranges of numbers
         }

@@ -35,6 +35,7 @@ from pipeline.store.stage import Stage
 from pipeline.texts.tables import Split, read_split
 from pipeline.training.encoding import batches_by_length, encode
 from pipeline.training.small_work import threads_for
+from pipeline.training.truncation import log_truncated
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,8 @@ def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> 
     freeze_backbone(model)
     digest = backbone_digest(model)
     training, validation = (
-        _features(model, split, context)
-        for split in (
-            read_split(data.folder, "train").head(settings.training.texts),
-            read_split(data.folder, "validation"),
-        )
+        _features(model, name, read_split(data.folder, name).head(most), context)
+        for name, most in (("train", settings.training.texts), ("validation", None))
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     with threads_for(trained * settings.training.batch_size):
@@ -91,11 +89,12 @@ class _Features:
 
 
 @torch.no_grad()
-def _features(model: PreTrainedModel, split: Split, context: ModelContext) -> _Features:
+def _features(model: PreTrainedModel, name: str, split: Split, context: ModelContext) -> _Features:
     """Run the frozen backbone once over a split."""
     head = context.task.objective().head(find_architecture(model))
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     examples = encode(tokenizer, split.texts, max_length=context.max_length)
+    log_truncated(name, tokenizer, split.texts, examples, max_length=context.max_length)
     hidden = torch.zeros(len(split), model.config.hidden_size)
     with tqdm(total=len(split), desc="features", unit="text", leave=False, disable=None) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=32):

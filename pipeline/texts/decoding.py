@@ -76,8 +76,9 @@ def decode(data: bytes, source: str) -> str:
 def _not_decodable(data: bytes, error: UnicodeDecodeError, encoding: str, source: str) -> str:
     found = data[error.start : error.start + 1].hex()
     line = data[: error.start].decode(encoding, "replace").count("\n") + 1
+    likely = "UTF-16LE" if data.count(0) > len(data) // 8 else "WINDOWS-1252"
     return (
         f"Cannot read {source}: line {line} is not {encoding.upper()} ({error.reason}, byte "
         f"0x{found} at position {error.start}). Convert it from the encoding that it was saved "
-        "in, such as: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW."
+        f"in, such as: iconv -f {likely} -t UTF-8 OLD > NEW."
     )

@@ -170,7 +170,7 @@ def _check_quoted_lines(
 
 def _read_literally(text: str, delimiter: str) -> list[Record] | None:
     """Return the lines as rows in which quotes mean nothing; None where that is not certain."""
-    records = []
+    records: list[Record] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip(" \r"):
             continue

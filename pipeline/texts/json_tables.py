@@ -61,10 +61,12 @@ def _read_rows(text: str, path: Path) -> tuple[list[_Row], list[int] | None]:
         return _rows_of(whole, path), None
     if len(parsed) == 1 and _is_columns(parsed[0][1]):
         return _rows_of(parsed[0][1], path), None
+    rows: list[_Row] = []
     for number, row in parsed:
         if not isinstance(row, dict):
             raise _refused(path, f"line {number} holds {_shown(row)}, expected an object")
-    return [row for _, row in parsed], [number for number, _ in parsed]
+        rows.append(row)
+    return rows, [number for number, _ in parsed]
 
 
 def _rows_of(content: object, path: Path) -> list[_Row]:

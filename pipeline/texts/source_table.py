@@ -1,7 +1,7 @@
 """The wanted columns of a source as it is: cells by their types, and where each row stands."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
@@ -14,13 +14,13 @@ class SourceTable:
 
     source: str
     """What messages call it."""
-    columns: dict[str, Sequence[Cell]]
+    columns: Mapping[str, Sequence[Cell]]
     """The wanted columns by name, all of the same length."""
     size: int
     """Number of rows."""
     lines: Sequence[int] | None = None
     """Line that each row begins in; None where the source has no lines."""
-    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """A hub data set's own names of the indices in a column."""
 
     def place(self, row: int) -> str:

@@ -6,6 +6,7 @@ One plan in, one measurement out, for the stage of the chain and for the command
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -15,7 +16,7 @@ from pipeline.graphs.structure import describe_graph
 from pipeline.timing.cells import measure_cell
 from pipeline.timing.ladder import measure_ladder
 from pipeline.timing.machine import ConditionsMeter, describe_machine
-from pipeline.timing.measurement import Measurement
+from pipeline.timing.measurement import MeasuredCell, Measurement
 from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.processes import run_file_cost
 from pipeline.timing.time_file import FileSpec
@@ -32,19 +33,10 @@ def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Mea
     """
     meter = ConditionsMeter()
     graphs = {arm: describe_graph(path) for arm, path in plan.files.items()}
-    groups = list(plan.groups())
-    steps = len(plan.workloads) * len(groups) + 1 + len(plan.files)
-    cells = []
+    steps = len(plan.workloads) * len(list(plan.groups())) + 1 + len(plan.files)
     with tqdm(total=steps, desc="benchmark", unit="step", leave=False, disable=None) as bar:
         on_progress: Callable[[str], None] = bar.set_postfix_str
-        for workload in plan.workloads:
-            for group in groups:
-                files = {arm: plan.files[arm] for arm in group}
-                cell = measure_cell(
-                    files, plan.baseline, workload, config, seed=seed, on_progress=on_progress
-                )
-                cells.append(cell)
-                bar.update()
+        cells = _measure_cells(plan, config, seed, bar)
         ladder = (
             measure_ladder(
                 plan.files,
@@ -72,11 +64,26 @@ def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Mea
         teacher=plan.teacher,
         graphs=graphs,
         costs=costs,
-        cells=tuple(cells),
+        cells=cells,
         ladder=ladder,
         ladder_calls=len(plan.texts.calls),
         verdict=decide_measured(plan, graphs, cells, config),
     )
+
+
+def _measure_cells(
+    plan: MeasurementPlan, config: BenchmarkConfig, seed: int, bar: "tqdm[Any]"
+) -> tuple[MeasuredCell, ...]:
+    """Return one cell per workload and group of files that a process bears."""
+    cells = []
+    for workload in plan.workloads:
+        for group in plan.groups():
+            files = {arm: plan.files[arm] for arm in group}
+            show = bar.set_postfix_str
+            cell = measure_cell(files, plan.baseline, workload, config, seed=seed, on_progress=show)
+            cells.append(cell)
+            bar.update()
+    return tuple(cells)
 
 
 def _cost(path: Path, texts: Workload, config: BenchmarkConfig) -> FileCost:

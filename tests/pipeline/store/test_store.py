@@ -267,3 +267,22 @@ def test_measurement_can_be_made_again(store, builder):
     assert not again.reused
     assert again.folder == first.folder
     assert ensure(store, builder).reused
+
+
+def test_what_a_stage_says_is_logged_when_it_is_built_and_when_it_is_used_again(
+    store, builder, caplog
+):
+    caplog.set_level(logging.INFO)
+    said = step(
+        "demo",
+        lambda _, folder: builder(folder),
+        settings={},
+        facts=Facts,
+        said=lambda facts: (f"{facts.size} rows",),
+    )
+
+    store.ensure(said)
+    store.ensure(said)
+
+    assert len(builder.found) == 1
+    assert caplog.messages.count("5 rows") == 2

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
-from pipeline.texts.splits import LEFT_OUT, SPLITS, hold_out
+from pipeline.texts.splits import LEFT_OUT, SPLITS, draw_by_group, hold_out
 from pipeline.texts.tables import Split, write_split
 
 SIZES = {"validation_size": 10, "test_size": 20}
@@ -104,3 +104,64 @@ def test_groups_are_drawn_in_proportion():
     for name in ("validation", "test"):
         groups = tens([label for _, label in splits[name]])
         assert sorted(groups) == [ten for ten in range(10) for _ in range(2)]
+
+
+def labelled(sizes):
+    rows = [(label, number) for label, size in enumerate(sizes) for number in range(size)]
+    return [((f"text {label} {number}",), label) for label, number in rows]
+
+
+def sizes_of(rows, classes):
+    return [sum(label == wanted for _, label in rows) for wanted in range(classes)]
+
+
+def test_train_size_draws_each_class_in_proportion():
+    config = DataConfig(train="t.csv", validation_size=100, test_size=100, train_size=300)
+
+    splits = hold_out({"train": labelled([100] * 10)}, config, 0, strata=list)
+
+    assert sizes_of(splits["train"], 10) == [30] * 10
+    assert sizes_of(splits["validation"], 10) == [10] * 10
+    assert sizes_of(splits["test"], 10) == [10] * 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_small_classes_stay_in_the_rest_and_the_others_in_proportion(seed):
+    rest, taken = draw_by_group(labelled([100, 50, 1, 1, 2]), 15, seed=seed, strata=list)
+
+    assert sizes_of(taken, 5)[:2] == [10, 5]
+    assert sizes_of(rest, 5)[2:] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fewer_texts_than_classes_are_drawn_from_different_classes(seed):
+    rest, taken = draw_by_group(labelled([4] * 150), 50, seed=seed, strata=list)
+
+    assert max(sizes_of(taken, 150)) == 1
+    assert len(taken) == 50
+    assert sorted(rest + taken) == sorted(labelled([4] * 150))
+
+
+def test_no_class_is_drawn_whole_while_another_one_can_give():
+    rest, taken = draw_by_group(labelled([1] * 100 + [100]), 90, seed=0, strata=list)
+
+    assert sizes_of(rest, 100) == [1] * 100
+    assert len(taken) == 90
+
+
+@pytest.mark.parametrize("count", [0, 199, 200])
+def test_count_is_met_whatever_it_is(count):
+    rest, taken = draw_by_group(labelled([1] * 50 + [150]), count, seed=0, strata=list)
+
+    assert (len(taken), len(rest)) == (count, 200 - count)
+
+
+def test_given_split_is_shuffled():
+    """The first texts of a sorted split are no sample of it."""
+    rows = labelled([100, 100])
+    config = DataConfig(train="t.csv", test="u.csv", validation_size=10)
+
+    test = hold_out({"test": rows, "train": labelled([9, 9, 9])}, config, 0, strata=list)["test"]
+
+    assert sorted(test) == sorted(rows)
+    assert 5 < sum(label for _, label in test[:20]) < 15

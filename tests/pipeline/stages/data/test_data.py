@@ -143,6 +143,18 @@ def test_class_of_one_text_does_not_stop_the_split(write, prepare):
     assert sum(facts.sizes.values()) == 41
 
 
+def test_class_of_one_text_is_named_and_the_others_are_split_in_proportion(write, prepare):
+    rows = [*ROWS, ("the only neutral text", "neutral")]
+
+    facts, _ = prepare(
+        write(rows), labels=("negative", "positive", "neutral"), test_size=8, validation_size=8
+    )
+
+    assert facts.label_counts["test"] == {"negative": 2, "positive": 6, "neutral": 0}
+    assert facts.label_counts["validation"] == {"negative": 2, "positive": 6, "neutral": 0}
+    assert facts.said()[1].endswith("neutral (1 train, 0 validation, 0 test)")
+
+
 def test_train_size_limits_the_training_split_alone(write, prepare):
     whole, _ = prepare(write(ROWS))
 
@@ -274,3 +286,47 @@ def test_tiny_csv_fits_its_checkpoint(prepare, tiny_csv, tiny_checkpoint):
     assert sum(facts.sizes.values()) == 80
     words = {word for (text,) in splits["train"].texts for word in text.split()}
     assert all(f'"{word}"' in vocabulary for word in words)
+
+
+def test_rows_are_those_of_the_file_and_are_logged(write, prepare, caplog):
+    caplog.set_level("INFO")
+
+    facts, _ = prepare(write(ROWS))
+
+    assert sum(facts.sizes.values()) == 40
+    assert "data: 40 rows in " in caplog.text
+
+
+def test_stray_quotes_of_a_tsv_file_swallow_no_rows(write, prepare):
+    """Every 20th text begins with a quotation mark, and nothing is quoted."""
+    rows = [('"' * (n % 20 == 0) + f"text number {n}", ROWS[n % 40][1]) for n in range(160)]
+
+    facts, splits = prepare(write(rows, "reviews.tsv"))
+
+    assert sum(facts.sizes.values()) == 160
+    assert sorted(row for split in splits.values() for row in rows_of(split)) == sorted(rows)
+
+
+def test_byte_order_mark_of_excel_is_no_part_of_the_header(write, prepare):
+    expected, _ = prepare(write(ROWS))
+    path = write(ROWS, "excel.csv")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert prepare(path)[0] == expected
+
+
+def test_index_that_pandas_writes_is_left_aside(write, prepare):
+    expected, _ = prepare(write(ROWS))
+    rows = [(str(number), *row) for number, row in enumerate(ROWS)]
+
+    assert prepare(write(rows, "index.csv", header=",text,label"))[0] == expected
+
+
+def test_labels_of_all_sources_are_read_one_way(write, prepare):
+    stars = ("1", "2", "3", "4", "5")
+    train = [(f"text number {n}", stars[n % 5]) for n in range(50)]
+    test = [(f"test number {n}", stars[n % 4]) for n in range(8)]
+
+    facts, _ = prepare(write(train), test=str(write(test, "test.csv")), labels=stars)
+
+    assert facts.label_counts["test"] == {"1": 2, "2": 2, "3": 2, "4": 2, "5": 0}

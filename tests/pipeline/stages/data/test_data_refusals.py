@@ -96,3 +96,31 @@ def test_label_that_is_no_single_value_is_an_input_error(prepare, tmp_path):
 
     with pytest.raises(InputError, match="label"):
         prepare(path)
+
+
+def test_indices_beside_names_that_are_numbers_are_refused_with_both_readings(write, prepare):
+    rows = [(f"text number {n}", str(n % 5)) for n in range(40)]
+
+    with pytest.raises(InputError, match="can be read in two ways") as caught:
+        prepare(write(rows), labels=("1", "2", "3", "4", "5"))
+
+    assert "As names they fit 4 of 5 values, as indices 5" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ['["a"]', "7", "true", '{"a": 1}'])
+def test_text_that_is_none_is_refused_by_its_type_and_line(prepare, tmp_path, value):
+    path = tmp_path / "t.jsonl"
+    path.write_text(f'{{"text": "a", "label": "positive"}}\n{{"text": {value}, "label": "x"}}\n')
+
+    with pytest.raises(InputError, match=r"'text' holds .*, expected text \(first in line 2"):
+        prepare(path, labels=("positive", "x"))
+
+
+def test_filter_that_leaves_nothing_names_the_values_there_are(write, prepare):
+    with pytest.raises(InputError, match="'label' holds 'positive', 'negative'"):
+        prepare(write(ROWS), filter={"label": "x"})
+
+
+def test_misspelled_label_is_refused_with_its_line(write, prepare):
+    with pytest.raises(InputError, match=r"train\.csv, line 42; nearest: 'positive'"):
+        prepare(write([*ROWS, ("odd", "positiv")]))
