@@ -13,10 +13,10 @@ from tqdm.auto import tqdm
 from pipeline.config import BenchmarkConfig
 from pipeline.facts.latency import FileCost
 from pipeline.graphs.structure import describe_graph
-from pipeline.timing.cells import measure_cell
+from pipeline.timing.cells import MeasuredCell, measure_cell
 from pipeline.timing.ladder import measure_ladder
 from pipeline.timing.machine import ConditionsMeter, describe_machine
-from pipeline.timing.measurement import MeasuredCell, Measurement
+from pipeline.timing.measurement import Measurement
 from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.processes import run_file_cost
 from pipeline.timing.time_file import FileSpec
