@@ -1,14 +1,15 @@
 """The project's exceptions, and how what libraries raise becomes one of them.
 
 Everything that is raised to be told to a user is a `ProjectError`: the command line prints its
-message alone and exits with 2. Whatever else arrives there is a bug, and keeps its traceback. A
-full disk is an `OSError`, as everywhere. ::
+message alone and exits with 2. Whatever else arrives there is a bug: it exits with 1 and writes the
+traceback to a log file. A full disk is an `OSError`, as everywhere. ::
 
     Exception
-    +-- ProjectError              here; flows/cli/main.py prints it
+    +-- ProjectError              here; flows/cli/faults.py prints it
     |   +-- InputError            here, a ValueError too; raised by readers and checks everywhere:
     |   |   |                     the user changes a file, a setting or an argument
-    |   |   +-- UnreachableError  here; pipeline/checkpoints, stages/data.py, release/registry.py:
+    |   |   +-- UnreachableError  here; pipeline/checkpoints, stages/data.py, release/registry*.py,
+    |   |                         flows/cli/prefect_server.py:
     |   |                         flows/tasks.py tries the hub again
     |   +-- BuildKilledError      pipeline/workers/child.py, a RuntimeError too;
     |   |                         flows/building.py starts the build once more

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,10 +27,23 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise InputError(f"{path} is not valid TOML: {error}. Correct the file.") from error
     for override in overrides:
         _apply_override(tree, override)
+    if any("\0" in text for text in _texts(tree)):  # no path and no name may hold one
+        raise InputError(f"{path} holds a null byte in a value, as \\u0000. Leave it out.")
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise InputError(_explain(error, origin=str(path))) from error
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    """Yield every text in parsed TOML, the keys included."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for part in tree:
+            yield from _texts(part)
+        if isinstance(tree, dict):
+            yield from _texts(list(tree.values()))
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

@@ -336,3 +336,9 @@ def test_damaged_config_is_refused_or_harmless(tmp_path):
 def test_toml_that_python_cannot_hold_is_refused(load, text):
     with pytest.raises(InputError, match=r"run\.toml is not valid TOML"):
         load(text)
+
+
+@pytest.mark.parametrize("value", ['runs_dir="a\\u0000b"', 'data.labels=["a\\u0000"]'])
+def test_null_byte_is_refused_wherever_it_is(load, value):
+    with pytest.raises(InputError, match="null byte"):
+        load(overrides=[value])
