@@ -25,6 +25,9 @@ from pipeline.texts.tables import Split, Text, write_split
 
 logger = logging.getLogger(__name__)
 
+_READING = 2
+"""Version of how sources are read and drawn: stages of another one are built again."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSettings:
@@ -35,6 +38,7 @@ class DataSettings:
     sources: tuple[str, ...]
     """Digest of each source's content."""
     seed: int
+    reading: int = _READING
 
 
 def prepare_data(settings: DataSettings, out: Path) -> DataFacts:

@@ -49,7 +49,7 @@ def read_delimited(
         path: The file.
         wanted: Names of columns, ``label`` among them.
         label: Name of the label column.
-        labels: Known labels, by which rows inside a quoted field are recognised.
+        labels: Known labels, by which rows inside a quoted field are recognised; none for numbers.
         delimiter: The one that the file's name says.
 
     Raises:
@@ -122,7 +122,7 @@ def _read_records(
     except RecordError as error:
         literal = _read_literally(text, delimiter) if delimiter == "\t" else None
         if literal is None:
-            advice = _ADVICE["fields" if "fields" in str(error) else "quotes"]
+            advice = _ADVICE["quotes" if str(error).startswith("the quote") else "fields"]
             raise _refused(path, str(error), advice) from error
         logger.info("%s: its quotation marks are read as text (%s)", path, error)
         return literal
@@ -152,7 +152,7 @@ def _check_quoted_lines(
     width, column = len(header), header.index(label)
     seen = {each.fields[column] for each in records[1:] if each.last_line == each.line} - {""}
     known = seen | set(labels)
-    numeric = bool(seen) and all(map(_NUMBER.fullmatch, seen))
+    numeric = not labels and bool(seen) and all(map(_NUMBER.fullmatch, seen))
     lines = text.split("\n")
     for record in long:
         rows = 0
