@@ -94,7 +94,7 @@ def find_adapter_folder(reference: str) -> Path:
     return found or _fetch(reference, _WANTED_OF_ADAPTERS)
 
 
-def read_config(checkpoint: Checkpoint) -> PretrainedConfig:
+def read_model_config(checkpoint: Checkpoint) -> PretrainedConfig:
     """Return the config of a checkpoint's model.
 
     Raises:
@@ -108,14 +108,14 @@ def read_config(checkpoint: Checkpoint) -> PretrainedConfig:
 
 def count_layers(checkpoint: Checkpoint) -> int:
     """Return how many layers a checkpoint's model has."""
-    config = read_config(checkpoint)
+    config = read_model_config(checkpoint)
     with _reading_config(checkpoint):
         return int(config.num_hidden_layers)
 
 
 def count_positions(checkpoint: Checkpoint) -> int:
     """Return how many tokens a checkpoint's model has positions for."""
-    config = read_config(checkpoint)
+    config = read_model_config(checkpoint)
     with _reading_config(checkpoint):
         padding = padding_of_positions(config)
         return int(config.max_position_embeddings) - (0 if padding is None else padding + 1)

@@ -21,7 +21,7 @@ from pipeline.checkpoints.pretrained import (
     Checkpoint,
     count_positions,
     padding_of_positions,
-    read_config,
+    read_model_config,
 )
 from pipeline.errors import InputError, refusing
 from pipeline.inference.tokens import TextEncoder, TokenSettings, make_encoder
@@ -124,7 +124,7 @@ def padding_id(checkpoint: Checkpoint) -> int:
 
 def _load(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """Return a tokenizer that was held against the files that it was made of."""
-    folder, config = checkpoint.folder, read_config(checkpoint)
+    folder, config = checkpoint.folder, read_model_config(checkpoint)
     tokenizer = _read(folder)
     _check_limit(folder, tokenizer)
     _check_words(folder, tokenizer)

@@ -31,11 +31,11 @@ class _Index(TypedDict):
 
 
 _INDEX = TypeAdapter(_Index)
-Shapes = dict[str, tuple[int, ...]]
+TensorShapes = dict[str, tuple[int, ...]]
 """Shapes of tensors, by their names."""
 
 
-def read_shapes(folder: Path) -> Shapes:
+def read_shapes(folder: Path) -> TensorShapes:
     """Return the shapes of a checkpoint's tensors, from its files' headers.
 
     Raises:
@@ -43,7 +43,7 @@ def read_shapes(folder: Path) -> Shapes:
             file, or holds no numbers in 16, 32 or 64 bits of floating point.
     """
     listed = _listed(folder)
-    shapes: Shapes = {}
+    shapes: TensorShapes = {}
     problems: list[str] = []
     for path in weight_paths(folder):
         with (
