@@ -28,9 +28,6 @@ _SHAPING = (
 )
 """Files beside the weights that shape a model or its tokens."""
 _STAGES_OF_TEACHERS = ("finetune", "fuse", "import")
-# These number their positions from the one after the padding token's id.
-POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")
-"""Model types whose positions depend on the padding token's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +117,15 @@ def count_positions(checkpoint: Checkpoint) -> int:
     """Return how many tokens a checkpoint's model has positions for."""
     config = read_model_config(checkpoint)
     with _reading_config(checkpoint):
-        reserved = config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0
-        return int(config.max_position_embeddings) - reserved
+        padding = padding_of_positions(config)
+        return int(config.max_position_embeddings) - (0 if padding is None else padding + 1)
+
+
+def padding_of_positions(config: PretrainedConfig) -> int | None:
+    """Return the padding id after which a model numbers its positions; None if it does not."""
+    if config.model_type == "mpnet":  # whatever its config says
+        return 1
+    return config.pad_token_id if config.model_type in ("roberta", "xlm-roberta") else None
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:

@@ -18,9 +18,9 @@ from models.architectures.heads import last_token
 from models.architectures.inputs import input_names
 from models.architectures.table import ARCHITECTURES
 from pipeline.checkpoints.pretrained import (
-    POSITIONS_AFTER_PADDING,
     Checkpoint,
     count_positions,
+    padding_of_positions,
     read_model_config,
 )
 from pipeline.errors import InputError, refusing
@@ -256,11 +256,13 @@ def _choose_padding(
         raise InputError(
             f"The tokenizer in {folder} has no padding token. Set its pad_token in {_CONFIG}."
         )
-    if config.model_type in POSITIONS_AFTER_PADDING and tokenizer.pad_token_id != configured:
+    counted_from = padding_of_positions(config)
+    if counted_from not in (None, tokenizer.pad_token_id):
         raise InputError(
             f"The tokenizer in {folder} is not the model's: it pads with the id "
-            f"{tokenizer.pad_token_id}, and the model counts positions from the pad_token_id "
-            f"{configured} of config.json. Give the tokenizer that the model was trained with."
+            f"{tokenizer.pad_token_id}, and a {config.model_type} model like this one numbers its "
+            f"positions from the padding id {counted_from}. Give the tokenizer that the model was "
+            "trained with."
         )
 
 

@@ -32,7 +32,7 @@ class _Index(TypedDict):
 
 _INDEX = TypeAdapter(_Index)
 TensorShapes = dict[str, tuple[int, ...]]
-"""TensorShapes of tensors, by their names."""
+"""Shapes of tensors, by their names."""
 
 
 def read_shapes(folder: Path) -> TensorShapes:

@@ -15,7 +15,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from models.losses import Objective
 from pipeline.checkpoints.tokenizers import encoder_of
 from pipeline.errors import InputError
-from pipeline.inference.tokens import Tokens
+from pipeline.inference.tokens import INPUTS, Tokens
 from pipeline.texts.tables import Split, Text
 
 # Any: ids and masks are lists, labels a number, or a row of numbers.
@@ -68,7 +68,7 @@ def collator(
     encoder = encoder_of(tokenizer)
 
     def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-        padded = encoder.pad(examples, tokenizer.model_input_names)
+        padded = encoder.pad(examples, [name for name in INPUTS if name in examples[0]])
         batch = {name: torch.from_numpy(array) for name, array in padded.items()}
         if "labels" in examples[0]:
             batch["labels"] = torch.tensor([example["labels"] for example in examples])

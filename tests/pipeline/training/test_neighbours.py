@@ -32,7 +32,9 @@ def checkpoint_of(tiny_classifier, tiny_checkpoint, tmp_path):
         folder = shutil.copytree(tiny_checkpoint, tmp_path / "model")
         tiny_classifier(model_type, pad_token_id=0).save_pretrained(folder)
         path = folder / "tokenizer_config.json"
-        said = json.loads(path.read_text()) | {"padding_side": side}
+        # MPNet numbers its positions from the padding id 1.
+        pad = "[UNK]" if model_type == "mpnet" else "[PAD]"
+        said = json.loads(path.read_text()) | {"padding_side": side, "pad_token": pad}
         path.write_text(json.dumps(said))
         return Checkpoint(folder=folder, digest="")
 
