@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -200,7 +201,7 @@ def _quality(version: "Version") -> tuple[str, str]:
     return f"{metric} {tags.get(metric, '')}", tags.get(task.agreement, "")
 
 
-for title, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "register": register_command,
     "list": list_versions,
     "show": show,
@@ -208,5 +209,6 @@ for title, command in {
     "promote": promote_command,
     "rollback": rollback,
     "pull": pull,
-}.items():
+}
+for title, command in COMMANDS.items():
     models.command(title)(patiently(title, command))

@@ -19,7 +19,7 @@ from pipeline.workers.child import prepared_child
 from pipeline.workers.heartbeat import heartbeat
 from pipeline.workers.importing import without_collection
 
-_SECONDS_BETWEEN_LINES = 9.0
+_SECONDS_BETWEEN_LINES = 8.0
 _SLOW_STAGE = "pipeline.stages.finetune"  # imports torch, transformers and datasets
 
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_RECORDS = 5.0
+_SECONDS_BETWEEN_RECORDS = 4.5
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}"
 
 

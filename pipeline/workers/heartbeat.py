@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-SECONDS_OF_SILENCE = 9.0
+SECONDS_OF_SILENCE = 8.0
 _LOOK_EVERY_SECONDS = 1.0
 
 
