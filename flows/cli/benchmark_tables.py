@@ -34,7 +34,12 @@ def verdict_table(verdict: Verdict) -> Table:
 def ladder_table(ladder: Sequence[Rung]) -> Table:
     """Return the wall time of a text on every rung, and how many times faster it became."""
     table = _table("Wall time of one text, one thread")
-    for column in ("ms", "p95", "faster than PyTorch", "faster than teacher"):
+    for column in (
+        "mean wall ms",
+        "p95 wall ms",
+        "faster than PyTorch, wall time",
+        "faster than teacher, wall time",
+    ):
         table.add_column(column, justify="right")
     for rung in ladder:
         table.add_row(
@@ -94,7 +99,7 @@ def _structure_table(facts: BenchmarkFacts) -> Table:
 
 def _cell_table(facts: BenchmarkFacts, cell: str) -> Table:
     table = _table(f"{cell}: one thread")
-    for column in ("p50 ms", "p95 ms", "p99 ms", "CPU time ratio", "interval"):
+    for column in ("p50 wall ms", "p95 wall ms", "p99 wall ms", "CPU time to baseline", "interval"):
         table.add_column(column, justify="right")
     for entry in (entry for entry in facts.latency if entry.cell == cell):
         table.add_row(
@@ -109,7 +114,7 @@ def _cell_table(facts: BenchmarkFacts, cell: str) -> Table:
 
 
 def _cost_table(facts: BenchmarkFacts) -> Table:
-    table = _table("All cores, a process each")
+    table = _table("Wall time on all cores, a process each")
     for column in ("threads", "load ms", "peak MB", "p50 ms", "p95 ms", "p99 ms", "texts/s"):
         table.add_column(column, justify="right")
     for arm, cost in facts.costs.items():

@@ -64,7 +64,7 @@ def _models_table(report: Report) -> Table:
     table.add_row("ONNX size, MiB", *(f"{size / MIB:.1f}" for size in report.onnx_bytes.values()))
     for cell in report.cells():
         table.add_row(
-            f"ms a call, {cell[PLAIN].cell}",
+            f"wall ms (CPU time / plain), {cell[PLAIN].cell}",
             f"{cell[PLAIN].median_ms:.2f}",
             *(_latency(cell[arm]) for arm in (TEACHER, STUDENT)),
         )
@@ -121,4 +121,4 @@ def _with_interval(measured: Measured, name: str) -> str:
 
 def _latency(entry: Latency) -> str:
     interval = f"[{entry.ci_low:.3f}, {entry.ci_high:.3f}]"
-    return f"{entry.median_ms:.2f} = {entry.ratio_to_plain:.3f} x {interval}"
+    return f"{entry.median_ms:.2f} ({entry.ratio_to_plain:.3f} {interval})"

@@ -10,7 +10,11 @@ from rich.console import Console
 from flows.cli.terminal import beside_imports, check_writable, rows_table
 
 NOTHING_PICKED = 3
-_ON_THE_PAGE_ONLY = ("layers", "p95", "\N{MULTIPLICATION SIGN} in CPU time")
+_ON_THE_PAGE_ONLY = (
+    "layers",
+    "p95 wall ms",
+    "\N{MULTIPLICATION SIGN} PyTorch teacher, CPU time",
+)
 
 
 def sweep_command(

@@ -69,8 +69,8 @@ def _latency(entry: Latency) -> dict[str, object]:
     return {
         "arm": entry.arm,
         "cell": entry.cell,
-        "median ms": round(entry.median_ms, 3),
-        "ratio to plain": round(entry.ratio_to_plain, 4),
+        "median wall ms": round(entry.median_ms, 3),
+        "CPU time to plain": round(entry.ratio_to_plain, 4),
         "interval": f"{entry.ci_low:.3f} to {entry.ci_high:.3f}",
     }
 
@@ -89,11 +89,13 @@ def _cell(cell: CellVerdict) -> dict[str, object]:
 def _rung(rung: Rung) -> dict[str, object]:
     return {
         "arm": rung.arm,
-        "ms": round(rung.mean_ms.value, 3),
-        "p50 ms": round(rung.p50_ms, 3),
-        "p95 ms": round(rung.p95_ms, 3),
-        "times faster than the teacher in PyTorch": times_text(rung.faster_than_torch),
-        "times faster than the teacher in onnxruntime": times_text(rung.faster_than_teacher),
+        "mean wall ms": round(rung.mean_ms.value, 3),
+        "p50 wall ms": round(rung.p50_ms, 3),
+        "p95 wall ms": round(rung.p95_ms, 3),
+        "times faster than the teacher in PyTorch, wall time": times_text(rung.faster_than_torch),
+        "times faster than the teacher in onnxruntime, wall time": times_text(
+            rung.faster_than_teacher
+        ),
     }
 
 

@@ -101,9 +101,10 @@ def read_model_config(checkpoint: Checkpoint) -> PretrainedConfig:
         InputError: when it cannot be read.
     """
     with _reading_config(checkpoint):
-        return AutoConfig.from_pretrained(
+        config: PretrainedConfig = AutoConfig.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
+        return config
 
 
 def count_layers(checkpoint: Checkpoint) -> int:

@@ -165,7 +165,8 @@ def _load_renamed(
         for path in weight_paths(folder)
         for name, tensor in load_file(path).items()
     }
-    renamed, loaded = type(model).from_pretrained(
+    # The stubs do not know what `output_loading_info` returns.
+    found: Any = type(model).from_pretrained(
         None,
         config=model.config,
         state_dict=tensors,
@@ -173,6 +174,7 @@ def _load_renamed(
         output_loading_info=True,
         dtype=torch.float32,
     )
+    renamed, loaded = found
     return renamed, loaded
 
 

@@ -110,7 +110,12 @@ def worst_class(classes: Sequence[ClassQuality]) -> ClassQuality:
 
     The largest loss itself would mostly be that of the rarest class.
     """
-    return max(classes, key=lambda each: (each.interval[0], each.recall_lost))
+    return worst_first(classes)[0]
+
+
+def worst_first(classes: Sequence[ClassQuality]) -> list[ClassQuality]:
+    """Return the classes, that with the most certain loss of recall first."""
+    return sorted(classes, key=lambda each: (each.interval[0], each.recall_lost), reverse=True)
 
 
 def _words(metric: str) -> str:

@@ -1,5 +1,8 @@
 """A run in three lines: how many times faster, how faithful, how small."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 from pipeline.facts.arms import STUDENT, TEACHER
 from pipeline.facts.latency import Estimate
 from pipeline.report.report import Report
@@ -29,7 +32,19 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """How many times faster something is, by which clock."""
+
+    ratio: Estimate
+    clock: Literal["wall time", "CPU time"]
+
+    def __str__(self) -> str:
+        """Return ``2.21x (2.17 to 2.25)`` of the clock: ``... in wall time``."""
+        return f"{times_text(self.ratio)} in {self.clock}"
+
+
+def clearest(wall: Estimate | None, cpu: Estimate | None) -> Speed | None:
     """Return the ratio of wall times, or that of CPU times where a busy machine blurs the first.
 
     With one thread the two are the same but for what else the machine does.
@@ -37,7 +52,9 @@ def clearest(wall: Estimate | None, cpu: Estimate | None) -> Estimate | None:
     if wall is None or cpu is None:
         return None
     blurred = wall.half_width > _BLURRED * wall.value
-    return cpu if blurred and cpu.half_width < wall.half_width else wall
+    if blurred and cpu.half_width < wall.half_width:
+        return Speed(ratio=cpu, clock="CPU time")
+    return Speed(ratio=wall, clock="wall time")
 
 
 def times_text(ratio: Estimate | None) -> str:
@@ -54,12 +71,10 @@ def _faster(report: Report) -> str:
         torch = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)
         teacher = clearest(rung.faster_than_teacher, rung.cpu_faster_than_teacher)
         if torch:
-            clock = _clock(torch, rung.faster_than_torch)
-            parts.append(f"{times_text(torch)} than the teacher in PyTorch{clock}")
+            parts.append(_than(torch, "PyTorch"))
         if teacher:
-            clock = _clock(teacher, rung.faster_than_teacher)
-            parts.append(f"{times_text(teacher)} than the teacher in onnxruntime{clock}")
-        parts.append(f"{rung.mean_ms.value:.1f} ms a text on one thread")
+            parts.append(_than(teacher, "onnxruntime"))
+        parts.append(f"{rung.mean_ms.value:.1f} ms of wall time per text on one thread")
     if report.benchmark.verdict is not None:
         parts.append(OUTCOMES[report.benchmark.verdict.outcome])
     return ", ".join(parts) or "not measured"
@@ -85,5 +100,6 @@ def _smaller(report: Report) -> str:
     )
 
 
-def _clock(shown: Estimate, wall: Estimate | None) -> str:
-    return "" if shown == wall else " in CPU time (the machine was busy)"
+def _than(speed: Speed, runtime: str) -> str:
+    why = " (the machine was busy)" if speed.clock == "CPU time" else ""
+    return f"{times_text(speed.ratio)} than the teacher in {runtime}, in {speed.clock}{why}"

@@ -45,7 +45,7 @@ def comparison_rows(facts: ComparisonFacts, task: Task) -> list[dict[str, str]]:
             "trained parameters": f"{model.trainable_parameters:,}",
             spaced(metric): _with_interval(model.quality, metric),
             task.words.agreement: _with_interval(model.fidelity, task.agreement),
-            "a call, times the plain backbone": _latency(model),
+            "CPU time of a call, times the plain backbone": _latency(model),
         }
         for model in facts.models
     ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.config import AdapterConfig, AdapterSource
 from pipeline.decisions.check import Check
-from pipeline.decisions.quality import worst_class
+from pipeline.decisions.quality import worst_class, worst_first
 from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
 from pipeline.report.headline import headlines
@@ -66,6 +66,7 @@ def _render(template: str, report: Report, **extra: object) -> str:
         task=find_task(report.task),
         adapter=_described(report.teacher.adapter),
         worst=worst_class(classes) if classes else None,
+        classes=worst_first(classes),
         cells=cells,
         first=cells[0],
         headlines=[line.partition(": ") for line in headlines(report)],

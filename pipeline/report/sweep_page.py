@@ -78,7 +78,7 @@ def fastest_by_loss(sweep: Sweep) -> list[dict[str, str]]:
                 "loses at most": f"{loss:g} points",
                 "fastest student": best,
                 "loses": f"{signed(-changes[best], 2)} points",
-                "faster than the teacher in PyTorch": times_text(faster),
+                "faster than the teacher in PyTorch": str(faster or ""),
             }
         )
     return rows
@@ -103,10 +103,10 @@ def _row(rung: Rung, file: StudentFile | None, sweep: Sweep) -> dict[str, str]:
         else f"{signed(100 * known.change.values[metric], 2)} "
         f"({signed(100 * least, 1)} to {signed(100 * most, 1)})",
         task.words.agreement: "" if is_teacher else f"{known.test.values[task.agreement]:.2%}",
-        "ms": f"{rung.mean_ms.value:.2f}",
-        "p95": f"{rung.p95_ms:.2f}",
-        f"{TIMES} PyTorch teacher": times_text(rung.faster_than_torch),
-        f"{TIMES} in CPU time": times_text(rung.cpu_faster_than_torch),
+        "wall ms": f"{rung.mean_ms.value:.2f}",
+        "p95 wall ms": f"{rung.p95_ms:.2f}",
+        f"{TIMES} PyTorch teacher, wall time": times_text(rung.faster_than_torch),
+        f"{TIMES} PyTorch teacher, CPU time": times_text(rung.cpu_faster_than_torch),
         "": _note(rung.arm, sweep),
     }
 

@@ -18,8 +18,10 @@ _SMALL = 30_000_000
 def threads_for(multiply_adds: int) -> Iterator[None]:
     """Let torch use one thread in the block, if that many multiply-adds per step are few."""
     before = torch.get_num_threads()
-    if multiply_adds <= _SMALL:
-        torch.set_num_threads(1)
+    if multiply_adds > _SMALL or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -41,7 +41,6 @@ from pipeline.training.encoding import collator
 from pipeline.training.goal import Goal, Loss, TrainingSetup, in_standard_units
 from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
-from pipeline.training.small_work import threads_for
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ def train(
     resume_from = _last_whole_checkpoint(scratch)
     if resume_from is not None:
         logger.info("%s: going on from %s", title, resume_from.name)
-    with warnings.catch_warnings(), threads_for(model.num_parameters() * config.batch_size):
+    with warnings.catch_warnings():
         # torch warns once that this scheduler and that loader were built before a resume.
         warnings.simplefilter("ignore", UserWarning)
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

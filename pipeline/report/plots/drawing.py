@@ -72,7 +72,7 @@ def draw_interval(
 
 
 def draw_curve(
-    panel: Axes, points: Sequence[tuple[int, float]], colour: str, label: str | None = None
+    panel: Axes, points: Sequence[tuple[float, float]], colour: str, label: str | None = None
 ) -> None:
     """Draw (step, value) points and the line through them."""
     steps, values = [step for step, _ in points], [value for _, value in points]

@@ -137,5 +137,8 @@ def _finding(sweep: Sweep) -> str:
     points = 100 * sweep.quality.files[name].change.values[sweep.metric]
     lost = f"{points:+.1f} points of {spaced(sweep.metric)}"
     which = "picked" if sweep.pick.name else "fastest on the front"
-    speed = f"{faster.value:.1f}{TIMES} faster than the teacher in PyTorch" if faster else ""
-    return f"{name} ({which}): {speed}, {lost} on the test split"
+    speed = ""
+    if faster:
+        speed = f"{faster.ratio.value:.1f}{TIMES} faster than the teacher in PyTorch "
+        speed += f"in {faster.clock}, "
+    return f"{name} ({which}): {speed}{lost} on the test split"

@@ -82,11 +82,12 @@ def plot_ladder(report: Report) -> bytes:
         text = f"  {mean.value:.1f} ms"
         faster = clearest(rung.faster_than_torch, rung.cpu_faster_than_torch)
         if faster is not None and rung.runtime == "onnxruntime":
-            text += f"   {faster.value:.2f}{TIMES} faster ({faster.low:.2f} to {faster.high:.2f})"
+            text += f"   {faster.ratio.value:.2f}{TIMES} faster in {faster.clock}"
+            text += f" ({faster.ratio.low:.2f} to {faster.ratio.high:.2f})"
         panel.text(high, row, text, va="center", fontsize=8, color=INK)
-    panel.set_xlim(0, 1.5 * end)
+    panel.set_xlim(0, 1.7 * end)
     panel.set_xlabel(
-        "ms, mean over texts of the data's own lengths; "
+        "ms of wall time, mean over texts of the data's own lengths; "
         f"lines: {report.benchmark.confidence:.0%} intervals",
         fontsize=8,
         color=INK,
@@ -98,8 +99,8 @@ def plot_ladder(report: Report) -> bytes:
 def _ladder_finding(rungs: tuple[Rung, ...], shipped: Arm) -> str:
     student = next(rung for rung in rungs if rung.arm == shipped)
     faster = [
-        f"{ratio.value:.2f}{TIMES} faster than {name}"
-        for ratio, name in (
+        f"{speed.ratio.value:.2f}{TIMES} faster than {name} in {speed.clock}"
+        for speed, name in (
             (
                 clearest(student.faster_than_torch, student.cpu_faster_than_torch),
                 "the adapter teacher in PyTorch",
@@ -109,7 +110,7 @@ def _ladder_finding(rungs: tuple[Rung, ...], shipped: Arm) -> str:
                 "the teacher in onnxruntime",
             ),
         )
-        if ratio is not None
+        if speed is not None
     ]
     return f"The student is {' and '.join(faster)}"
 
@@ -118,8 +119,8 @@ def _latency_finding(report: Report) -> str:
     cell = report.cells()[0]
     teacher, student = (cell[arm].ratio_to_plain for arm in (TEACHER, STUDENT))
     finding = (
-        f"teacher {teacher:.3f}{TIMES}, student {student:.3f}{TIMES} the plain backbone's time at "
-        f"{cell[PLAIN].cell}"
+        f"teacher {teacher:.3f}{TIMES}, student {student:.3f}{TIMES} the plain backbone's CPU time "
+        f"at {cell[PLAIN].cell}"
     )
     if report.benchmark.verdict is None:
         return finding

@@ -31,27 +31,31 @@ def plot_training(report: Report) -> bytes:
     """Draw loss and validation metrics by step; the student's step 0 is its start."""
     task = find_task(report.task)
     figure = new_figure(4.7, _training_finding(report))
-    panels = figure.subplot_mosaic("AAABBB\nCCDDEE")
-    frozen = (("head only", report.head_only, PLAIN), (TEACHER, report.teacher, TEACHER))
-    for label, facts, arm in frozen:
+    panels = figure.subplot_mosaic("AABBCC\nDDEEFF")
+    trained = (("head only", report.head_only, PLAIN), (TEACHER, report.teacher, TEACHER))
+    # A panel for each loss and each number of steps: the larger would flatten the others.
+    for panel, (label, facts, arm) in zip("AB", trained, strict=True):
         curve = facts.outcome.curve
-        draw_curve(panels["A"], _losses(curve), COLOURS[arm], label)
-        draw_curve(panels["B"], _validations(curve, task.main_metric, 100), COLOURS[arm])
-    panels["A"].legend(frameon=False, fontsize=8)
+        draw_curve(panels[panel], _losses(curve), COLOURS[arm])
+        validations = _validations(curve, task.main_metric, 100)
+        draw_curve(panels["D"], _as_parts(validations, facts.outcome.steps), COLOURS[arm], label)
+    panels["D"].legend(frameon=False, fontsize=8)
     student = report.student
     draw_curve(panels["C"], _losses(student.outcome.curve), COLOURS[STUDENT])
     curve = (Point(step=0, validation=student.start_validation), *student.outcome.curve)
-    for panel, name, scale in (("D", task.distance, 1), ("E", task.agreement, 100)):
+    for panel, name, scale in (("E", task.distance, 1), ("F", task.agreement, 100)):
         draw_curve(panels[panel], _validations(curve, name, scale), COLOURS[STUDENT])
     titles = {
-        "A": f"Training loss ({task.words.loss})",
-        "B": f"Validation {spaced(task.main_metric)} (%)",
+        "A": f"Head only: {task.words.loss}",
+        "B": f"Teacher: {task.words.loss}",
         "C": "Student: training loss",
-        "D": task.words.distance,
-        "E": f"{spaced(task.agreement).capitalize()} (%)",
+        "D": f"Validation {spaced(task.main_metric)} (%)",
+        "E": task.words.distance,
+        "F": f"{spaced(task.agreement).capitalize()} (%)",
     }
     for name, title in titles.items():
-        style(panels[name], title=title, xlabel="step")
+        xlabel = "part of the training (%)" if name == "D" else "step"
+        style(panels[name], title=title, xlabel=xlabel)
     return png_bytes(figure)
 
 
@@ -169,6 +173,11 @@ def _validations(curve: Sequence[Point], name: str, scale: float = 1) -> list[tu
         for point in curve
         if point.validation and name in point.validation
     ]
+
+
+def _as_parts(points: Sequence[tuple[int, float]], steps: int) -> list[tuple[float, float]]:
+    """Return points by the part of a training that they are at, in per cent."""
+    return [(100 * step / max(1, steps), value) for step, value in points]
 
 
 def _compared(value: float, other: float) -> str:

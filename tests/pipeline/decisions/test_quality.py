@@ -11,7 +11,7 @@ from support.gate_facts import (
 )
 
 from pipeline.config import GateConfig
-from pipeline.decisions.quality import against_champion, quality_lost
+from pipeline.decisions.quality import against_champion, quality_lost, worst_class, worst_first
 from pipeline.facts.paired import Paired
 from pipeline.tasks.regression import REGRESSION
 
@@ -158,3 +158,15 @@ def test_least_quality_just_met_and_just_missed(change, passed):
 
     assert check.passed is passed
     assert "gate.min_quality asks for 90.00%" in check.reason
+
+
+def test_class_that_surely_lost_most_is_the_first():
+    rare = class_quality(0.4, (-0.2, 0.9), label="rare")
+    sure = class_quality(0.1, (0.05, 0.15), label="sure")
+    gained = class_quality(-0.1, (-0.3, 0.1), label="gained")
+
+    found = worst_first((gained, rare, sure))
+
+    assert [each.label for each in found] == ["sure", "rare", "gained"]
+    assert worst_class((gained, rare, sure)) is sure
+    assert worst_first(()) == []

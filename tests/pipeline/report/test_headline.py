@@ -1,5 +1,5 @@
 from pipeline.facts.latency import Estimate
-from pipeline.report.headline import clearest
+from pipeline.report.headline import Speed, clearest
 
 
 def ratio(value, half):
@@ -9,19 +9,25 @@ def ratio(value, half):
 def test_wall_time_is_shown_where_it_is_clear():
     wall, cpu = ratio(4.7, 0.2), ratio(4.6, 0.01)
 
-    assert clearest(wall, cpu) is wall
+    assert clearest(wall, cpu) == Speed(ratio=wall, clock="wall time")
 
 
 def test_cpu_time_is_shown_where_a_busy_machine_blurs_the_wall_time():
     wall, cpu = ratio(4.7, 1.2), ratio(4.6, 0.01)
 
-    assert clearest(wall, cpu) is cpu
+    assert clearest(wall, cpu) == Speed(ratio=cpu, clock="CPU time")
 
 
 def test_cpu_time_that_is_no_clearer_is_not():
     wall, cpu = ratio(4.7, 1.2), ratio(4.6, 1.3)
 
-    assert clearest(wall, cpu) is wall
+    assert clearest(wall, cpu) == Speed(ratio=wall, clock="wall time")
+
+
+def test_speed_says_by_which_clock_it_was_measured():
+    assert str(Speed(ratio=ratio(6.52, 0.1), clock="CPU time")) == (
+        "6.52\N{MULTIPLICATION SIGN} (6.42 to 6.62) in CPU time"
+    )
 
 
 def test_nothing_is_shown_of_a_rung_that_was_left_out():

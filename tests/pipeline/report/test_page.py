@@ -239,3 +239,35 @@ def test_markdown_tables_are_whole(render, report):
 def test_summary_begins_with_the_verdict(report, refused):
     assert render_summary(report).startswith("## demo: passed\n")
     assert render_summary(refused).startswith("## demo: refused\n")
+
+
+def test_every_time_of_the_ladder_says_by_which_clock(page, report):
+    blurred = [
+        rung | {"faster_than_torch": {"value": 7.0, "low": 3.0, "high": 11.0}}
+        for rung in document()["benchmark"]["ladder"]
+    ]
+    busy = Report.model_validate(document(benchmark=benchmark(ladder=blurred)))
+
+    assert "than the teacher in PyTorch, in wall time" in render_summary(report)
+    assert "than the teacher in PyTorch, in CPU time (the machine was busy)" in render_summary(busy)
+    for column in ("Mean, wall", "p95, wall", "Faster than the teacher in PyTorch, wall time"):
+        assert f">{column}</th>" in page
+
+
+def test_class_table_lists_the_worst_first():
+    lost = {"good": 0.0, "worst": 0.3}
+    found = [
+        each | {"recall_lost": lost[each["label"]], "interval": [lost[each["label"]] - 0.01, 0.4]}
+        for each in classes(*lost)
+    ]
+    changed = Report.model_validate(document(evaluation=evaluation(classes=found)))
+
+    table = render_page(changed, draw_plots(changed)).partition("Class by class")[2]
+
+    assert sorted(lost, key=table.index) == ["worst", "good"]
+
+
+def test_thousand_labels_are_counted_and_not_listed():
+    many = Report.model_validate(document(data=data(*(f"label{n}" for n in range(1000)))))
+
+    assert "label19 and 980 more" in render_page(many, draw_plots(many))
