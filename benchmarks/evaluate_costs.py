@@ -8,7 +8,8 @@ classes and texts. ``inference``: CPU seconds of the same four files on the same
 MiniLM-L6's shape with random weights, 16 tokens each. ``coverage``: how often 95 % intervals of
 macro-F1 hold the mean over test splits of the same size, and macro-F1 of infinitely many texts.
 
-The last result is in docs/evaluate-costs.json, with the machine.
+Results go to docs/evaluate-costs.json, with the machine. CPU seconds of the statistics so far, on
+two busy cores: 0.85 at 2 classes and 1,000 texts, 1.82 at 150 and 4,500, 3.06 at 1,000 and 4,500.
 """
 
 import json

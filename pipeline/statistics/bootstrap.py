@@ -6,9 +6,9 @@ Some statistics are biased: a resample has fewer different texts per class than 
 its macro-F1 is lower on average, and its calibration error higher. Their percentiles would lie
 beside the value that they belong to. Such an interval is moved by the bootstrap's own estimate of
 the bias (section 10.2), so that it is the interval of the value that another test split of this
-size gives on average. Bias-corrected percentiles (BCa, section 14.3) and the basic interval are
-left out. They aim at a split of infinite size, move twice as far, and can miss the measured value.
-`benchmarks/evaluate_costs.py` measures how often each holds.
+size gives on average. Bias-corrected percentiles (section 14.3) and the basic interval are left
+out. They aim at a split of infinite size, move twice as far, and can miss the measured value.
+`benchmarks/evaluate_costs.py` measures how often centred, plain and basic intervals hold.
 
 Shapes: N = texts, R = resamples.
 """
