@@ -21,7 +21,10 @@ traceback to a log file. A full disk is an `OSError`, as everywhere. ::
     |       +-- NotReadyError     no champion yet: the client tries again later
     +-- ValueError
     |   +-- UnknownArchitectureError  models/architectures/table.py;
-    |                                 checkpoints/pretrained.py makes an InputError of it
+    |   |                             checkpoints/pretrained.py makes an InputError of it
+    |   +-- RecordError           pipeline/texts/quoting.py; texts/delimited.py names the file
+    |   +-- _TwiceError           a key that a JSON object holds twice, caught in
+    |                             pipeline/texts/json_tables.py
     +-- _StopForwardError         models/absorption/layerwise.py; ends a forward pass, caught there
     +-- UnknownCodingError, DamagedBodyError, OversizedBodyError
                                   pipeline/serving/coding.py; guard.py answers 415, 400, 413

@@ -71,7 +71,9 @@ def collator(
         padded = encoder.pad(examples, [name for name in INPUTS if name in examples[0]])
         batch = {name: torch.from_numpy(array) for name, array in padded.items()}
         if "labels" in examples[0]:
-            batch["labels"] = torch.tensor([example["labels"] for example in examples])
+            labels = [example["labels"] for example in examples]
+            rows = isinstance(labels[0], np.ndarray)
+            batch["labels"] = torch.tensor(np.stack(labels) if rows else labels)
         return batch
 
     return collate

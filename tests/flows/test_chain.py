@@ -144,28 +144,31 @@ def refused_pairs(smoke_run, smoke_overrides, tiny_csv, tmp_path_factory):
         "gate.max_metric_drop=0",
         "gate.min_agreement=1",
         "gate.max_latency_ratio=0.01",
+        "gate.max_size_ratio=0.01",
         "benchmark.ladder_blocks=0",
         "quantize.enabled=false",
     ]
     return read_report(adapter_to_student(load_config(SMOKE, [*smoke_overrides, *overrides])))
 
 
+@pytest.mark.slow
 def test_sentence_pairs_go_through_the_whole_chain(refused_pairs):
     assert refused_pairs.reused == ()
     assert set(refused_pairs.timing_s) == STAGES - {"quantize"}
     assert refused_pairs.data.text_columns == ("first", "second")
     assert refused_pairs.data.sizes["test"] == 24
-    assert refused_pairs.evaluation.fidelity.values["agreement"] < 1
 
 
+@pytest.mark.slow
 def test_server_shows_the_progress_of_what_is_built(refused_pairs):
     assert refused_pairs.reused == ()
     assert read_artifacts()["progress-fine-tuning"].data == 100
 
 
+@pytest.mark.slow
 def test_refused_student_is_a_finished_run_with_every_reason(refused_pairs):
     failed = [check for check in refused_pairs.checks if not check.passed]
 
     assert refused_pairs.verdict == "refused"
-    assert len(failed) >= 2  # whether accuracy is lost too, 24 texts leave to chance
+    assert len(failed) >= 2
     assert refused_pairs.reasons == tuple(check.reason for check in failed)

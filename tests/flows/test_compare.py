@@ -45,6 +45,7 @@ def test_adapters_that_there_are_already_cannot_be_compared():
         compare(load_config(SMOKE, overrides))
 
 
+@pytest.mark.slow
 def test_every_method_and_every_student_has_a_row(models):
     assert list(models) == [
         "head only",
@@ -56,6 +57,7 @@ def test_every_method_and_every_student_has_a_row(models):
     ]
 
 
+@pytest.mark.slow
 def test_students_and_merged_lora_have_the_plain_backbones_graph(models):
     plain = {name for name, model in models.items() if model["is_plain_graph"]}
 
@@ -64,6 +66,7 @@ def test_students_and_merged_lora_have_the_plain_backbones_graph(models):
         assert models[name]["latency"]["low"] <= models[name]["latency"]["high"]
 
 
+@pytest.mark.slow
 def test_students_are_compared_with_what_they_stand_for(models):
     assert models["lora merged"]["teacher"] == "lora"
     assert models["lora merged"]["fidelity"]["values"]["agreement"] == 1
@@ -79,6 +82,7 @@ def test_larger_bottleneck_trains_more(smoke_run, smoke_overrides):
     assert models["houlsby 2"]["trainable_parameters"] < models["houlsby"]["trainable_parameters"]
 
 
+@pytest.mark.slow
 def test_page_shows_a_row_a_model_and_the_plot(comparison, models):
     page = (comparison / "comparison.md").read_text(encoding="utf-8")
 
