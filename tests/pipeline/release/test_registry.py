@@ -46,7 +46,9 @@ def test_a_report_that_was_changed_in_the_registry_is_refused(registry, version)
 def test_a_server_that_does_not_answer_is_one_error(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-    with pytest.raises(UnreachableError, match=r"No MLflow server answers at http://\*\*\*@127\.0\.0\.1:9"):
+    with pytest.raises(
+        UnreachableError, match=r"No MLflow server answers at http://\*\*\*@127\.0\.0\.1:9"
+    ):
         open_registry("http://user:secret@127.0.0.1:9", tmp_path)
 
 
