@@ -74,6 +74,8 @@ def plot_quality(report: Report) -> bytes:
     style(quality, title=f"{spaced(metric).capitalize()} (%)", xlabel=level, grid="x")
     style(change, title="Student - teacher (points)", xlabel=level, grid="x")
     style(agreement, title=f"{spaced(task.agreement).capitalize()} (%)", xlabel=level, grid="x")
+    for panel in (change, agreement):
+        panel.locator_params(axis="x", nbins=3)  # numbers of five digits would touch
     set_rows(quality, ["head only", TEACHER, STUDENT])
     set_rows(change, [""] * 3)
     set_rows(agreement, [""] * 3)
