@@ -183,6 +183,7 @@ def test_models_are_looked_up_before_anything_is_built(smoke):
     assert asked == ["find-model", "find-adapters", "data"]
 
 
+@pytest.mark.slow  # the import contracts hold it too
 def test_programs_are_imported_without_prefect():
     names = {"prefect", "flows"}
     code = f"import sys, {', '.join(PROGRAMS)}; print({names} & set(sys.modules))"
