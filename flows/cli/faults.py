@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,8 +38,8 @@ def run_guarded(command: Callable[[], None]) -> None:
     """Run the command line, and end the process as its outcome says."""
     for stream in (sys.stdout, sys.stderr):
         # A message about a strange name must not fail on it, nor a terminal that is not UTF-8.
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # where it is a TextIOWrapper
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         check_arguments(sys.argv[1:])
         command()
@@ -143,11 +144,11 @@ def _state_folder() -> Path:
         return Path(tempfile.gettempdir())
 
 
-def _leave(code: object) -> NoReturn:
+def _leave(code: str | int | None) -> NoReturn:
     """End the process; what a closed pipe did not take is dropped without a word."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)  # type: ignore[arg-type] # whatever a SystemExit holds
+    sys.exit(code)

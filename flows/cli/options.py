@@ -45,7 +45,8 @@ def with_options_of(
         def run(**given: Any) -> None:  # Any: the values of options of any type
             command(_validated(settings, shown, given))
 
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # as inspect documents
+        # Typer reads it through inspect, which documents it; functions' stubs do not have it.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
 

@@ -28,7 +28,8 @@ class Predictions(BaseModel):
 
     model_name: str
     model_version: str
-    # The tasks' own types, so that the schema names every one.
+    # The tasks' own types, so that the schema names every one: a union that is made at run time,
+    # which pydantic reads and mypy cannot.
     predictions: list[Union[*(task.answer_type for task in TASKS.values())]]  # type: ignore[valid-type]
 
 

@@ -72,8 +72,7 @@ def step(
     return Step(
         name=name,
         build=build,
-        # Stages by the functions' own types; a tuple of any length cannot say so.
-        inputs=inputs,  # type: ignore[arg-type]
+        inputs=inputs,  # type: ignore[arg-type] # stages all: a TypeVarTuple has no bound
         settings=settings,
         facts=facts,
         reaches_out=reaches_out,

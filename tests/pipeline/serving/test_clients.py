@@ -154,7 +154,9 @@ TRITON_FAULTS = {
 }
 
 
-@pytest.mark.skipif(not find_spec("tritonclient"), reason="tritonclient is not installed")
+@pytest.mark.skipif(
+    not find_spec("tritonclient"), reason="tritonclient is missing: pip install tritonclient[all]"
+)
 def test_tritons_clients_get_the_logits_and_the_faults(sealed, start):
     server = start("--bundle", f"tiny={sealed()}", "--port", 0, "--grpc-port", 0)
     ports = server.wait_for("listening")

@@ -185,7 +185,9 @@ def counted(*prefix, enter=None):
     return json.loads(answer.stdout)
 
 
-@pytest.mark.skipif(shutil.which("taskset") is None, reason="taskset is not installed")
+@pytest.mark.skipif(
+    shutil.which("taskset") is None, reason="taskset is missing: apt-get install util-linux"
+)
 def test_affinity_of_taskset_is_obeyed():
     core = str(min(os.sched_getaffinity(0)))
 
