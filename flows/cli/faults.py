@@ -36,10 +36,7 @@ _LIBRARIES = ("adapter-distill", "torch", "transformers", "tokenizers", "onnxrun
 
 def run_guarded(command: Callable[[], None]) -> None:
     """Run the command line, and end the process as its outcome says."""
-    for stream in (sys.stdout, sys.stderr):
-        # A message about a strange name must not fail on it, nor a terminal that is not UTF-8.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _make_streams_safe()
     try:
         check_arguments(sys.argv[1:])
         command()
@@ -55,6 +52,16 @@ def run_guarded(command: Callable[[], None]) -> None:
         fail(explain_os_error(error))
     except BaseException as error:  # a library's panic is no Exception
         fail(_explain_unforeseen(error), code=UNFORESEEN)
+
+
+def _make_streams_safe() -> None:
+    """Let no output end a command: neither a strange name nor a stream that is closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this process
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        stream = getattr(sys, name)
+        if isinstance(stream, TextIOWrapper):  # also a terminal that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

@@ -126,6 +126,17 @@ def test_reader_that_leaves_is_no_fault():
     assert done.returncode in (0, 1)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("config", "code"), [("configs/smoke.toml", 0), ("nowhere.toml", 2)])
+def test_closed_streams_change_no_exit_code(closed, config, code):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *CLI, "config", config]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_names_are_shown_where_the_terminal_cannot_spell_them():
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
 
