@@ -58,7 +58,7 @@ def _make_streams_safe() -> None:
     """Let no output end a command: neither a strange name nor a stream that is closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this process
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - the process ends with it
         stream = getattr(sys, name)
         if isinstance(stream, TextIOWrapper):  # also a terminal that is not UTF-8
             stream.reconfigure(errors="backslashreplace")
