@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.checkpoint_changes import (
-    ANOTHER,
-    BACKBONE,
-    CHANGES,
-    LABELS,
-    REFUSED,
-    SAME,
-    change_checkpoint,
-)
+from support.checkpoint_changes import CHANGES, change_checkpoint
+from support.checkpoint_files import ANOTHER, BACKBONE, LABELS, REFUSED, SAME
 from support.tiers import STANDING_FOR_ALL
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
