@@ -62,9 +62,9 @@ def load_tokenizer(checkpoint: Checkpoint, *, max_length: int) -> PreTrainedToke
             f"data.max_length = {max_length}, but the tokenizer in {checkpoint.folder} adds "
             f"{special} special tokens to each text. Raise data.max_length."
         )
-    # Saved with it: whoever loads it truncates alike.
+    # Saved with it, in both files: whoever loads it truncates alike.
     tokenizer.model_max_length = max_length
-    encoder_of(tokenizer)
+    make_encoder(_backend(tokenizer), token_settings(tokenizer))
     return tokenizer
 
 
@@ -83,13 +83,23 @@ def encoder_of(tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = N
     Args:
         max_length: Longest input, in tokens; None takes the tokenizer's own.
     """
-    settings = TokenSettings(
+    return make_encoder(_copy(tokenizer), token_settings(tokenizer, max_length=max_length))
+
+
+def token_settings(
+    tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None
+) -> TokenSettings:
+    """Return the settings of a tokenizer that shape its tokens.
+
+    Args:
+        max_length: Longest input, in tokens; None takes the tokenizer's own.
+    """
+    return TokenSettings(
         max_length=int(tokenizer.model_max_length if max_length is None else max_length),
         pad_id=tokenizer.pad_token_id,
         truncation_side="left" if tokenizer.truncation_side == "left" else "right",
         split_special_tokens=bool(tokenizer.split_special_tokens),
     )
-    return make_encoder(_backend(tokenizer), settings)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -99,13 +109,12 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         InputError: when transformers makes other tokens of what was written.
     """
     tokenizer.save_pretrained(folder)
-    # Encoded before, because both set the truncation of their own copy alone.
-    if _differing_text(_read(folder), _backend(tokenizer)) is None:
+    if _differing_text(_read(folder), _copy(tokenizer)) is None:
         return
     path = folder / _CONFIG
     said = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**said, "tokenizer_class": _GENERIC_CLASS}, indent=2))
-    if (text := _differing_text(_read(folder), _backend(tokenizer))) is not None:
+    if (text := _differing_text(_read(folder), _copy(tokenizer))) is not None:
         raise InputError(
             f"The tokenizer {tokenizer.name_or_path} cannot be saved: transformers reads it back "
             f"from {folder} and makes other tokens of {text!r}. Give a model whose tokenizer.json "
@@ -157,6 +166,15 @@ def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     # Any: only the fast tokenizers, which all here are, declare it.
     backend: Tokenizer = cast(Any, tokenizer).backend_tokenizer
     return backend
+
+
+def _copy(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Return a tokenizer's backend as it is read from JSON, which a bundle's always is.
+
+    Reading rounds the scores of pieces in their last place. Of two ways to cut a text that are
+    equally good, another one can win by that.
+    """
+    return Tokenizer.from_str(_backend(tokenizer).to_str())
 
 
 def _check_limit(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -225,7 +243,7 @@ def _check_one_reading(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None
 
 def _differing_text(tokenizer: PreTrainedTokenizerBase, other: Tokenizer) -> str | None:
     """Return a text that a tokenizer and a backend read differently, alone or as a pair."""
-    backend = _backend(tokenizer)
+    backend = _copy(tokenizer)
     for each in (backend, other):
         each.no_padding()
         each.no_truncation()

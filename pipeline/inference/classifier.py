@@ -90,7 +90,7 @@ class Classifier:
         lengths = np.array([len(row["input_ids"]) for row in rows])
         order = np.argsort(lengths, kind="stable")
         for chosen in _cut(order, lengths, batch_size, batch_tokens):
-            yield chosen, self.encoder.pad([rows[number] for number in chosen], names)
+            yield chosen, self.encoder.settings.pad([rows[number] for number in chosen], names)
 
 
 def _cut(

@@ -42,6 +42,18 @@ class TokenSettings:
     split_special_tokens: bool = False
     """Whether a special token that is spelled out in a text is read as plain text."""
 
+    def pad(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return one batch (B, T) int64 of the named inputs, padded to its longest text."""
+        width = max(len(row["input_ids"]) for row in rows)
+        fillers = {**dict.fromkeys(INPUTS, 0), "input_ids": self.pad_id}
+        return {
+            name: np.array(
+                [[*row[name], *[fillers[name]] * (width - len(row[name]))] for row in rows],
+                dtype=np.int64,
+            )
+            for name in names
+        }
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextEncoder:
@@ -69,18 +81,6 @@ class TextEncoder:
         self._check_room(is_pair=any(len(text) > 1 for text in texts))
         with _panics_as_errors():
             return self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
-
-    def pad(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return one batch (B, T) int64 of the named inputs, padded to its longest text."""
-        width = max(len(row["input_ids"]) for row in rows)
-        fillers = {**dict.fromkeys(INPUTS, 0), "input_ids": self.settings.pad_id}
-        return {
-            name: np.array(
-                [[*row[name], *[fillers[name]] * (width - len(row[name]))] for row in rows],
-                dtype=np.int64,
-            )
-            for name in names
-        }
 
     def _tokens(self, encoding: Encoding) -> Tokens:
         if not encoding.ids:

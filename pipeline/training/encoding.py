@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.losses import Objective
-from pipeline.checkpoints.tokenizers import encoder_of
+from pipeline.checkpoints.tokenizers import encoder_of, token_settings
 from pipeline.errors import InputError
 from pipeline.inference.tokens import INPUTS, Tokens
 from pipeline.texts.tables import Split, Text
@@ -65,10 +65,10 @@ def collator(
     tokenizer: PreTrainedTokenizerBase,
 ) -> Callable[[Sequence[Example]], dict[str, Tensor]]:
     """Return what makes one batch of examples: padded tensors (B, T), and their labels (B, ...)."""
-    encoder = encoder_of(tokenizer)
+    settings = token_settings(tokenizer)
 
     def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-        padded = encoder.pad(examples, [name for name in INPUTS if name in examples[0]])
+        padded = settings.pad(examples, [name for name in INPUTS if name in examples[0]])
         batch = {name: torch.from_numpy(array) for name, array in padded.items()}
         if "labels" in examples[0]:
             labels = [example["labels"] for example in examples]

@@ -184,7 +184,10 @@ def _train_unigram(rng: random.Random) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
+    # Libraries read longer scores with errors in the last place: ties would be broken by these.
+    tree = json.loads(tokenizer.to_str())
+    tree["model"]["vocab"] = [[piece, round(score, 4)] for piece, score in tree["model"]["vocab"]]
+    return Tokenizer.from_str(json.dumps(tree))
 
 
 def _generic(tokenizer: Tokenizer, rng: random.Random) -> PreTrainedTokenizerBase:
