@@ -116,16 +116,19 @@ def _composition(folder: Path, tree: Any) -> Composition:
 def _weights(folder: Path, given: Any, children: int) -> tuple[float, ...]:
     """Return an average's weights; none for equal ones.
 
-    They are divided by their sum, as the library does when it loads them.
+    They are divided by their sum, as the library does when it loads them, unless the file says
+    ``normalize_weights = false``.
     """
-    found = given.get("weights") if isinstance(given, dict) else given
+    options = given if isinstance(given, dict) else {"weights": given}
+    found, normalise = options.get("weights"), options.get("normalize_weights") is not False
     if not found:
         return ()
     if isinstance(found, list) and len(found) == children:
         weights = tuple(float(each) for each in found if isinstance(each, int | float))
         total = sum(weights)
         if len(weights) == children and isfinite(total) and total != 0:
-            return weights if isclose(total, 1.0) else tuple(each / total for each in weights)
+            as_they_are = isclose(total, 1.0) or not normalise
+            return weights if as_they_are else tuple(each / total for each in weights)
     raise InputError(
         f"{folder / SETUP}: expected the weights of an average of {children} as so many numbers "
         f"whose sum is not 0, found {found!r}. Save the setup again."

@@ -94,6 +94,13 @@ def test_weights_of_an_average_sum_to_one_as_the_library_loads_them(tmp_path, gi
     assert found == Average(("a", "b"), expected)
 
 
+def test_weights_that_are_not_to_be_normalised_stay(tmp_path):
+    tree = average(3.0, 1.0)
+    tree["kwargs"]["normalize_weights"] = False
+
+    assert read_setup(write(tmp_path, tree)).composition == Average(("a", "b"), (3.0, 1.0))
+
+
 @pytest.mark.parametrize(
     "given", [(1.0,), (1.0, -1.0), (0.0, 0.0), ("1", "2"), (float("nan"), 1.0), (1, 2, 3)]
 )
