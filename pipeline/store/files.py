@@ -46,13 +46,25 @@ def new_folder(out: Path) -> Iterator[Path]:
             "can write to."
         ) from error
     try:
-        partial.chmod(0o755)  # mkdtemp makes it accessible to its owner alone
         yield partial
         _check_new(out)  # rename would replace an empty folder
+        make_readable(partial)
         partial.rename(out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def make_readable(folder: Path) -> None:
+    """Let every user read a folder and all that is in it; its owner alone writes.
+
+    mkdtemp and safetensors, for example, make what only its owner can read. A server in a container
+    has another user.
+    """
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def link_or_copy(source: str, target: str) -> None:

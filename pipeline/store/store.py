@@ -23,7 +23,7 @@ from filelock import FileLock
 from pydantic import TypeAdapter
 
 from pipeline.store.digests import sha256_json
-from pipeline.store.files import write_atomic
+from pipeline.store.files import make_readable, write_atomic
 from pipeline.store.stage import RECORD, Artifact, Stage, describe_files
 from pipeline.store.step import Step
 
@@ -114,6 +114,7 @@ def _build(
     facts = build(unfinished)
     seconds = time.monotonic() - started
     shutil.rmtree(unfinished / SCRATCH, ignore_errors=True)
+    make_readable(unfinished)
     artifacts = describe_files(unfinished)
     plain_facts = TypeAdapter(facts_type).dump_python(facts, mode="json")
     digest = _digest(plain_facts, artifacts)

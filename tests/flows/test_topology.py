@@ -6,6 +6,7 @@ Needs PostgreSQL, MLflow and, for the scaled file, Redis with prefect-redis: scr
 import importlib.util
 import re
 import shutil
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,11 +24,20 @@ from flows.up.installation import missing_services
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("topology")]
 
 CHAIN = "adapter-to-student/on-demand"
-SECRETS = {"PREFECT_AUTH": "somebody:a-secret", "POSTGRES_PASSWORD": "another-secret"}
-CORE, SCALED = "docker-compose.yml", "docker-compose.scale.yml"
+ODD = "%40 @:/?#[]$&+='\"\\"
+"""What would end or change a URL, a file of settings or YAML, were a password pasted into one."""
+SECRETS = {
+    "PREFECT_AUTH": f"somebody:a{ODD}secret",
+    "POSTGRES_PASSWORD": f"another{ODD}secret",
+    "MLFLOW_PASSWORD": f"a-third{ODD}secret",
+    "MLFLOW_SECRET_KEY": f"a-fourth{ODD}secret",
+    "ADAPTER_DISTILL_TOKEN": "a-token",
+}
+REGISTRY_LOGIN = ("admin", SECRETS["MLFLOW_PASSWORD"])
+CORE, SCALED, PUBLIC = "docker-compose.yml", "docker-compose.scale.yml", "docker-compose.tls.yml"
 
 
-def topology_of(*files: str) -> Iterator[Topology]:
+def topology_of(*files: str, workers: int = 1) -> Iterator[Topology]:
     """Start compose files' services; stop them, and expect that nothing is left over."""
     if find_postgres() is None:
         pytest.skip("PostgreSQL is missing: apt-get install postgresql")
@@ -35,7 +45,13 @@ def topology_of(*files: str) -> Iterator[Topology]:
         pytest.skip(f"extras are missing: pip install -e .[faults] ({missing_services()})")
     folder = Path(tempfile.mkdtemp(prefix="topology-"))
     folder.chmod(0o755)  # PostgreSQL has a user of its own
-    found = Topology(services=read_compose(files, SECRETS | {"STUDENT": "smoke"}), folder=folder)
+    given = {
+        "STUDENT": "smoke",
+        "WORKERS": str(workers),
+        "DOMAIN": "example.test",
+        "TLS": "internal",
+    }
+    found = Topology(services=read_compose(files, SECRETS | given), folder=folder)
     try:
         found.start()
         yield found
@@ -47,8 +63,8 @@ def topology_of(*files: str) -> Iterator[Topology]:
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Topology]:
-    """docker-compose.yml alone."""
-    yield from topology_of(CORE)
+    """docker-compose.yml, behind the proxy where there is one."""
+    yield from topology_of(CORE, *([PUBLIC] if shutil.which("caddy") else []))
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +72,12 @@ def scaled() -> Iterator[Topology]:
     """docker-compose.yml with docker-compose.scale.yml over it."""
     if shutil.which("redis-server") is None or importlib.util.find_spec("prefect_redis") is None:
         pytest.skip("Redis is missing: apt-get install redis-server; pip install prefect-redis")
-    yield from topology_of(CORE, SCALED)
+    yield from topology_of(CORE, SCALED, workers=3)
 
 
 def api_of(topology: Topology) -> Api:
     """Return a topology's API, with its password."""
-    user, password = SECRETS["PREFECT_AUTH"].split(":")
+    user, _, password = SECRETS["PREFECT_AUTH"].partition(":")
     url = f"{topology.url('prefect-server')}/api"
     return Api(client=httpx.Client(base_url=url, auth=(user, password), timeout=60))
 
@@ -93,6 +109,37 @@ def test_server_asks_for_the_password(core):
     assert api_of(core).request("POST", "/flows/filter", json={}).status_code == 200
 
 
+def test_registry_asks_for_the_password(core):
+    url = f"{core.url('mlflow')}/api/2.0/mlflow/experiments/search"
+    asked = {"json": {"max_results": 1}}
+
+    assert httpx.post(url, **asked).status_code == 401
+    assert httpx.post(url, **asked, auth=("admin", "guessed")).status_code == 401
+    assert httpx.post(url, **asked, auth=REGISTRY_LOGIN).status_code == 200
+    assert not (core.folder / "data" / "mlflow.db").exists()  # it is in PostgreSQL
+
+
+def test_proxy_speaks_for_every_server_over_tls(core):
+    if "proxy" not in core.services:
+        pytest.skip("Caddy is missing: apt-get install caddy")
+    (root,) = core.folder.rglob("pki/authorities/local/root.crt")
+    trusted = ssl.create_default_context(cafile=root)
+
+    def ask(name: str, path: str) -> httpx.Response:
+        host = f"{name}.example.test"
+        with httpx.Client(verify=trusted) as client:
+            return client.get(
+                f"{core.url('proxy')}{path}",
+                headers={"Host": host},
+                extensions={"sni_hostname": host},
+            )
+
+    assert ask("prefect", "/api/flows/count").status_code in (401, 405)
+    assert ask("prefect", "/ui-settings").json()["api_url"] == "https://prefect.example.test/api"
+    assert ask("mlflow", "/").status_code == 401
+    assert ask("students", "/v2/health/live").status_code == 200
+
+
 def test_second_bootstrap_changes_nothing(core):
     api = api_of(core)
 
@@ -121,13 +168,17 @@ def test_deployment_runs_to_a_served_prediction(core, smoke_config):
     assert before == 503
     assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
     api.wait_for(lambda: httpx.get(f"{student}/health/ready").status_code == 200, seconds=60)
-    answer = httpx.post(f"{student}/models/smoke/texts", json={"texts": ["a good film"]})
+    asked = {"url": f"{student}/models/smoke/texts", "json": {"texts": ["a good film"]}}
+    token = {"Authorization": f"Bearer {SECRETS['ADAPTER_DISTILL_TOKEN']}"}
+    assert httpx.post(**asked).status_code == 401
+    answer = httpx.post(**asked, headers=token)
     assert answer.status_code == 200, answer.text
     assert answer.json()["predictions"][0]["label"] in config["data"]["labels"]
     link = api.artifacts(run)["report-in-mlflow"]["data"]
-    asked = {"path": "report.html", "run_uuid": re.search(r"/runs/(\w+)/", link)[1]}
-    assert core.url("mlflow") in link
-    assert "<html" in httpx.get(f"{core.url('mlflow')}/get-artifact", params=asked).text
+    page = {"path": "report.html", "run_uuid": re.search(r"/runs/(\w+)/", link)[1]}
+    shown = httpx.get(f"{core.url('mlflow')}/get-artifact", params=page, auth=REGISTRY_LOGIN)
+    assert core.services["worker"]["environment"]["ADAPTER_DISTILL_MLFLOW_UI"] in link
+    assert "<html" in shown.text
 
 
 def test_run_outlives_a_database_that_dies(core, smoke_config):

@@ -5,6 +5,7 @@ Prefect, servers, processes. A test's folder and fixtures say its tier, unless i
 one. Beside them ``slow`` marks what scripts/slow runs.
 """
 
+import gc
 import multiprocessing.process
 import subprocess
 import sys
@@ -25,6 +26,9 @@ _STAGE_FOLDERS = (
     *("pipeline/standalone", "pipeline/timing", "pipeline/training"),
 )
 _ROOT = Path(__file__).parents[1]
+
+# Imports and collection make no garbage, only objects that every collection would look at again.
+gc.disable()
 # By fixture: the group of tests that one process runs, because the fixture takes a minute.
 _GROUPS = {"installation": "operations", "prefect_server": "prefect"}
 
@@ -44,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return longest.index(group) if group in longest else len(longest)
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, and leave aside what imports have made."""
+    gc.freeze()
+    gc.enable()
 
 
 def _mark_tiers(items: list[pytest.Item]) -> None:

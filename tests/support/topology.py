@@ -29,6 +29,7 @@ _PROGRAMS = {
     "adapter-distill": [sys.executable, "-m", "flows.cli.main"],
 }
 _PORTS = {"postgres": 5432, "redis": 6379, "prefect-server": 4200, "mlflow": 5000, "serving": 8000}
+_PROXY_PORTS = {"http": 80, "https": 443}
 _WORKER_PORT = 8080
 _VOLUMES = r"(?<![\w.])/(data|tmp)(?=/|$)"
 """Where containers keep files; each service has a /tmp of its own."""
@@ -44,20 +45,41 @@ def find_postgres() -> Path | None:
 def read_compose(files: Sequence[str], variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return the services of compose files, laid over one another, with their variables filled in.
 
+    A service's ``configs`` become {path in the container: content}.
+
     Raises:
         KeyError: for a variable that is required and missing.
     """
+    merged: dict[str, Any] = {}
+    for name in files:
+        document = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        document = _fill_in(
+            {key: document.get(key, {}) for key in ("services", "configs")}, variables
+        )
+        merged = _merge(merged, document)
+    services: dict[str, dict[str, Any]] = merged["services"]
+    for service in services.values():
+        service["configs"] = {
+            used["target"]: merged["configs"][used["source"]]["content"]
+            for used in service.get("configs", ())
+        }
+    return services
+
+
+def _fill_in(value: Any, variables: Mapping[str, str]) -> Any:
+    """Return a part of a document with its variables' values, which are never parsed as YAML."""
 
     def fill_in(match: re.Match[str]) -> str:
         name, kind, default = match.groups()
-        return variables[name] if kind == ":?" else variables.get(name, default)
+        return variables[name] if kind == ":?" else variables.get(name) or default
 
-    merged: dict[str, Any] = {}
-    for name in files:
-        text = Path(name).read_text(encoding="utf-8")
-        filled = re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", fill_in, text)
-        merged = _merge(merged, yaml.safe_load(filled)["services"])
-    return merged
+    if isinstance(value, dict):
+        return {key: _fill_in(each, variables) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_fill_in(each, variables) for each in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", fill_in, value)
+    return value
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +89,11 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         if isinstance(below[key], dict)
     }
     return below | above | both
+
+
+def is_secret(key: str) -> bool:
+    """Tell whether an environment variable holds a secret, by its name."""
+    return re.search("PASSWORD|AUTH_STRING|TOKEN$|SECRET", key) is not None
 
 
 @dataclass(kw_only=True)
@@ -81,7 +108,7 @@ class Topology:
     processes: dict[str, list[psutil.Popen]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ports = {port: free_port() for port in _PORTS.values()}
+        self.ports = {port: free_port() for port in (*_PORTS.values(), *_PROXY_PORTS.values())}
         (self.folder / "data").mkdir()
 
     def start(self) -> None:
@@ -90,7 +117,7 @@ class Topology:
         for name in graphlib.TopologicalSorter(needs).static_order():
             for needed, how in needs[name].items():
                 self.wait_until(needed, how["condition"])
-            copies = self.services[name].get("scale", 1)
+            copies = int(self.services[name].get("scale", 1))
             self.processes[name] = [self.launch(name, copy) for copy in range(copies)]
         for name, service in self.services.items():
             if "healthcheck" in service:
@@ -147,8 +174,9 @@ class Topology:
         for name in reversed(self.processes):
             for process in self.processes[name]:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    # PostgreSQL's image too is stopped by an interrupt: it waits for no client.
-                    process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
+                    process.send_signal(
+                        signal.Signals[self.services[name].get("stop_signal", "SIGTERM")]
+                    )
             for process in self.processes[name]:
                 process.wait(60)
         _, left = psutil.wait_procs(family, timeout=10)
@@ -162,15 +190,18 @@ class Topology:
 
     def url(self, name: str) -> str:
         """Return where a service answers."""
+        if name == "proxy":
+            return f"https://127.0.0.1:{self.ports[443]}"
         return f"http://127.0.0.1:{self.ports[_PORTS[name]]}"
 
     def _environment(self, name: str, copy: int) -> dict[str, str]:
         """Return a service's environment, and nothing of this process's own but its programs."""
         own = self.services[name].get("environment", {})
         mapped = {
-            key: "127.0.0.1" if value in self.services else self._here(str(value), name, copy)
+            key: value if is_secret(key) else self._here(str(value), name, copy)
             for key, value in own.items()
         }
+        mapped |= {key: "127.0.0.1" for key, value in own.items() if value in self.services}
         postgres = {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.ports[_PORTS["postgres"]]),
@@ -207,7 +238,19 @@ class Topology:
         ports = self.ports | {_WORKER_PORT: self.ports.get(_WORKER_PORT + copy, _WORKER_PORT)}
         text = re.sub(r"(?<!\d)\d{4}(?!\d)", lambda m: str(ports.get(int(m[0]), m[0])), text)
         own = {"data": self.folder / "data", "tmp": self.folder / "tmp" / name}
-        return re.sub(_VOLUMES, lambda match: str(own[match[1]]), text)
+        text = re.sub(_VOLUMES, lambda match: str(own[match[1]]), text)
+        for target, content in self.services[name].get("configs", {}).items():
+            if target in text:
+                text = text.replace(target, str(self._write_config(target, content, name, copy)))
+        return text
+
+    def _write_config(self, target: str, content: str, name: str, copy: int) -> Path:
+        path = self.folder / "home" / name / Path(target).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for kind, port in _PROXY_PORTS.items():
+            content = content.replace(f"{kind}_port {port}", f"{kind}_port {self.ports[port]}")
+        path.write_text(self._here(content, name, copy), encoding="utf-8")
+        return path
 
     def _postgres(self) -> list[str]:
         """Do what PostgreSQL's image does at its first start; return the server's command."""

@@ -1,7 +1,9 @@
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file, sha256_json
@@ -92,8 +94,18 @@ def test_new_folder_appears_with_all_its_files_when_the_block_ends(tmp_path):
         assert not out.exists()
 
     assert (out / "file").read_text() == "whole"
-    assert out.stat().st_mode & 0o777 == 0o755
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_new_folder_can_be_read_by_every_user(tmp_path):
+    out = tmp_path / "out"
+
+    with new_folder(out) as partial:
+        (partial / "inner").mkdir(mode=0o700)
+        save_file({"weight": np.zeros(2)}, partial / "inner" / "model.safetensors")
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (out, *out.rglob("*"))}
+    assert modes == {"out": 0o755, "inner": 0o755, "model.safetensors": 0o644}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

@@ -160,6 +160,16 @@ def test_killed_build_leaves_its_scratch_to_the_next_and_nothing_else(store, bui
     assert not any(entry.path.startswith(".") for entry in built.artifacts)
 
 
+def test_stage_can_be_read_by_every_user(store):
+    def build(folder):
+        (folder / "model.bin").touch(mode=0o600)
+        return FACTS
+
+    built = ensure(store, build)
+
+    assert (built.folder / "model.bin").stat().st_mode & 0o777 == 0o644
+
+
 def test_failed_build_is_not_a_finished_stage(store, builder):
     def failing(folder):
         (folder / "weights").mkdir()

@@ -16,6 +16,7 @@ from support.adapterhub_folders import (
 )
 
 from models.adapters.hooks import set_active
+from models.adapters.parameter_names import is_adapter_parameter
 from models.architectures.table import architecture_of
 from pipeline.checkpoints.adapterhub.reading import load_fusion, read_adapter
 from pipeline.errors import InputError
@@ -226,3 +227,21 @@ def test_albert_with_an_adapter_after_attention_is_refused(tiny_classifier, tmp_
 
     with pytest.raises(InputError, match=r"mh_adapter\) are not supported there"):
         read_adapter(folder, tiny_classifier("albert"))
+
+
+@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_adapter_of_half_precision_is_read_and_works_in_float32(
+    tiny_classifier, tmp_path, kind, safe
+):
+    halved = {name: tensor.to(kind) for name, tensor in tensors_of(SEQ_BN).items()}
+    model = load(write(tmp_path / "half", tensors=halved, safe=safe), tiny_classifier("bert"))
+    found = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if is_adapter_parameter(name)
+    }
+
+    expected = sorted(tensor.float().norm().item() for tensor in halved.values())
+    assert {parameter.dtype for parameter in found.values()} == {torch.float32}
+    assert sorted(each.norm().item() for each in found.values()) == pytest.approx(expected)
