@@ -41,9 +41,9 @@ def test_step_that_logs_gives_none(listen):
 def test_step_with_a_bar_gives_none(listen):
     def work():
         with tqdm(total=1, file=io.StringIO()):
-            time.sleep(0.5)
+            time.sleep(3)
 
-    assert listen(work) == []
+    assert listen(work, seconds=1.5) == []
 
 
 def test_bar_that_is_not_shown_does_not_count(listen):
