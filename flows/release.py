@@ -32,7 +32,12 @@ def promote_student(form: PromotionForm) -> int:
     """
     registry = open_registry(form.registry, form.runs_dir)
     promotion = promote(
-        registry, form.name, form.version, expected_champion=form.expect_champion, rule=form
+        registry,
+        form.name,
+        form.version,
+        expected_champion=form.expect_champion,
+        rule=form,
+        force=form.force,
     )
     _show(promotion)
     return promotion.champion
@@ -40,12 +45,13 @@ def promote_student(form: PromotionForm) -> int:
 
 @flow(name="roll-back-student", flow_run_name="{form.name}", validate_parameters=True)
 def roll_back_student(form: RollbackForm) -> int:
-    """Return to the previous champion; return its number.
+    """Return to the champion before this one, and mark this one; return the former's number.
 
     Args:
         form: Which student, and where.
     """
-    promotion = roll_back(open_registry(form.registry, form.runs_dir), form.name)
+    registry = open_registry(form.registry, form.runs_dir)
+    promotion = roll_back(registry, form.name, form.reason)
     _show(promotion)
     return promotion.champion
 

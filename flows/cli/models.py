@@ -57,6 +57,7 @@ def list_versions(
     runs_dir: Runs = RUNS,
 ) -> None:
     """List every version with its verdict, quality and aliases."""
+    from pipeline.release.marks import brief_verdict
     from pipeline.release.registry import describe_version, open_registry
 
     registry = open_registry(uri, runs_dir)
@@ -79,7 +80,7 @@ def list_versions(
             version.name,
             str(version.number),
             ", ".join(version.aliases),
-            version.tags.get("verdict", ""),
+            brief_verdict(version),
             *_quality(version),
             f"{created:%Y-%m-%d %H:%M} UTC",
         )
@@ -156,6 +157,7 @@ def promote_command(form: PromotionForm) -> None:
         form.version,
         expected_champion=form.expect_champion,
         rule=form,
+        force=form.force,
     )
     for check in promotion.checks:
         typer.echo(f"{check.name}: {check.shown_value}, {check.shown_limit}: {check.result}")
@@ -166,11 +168,12 @@ def promote_command(form: PromotionForm) -> None:
     RollbackForm, name=typer.Argument(), registry=typer.Option(envvar=REGISTRY_VARIABLE)
 )
 def rollback(form: RollbackForm) -> None:
-    """Return to the previous champion; servers follow within their poll interval."""
+    """Return to the champion before this one, and mark this one as bad; servers follow."""
     from pipeline.release.promotion import roll_back
     from pipeline.release.registry import open_registry
 
-    promotion = roll_back(open_registry(form.registry, form.runs_dir), form.name)
+    registry = open_registry(form.registry, form.runs_dir)
+    promotion = roll_back(registry, form.name, form.reason)
     typer.echo(f"champion of {form.name}: version {promotion.champion} (was {promotion.previous})")
 
 

@@ -21,11 +21,19 @@ class _Candidate(_Student):
     expect_champion: int | None = Field(default=None, ge=0)
     """Only when this version is the champion now; 0: when none is."""
 
+    force: bool = False
+    """Promote a version although it was rolled back from, or refused against the champion."""
+
 
 # Of several bases pydantic takes the fields of the last one first.
 class PromotionForm(RegistryPlace, PromotionRule, _Candidate):
     """Which student to promote."""
 
 
-class RollbackForm(RegistryPlace, _Student):
+class _Roll(_Student):
+    reason: str = Field(default="", max_length=500)
+    """What is wrong with the champion; kept with the version that is rolled back from."""
+
+
+class RollbackForm(RegistryPlace, _Roll):
     """Which student to roll back."""

@@ -18,6 +18,8 @@ from pipeline.decisions.quality import against_champion
 from pipeline.errors import InputError
 from pipeline.release.aliases import CHALLENGER, CHAMPION, PREVIOUS
 from pipeline.release.bundle import open_bundle
+from pipeline.release.history import former_champions, note_champion
+from pipeline.release.marks import ROLLED_BACK, clear_marks, describe_marks, mark
 from pipeline.release.pairing import compare_versions
 from pipeline.release.registry import Registry, Version
 from pipeline.release.report_view import ReportView
@@ -26,6 +28,7 @@ from pipeline.tasks.all_tasks import find_task
 logger = logging.getLogger(__name__)
 
 DEFAULT_RULE = PromotionRule()
+_FORCE = "Promote another version, or this one all the same with --force."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,7 @@ def promote(
     *,
     expected_champion: int | None = None,
     rule: PromotionRule = DEFAULT_RULE,
+    force: bool = False,
 ) -> Promotion:
     """Make a version the champion, after every check, or leave all as it is.
 
@@ -60,6 +64,8 @@ def promote(
             now where it is not given.
         rule: Refused when the main metric is surely lower than the champion's by more than its
             limit: when the whole paired interval is.
+        force: Whether a version is promoted although it was rolled back from, or refused by a
+            retraining. Gate, digests and golden inputs hold all the same.
 
     Raises:
         InputError: with every reason why not.
@@ -75,14 +81,19 @@ def promote(
             raise InputError(f"{name} version {champion} is the champion already.")
         report = registry.report(candidate)
         held = hold_against_champion(registry, candidate, rule)
-        reasons = (*_failed_checks(report), *failures(held))
+        versions = registry.versions(name)
+        doubts = () if force else describe_marks(candidate, versions)
+        reasons = (*_failed_checks(report), *failures(held), *doubts)
         if reasons:
+            advice = f" {_FORCE}" if doubts else ""
             raise InputError(
-                f"{name} version {candidate.number} was not promoted: {' '.join(reasons)} "
+                f"{name} version {candidate.number} was not promoted: {' '.join(reasons)}{advice} "
                 f"{_still(champion)}"
             )
         _prove(registry, candidate, champion)
-        _move(registry, name, candidate.number, champion)
+        note_champion(registry, name, candidate.number, before=champion)
+        _move(registry, name, candidate.number)
+        clear_marks(registry, candidate, versions)
         if candidate.number == registry.alias(name, CHALLENGER):
             registry.drop(name, CHALLENGER)
         _stamp(registry, candidate, "promoted_at")
@@ -94,27 +105,30 @@ def promote(
     )
 
 
-def roll_back(registry: Registry, name: str) -> Promotion:
-    """Make the previous champion the champion again; a second roll back undoes the first.
+def roll_back(registry: Registry, name: str, reason: str = "") -> Promotion:
+    """Make the champion before this one the champion; a second roll back goes further back.
+
+    The version that is rolled back from is marked with time and reason. Only ``force`` promotes it
+    again, and no roll back returns to it.
 
     Raises:
-        InputError: when there is no other one, or its bundle is damaged.
+        InputError: when there is no earlier one, or its bundle is damaged.
     """
     with registry.lock(name):
-        champion, previous = registry.alias(name, CHAMPION), registry.alias(name, PREVIOUS)
-        if champion is None or previous is None or champion == previous:
+        champion = registry.alias(name, CHAMPION)
+        former = former_champions(registry, name, champion)
+        if champion is None or not former:
             raise InputError(
                 f"{name} has no previous champion to return to. Promote another version: "
                 f"adapter-distill models promote {name} NUMBER."
             )
-        version = registry.find(name, str(previous))
+        version = registry.find(name, str(former[-1]))
         _prove(registry, version, champion)
-        # The champion first: the roll back takes effect with this one write.
-        registry.point(name, CHAMPION, previous)
-        registry.point(name, PREVIOUS, champion)
-        _confirm(registry, name, previous)
+        # The mark first: what broke off between the two is rolled back from by the next call.
+        mark(registry, registry.find(name, str(champion)), ROLLED_BACK, reason)
+        _move(registry, name, version.number)
         _stamp(registry, version, "rolled_back_at")
-    return Promotion(name=name, champion=previous, previous=champion, checks=())
+    return Promotion(name=name, champion=version.number, previous=champion, checks=())
 
 
 def hold_against_champion(
@@ -170,11 +184,15 @@ def _prove(registry: Registry, version: Version, champion: int | None) -> None:
         raise InputError(f"{error} {_still(champion)}") from error
 
 
-def _move(registry: Registry, name: str, candidate: int, champion: int | None) -> None:
-    if champion is not None:
-        registry.point(name, PREVIOUS, champion)
-    registry.point(name, CHAMPION, candidate)
-    _confirm(registry, name, candidate)
+def _move(registry: Registry, name: str, champion: int) -> None:
+    """Move the champion, in one write; then show what a roll back would return to."""
+    registry.point(name, CHAMPION, champion)
+    _confirm(registry, name, champion)
+    former = former_champions(registry, name, champion)
+    if former:
+        registry.point(name, PREVIOUS, former[-1])
+    elif registry.alias(name, PREVIOUS) is not None:
+        registry.drop(name, PREVIOUS)
 
 
 def _confirm(registry: Registry, name: str, number: int) -> None:

@@ -82,6 +82,8 @@ class Registry:
     """Folder for bundles of remote registries, by digest, and for locks."""
     artifacts: Path | None
     """Where a SQLite registry keeps its files."""
+    runs: Path
+    """Folder of the runs that its versions came from, as far as they are on this machine."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all registered students."""
@@ -114,9 +116,7 @@ class Registry:
         for version in versions:
             if version.number == number:
                 return version
-        have = [
-            f"{v.number}{' (' + ', '.join(v.aliases) + ')' if v.aliases else ''}" for v in versions
-        ]
+        have = [" ".join([str(v.number), *(f"({alias})" for alias in v.aliases)]) for v in versions]
         raise InputError(
             f"{name} has no version {which!r} in {self.uri}. It has "
             f"{', '.join(have) or 'none'}: give one of these numbers or aliases."
@@ -169,6 +169,22 @@ class Registry:
         """Write a tag of a version."""
         with self.talking():
             self.client.set_model_version_tag(version.name, str(version.number), key, value)
+
+    def untag(self, version: Version, key: str) -> None:
+        """Remove a tag of a version."""
+        with self.talking():
+            self.client.delete_model_version_tag(version.name, str(version.number), key)
+
+    def note(self, name: str, key: str) -> str | None:
+        """Return a tag of a student as a whole, or None."""
+        with self.talking():
+            value: str | None = self.client.get_registered_model(name).tags.get(key)
+        return value
+
+    def write_note(self, name: str, key: str, value: str) -> None:
+        """Write a tag of a student as a whole."""
+        with self.talking():
+            self.client.set_registered_model_tag(name, key, value)
 
     def lock(self, name: str) -> FileLock:
         """Return the lock under which a student's aliases move: one writer on this machine.
@@ -236,7 +252,7 @@ def open_registry(uri: str | None, runs_dir: Path) -> Registry:
         # The first client creates the database's tables; two at once would each try to.
         with FileLock(artifacts / ".create.lock") if artifacts else contextlib.nullcontext():
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            registry = Registry(uri=uri, client=client, cache=cache, artifacts=artifacts)
+            registry = Registry(uri=uri, client=client, cache=cache, artifacts=artifacts, runs=root)
             registry.names()
     return registry
 

@@ -46,16 +46,53 @@ def test_the_old_champion_stays_as_previous(registry, add):
     assert aliases(registry) == {"champion": 2, "previous": 1}
 
 
-def test_roll_back_returns_to_the_previous_and_back(registry, add):
-    for _ in range(2):
+def test_roll_back_again_goes_further_back_and_never_to_what_was_rolled_back_from(registry, add):
+    for _ in range(3):
         add()
         promote(registry, "tiny")
 
-    roll_back(registry, "tiny")
-    assert aliases(registry) == {"champion": 1, "previous": 2}
+    roll_back(registry, "tiny", "answers nonsense")
+    assert aliases(registry) == {"champion": 2, "previous": 1}
 
     roll_back(registry, "tiny")
-    assert aliases(registry) == {"champion": 2, "previous": 1}
+    assert aliases(registry) == {"champion": 1}
+    assert "answers nonsense" in registry.find("tiny", "3").tags["rolled_back_from"]
+
+    with pytest.raises(InputError, match="no previous champion"):
+        roll_back(registry, "tiny")
+
+
+def test_what_was_rolled_back_from_is_promoted_with_force_alone(registry, add):
+    for _ in range(2):
+        add()
+        promote(registry, "tiny")
+    roll_back(registry, "tiny", "answers nonsense")
+
+    with pytest.raises(InputError, match=r"rolled back from \(.*answers nonsense.*--force"):
+        promote(registry, "tiny", "2")
+
+    assert promote(registry, "tiny", "2", force=True).champion == 2
+    assert "rolled_back_from" not in registry.find("tiny", "2").tags
+    assert roll_back(registry, "tiny").champion == 1
+
+
+def test_the_same_student_registered_again_keeps_its_mark(registry, add, write_run, tmp_path):
+    add()
+    promote(registry, "tiny")
+    add()
+    promote(registry, "tiny")
+    roll_back(registry, "tiny")
+    register(registry, write_run(tmp_path / "run-again", seed=2))
+
+    with pytest.raises(InputError, match="version 2, the same student as 3, was rolled back from"):
+        promote(registry, "tiny", "3")
+
+
+def test_force_does_not_promote_what_the_gate_refused(registry, add):
+    add(checks=((0.5, 0.01),))
+
+    with pytest.raises(InputError, match="Check 0"):
+        promote(registry, "tiny", "1", force=True)
 
 
 def test_roll_back_without_a_previous_champion_is_told(registry, add):

@@ -89,7 +89,8 @@ def test_versions_go_through_register_promote_roll_back_and_pull(registry, write
 
     champion = registry.find("lifecycle", "champion")
     copy_bundle(registry.fetch(champion), tmp_path / "pulled", sha256=champion.bundle_sha256)
-    assert (champion.number, registry.alias("lifecycle", "previous")) == tuple(numbers)
+    assert (champion.number, registry.alias("lifecycle", "previous")) == (numbers[0], None)
+    assert "rolled_back_from" in registry.find("lifecycle", str(numbers[1])).tags
     assert verify_bundle(tmp_path / "pulled") == verify_bundle(runs[0] / "student")
     assert champion.tags["verdict"] == "passed"
 
