@@ -10,7 +10,7 @@ from flows.approval import Release, ask, check_can_ask
 from flows.building import building
 from flows.page.run import explain_failure, show_report
 from flows.publishing import publish_once
-from flows.release import champion_checks, register_run, release_run
+from flows.release import register_run, release_run, stand_against_champion
 from flows.tasks import as_tasks
 from pipeline.chain.chain import STAGES, chain, why_no_stage
 from pipeline.chain.decide import decide_run
@@ -21,6 +21,7 @@ from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.errors import InputError
 from pipeline.release.registry import Version
+from pipeline.release.standing import Standing
 from pipeline.report.page import render_checks
 from pipeline.store.files import point_to
 
@@ -61,11 +62,22 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
         finished = drive(chain(config), as_tasks(store))
     run = finish_run(config, finished)
     if run.decision.passed and release != "never":
-        held = champion_checks(config, run.version) if run.version else ()
-        table = render_checks((*run.decision.checks, *held))
-        if ask(release, title=f"Release {run.folder.name}?", report=table):
-            release_run(config, run.folder)
+        _release(config, run, release)
     return run.folder
+
+
+def _release(config: RunConfig, run: FinishedRun, release: Release) -> None:
+    """Release a student that passed, or ask; nobody is asked what a promotion would refuse."""
+    standing = stand_against_champion(config, run.version) if run.version else Standing()
+    if standing.refusals:
+        get_run_logger().warning(
+            "Not promoted: %s adapter-distill models promote --help says what overrides it.",
+            " ".join(standing.refusals),
+        )
+        return
+    table = render_checks((*run.decision.checks, *standing.checks))
+    if ask(release, title=f"Release {run.folder.name}?", report=table):
+        release_run(config, run.folder)
 
 
 def finish_run(config: RunConfig, finished: FinishedStages) -> FinishedRun:

@@ -5,6 +5,7 @@ one MLflow server, give these flows' deployment a concurrency limit of one.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, task
@@ -14,12 +15,13 @@ from prefect.logging import get_run_logger
 
 from flows.names import MLFLOW_UI
 from pipeline.config import RunConfig
-from pipeline.decisions.check import Check
 from pipeline.errors import InputError
 from pipeline.release.forms import PromotionForm, RollbackForm
-from pipeline.release.promotion import Promotion, hold_against_champion, promote, roll_back
+from pipeline.release.marks import REFUSED, mark
+from pipeline.release.promotion import Promotion, promote, roll_back
 from pipeline.release.register import register
 from pipeline.release.registry import Registry, Version, open_registry
+from pipeline.release.standing import Standing, hold_against_champion
 from pipeline.report.page import render_checks
 
 
@@ -75,15 +77,29 @@ def register_run(config: RunConfig, run: Path) -> Version | None:
 
 
 @task(name="compare-with-champion", cache_policy=NO_CACHE, persist_result=False)
-def champion_checks(config: RunConfig, version: Version) -> tuple[Check, ...]:
-    """Return the registered student's check against the champion, where there is one."""
+def stand_against_champion(config: RunConfig, version: Version) -> Standing:
+    """Return how the registered student stands against the champion, where there is one."""
     try:
         return hold_against_champion(
             open_registry(config.release.registry, config.runs_dir), version, config.release
         )
     except InputError as error:
-        get_run_logger().warning("Not compared with the champion: %s", error)
-        return ()
+        return Standing(doubts=(f"Not compared with the champion: {error}",))
+
+
+@task(name="mark-as-refused", cache_policy=NO_CACHE, persist_result=False)
+def mark_refused(config: RunConfig, run: Path, reasons: Sequence[str]) -> None:
+    """Mark a registered student that did not win against the champion.
+
+    A run that is not registered has nothing to mark.
+    """
+    if not config.release.register_run:
+        return
+    try:
+        registry = open_registry(config.release.registry, config.runs_dir)
+        mark(registry, register(registry, run), REFUSED, " ".join(reasons))
+    except InputError as error:
+        get_run_logger().error("Not marked as refused: %s", error)
 
 
 def _link_to_mlflow(registry: Registry, version: Version) -> None:

@@ -11,7 +11,7 @@ from flows.building import building
 from flows.chain import adapter_to_student
 from flows.page.retraining import show_decision, show_nothing_to_do
 from flows.page.run import explain_failure
-from flows.release import release_run
+from flows.release import mark_refused, release_run
 from flows.tasks import as_tasks
 from pipeline.chain.chain import STAGES
 from pipeline.chain.teacher_steps import data_step
@@ -81,6 +81,8 @@ def retrain(
     decision = show_decision(
         report, champion, paired, choice, drift, challenger.teacher.start, metric=metric
     )
+    if not choice.replaces:
+        mark_refused(config, folder, choice.reasons)
     released = (
         choice.replaces
         and ask(release, title=f"Release {folder.name}?", report=decision)

@@ -137,7 +137,7 @@ def compare_versions_command(
             f"{paired.candidate_better} (sign test, p = {paired.p_value:.3g})"
         )
     else:
-        typer.echo("They were measured on different test texts: nothing can be paired.")
+        typer.echo(f"They were measured on different test texts, and {found.why_not}.")
 
 
 @with_options_of(

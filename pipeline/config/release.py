@@ -14,6 +14,10 @@ class PromotionRule(Section):
     """Accepted loss of the main metric against the champion (0.01 is one point): a student that
     surely lost more is not promoted."""
 
+    min_champion_texts: int = Field(default=20, ge=1)
+    """Least number of texts to compare with the champion on, where the two were measured on
+    different test splits: texts that neither was trained on. With fewer it is not promoted."""
+
 
 class ReleaseConfig(PromotionRule):
     """What becomes of a finished run."""

@@ -22,7 +22,8 @@ class _Candidate(_Student):
     """Only when this version is the champion now; 0: when none is."""
 
     force: bool = False
-    """Promote a version although it was rolled back from, or refused against the champion."""
+    """Promote a version that was rolled back from, was refused against the champion, or cannot be
+    compared with it. It must pass its own gate all the same."""
 
 
 # Of several bases pydantic takes the fields of the last one first.

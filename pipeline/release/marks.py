@@ -1,7 +1,7 @@
 """Marks of versions that proved bad: rolled back from, or refused against the champion.
 
-A mark is a tag with its time and reason. It counts for every version with the same bundle, since a
-bad student does not improve by being registered again.
+A mark is a tag with its time and reason. It counts for every version with the same files, since a
+bad student does not improve by being made and registered again.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def mark(registry: Registry, version: Version, tag: str, reason: str) -> None:
 
 
 def describe_marks(version: Version, versions: Sequence[Version]) -> tuple[str, ...]:
-    """Return a sentence for each mark of a version, or of another one with the same bundle."""
+    """Return a sentence for each mark of a version, or of another one with the same files."""
     return tuple(
         f"{each.name} version {each.number}{_same(each, version)} was {said} ({each.tags[tag]})."
         for each in _alike(version, versions)
@@ -53,13 +53,17 @@ def clear_marks(registry: Registry, version: Version, versions: Sequence[Version
 
 
 def _alike(version: Version, versions: Sequence[Version]) -> list[Version]:
-    digest = version.tags.get("bundle_sha256")
+    files = _files(version)
     return [
         each
         for each in versions
-        if each.number == version.number
-        or (digest is not None and each.tags.get("bundle_sha256") == digest)
+        if each.number == version.number or (files is not None and _files(each) == files)
     ]
+
+
+def _files(version: Version) -> str | None:
+    """Return the digest of a student's files; in old registries, that of its bundle."""
+    return version.tags.get("student_sha256") or version.tags.get("bundle_sha256")
 
 
 def _same(found: Version, asked: Version) -> str:

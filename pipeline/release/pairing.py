@@ -1,6 +1,6 @@
 """Two registered students on the same test texts, by the outputs that each run's evaluation wrote.
 
-Students that were measured on other texts can't be paired.
+Students that were measured on different texts answer texts that were held out of both.
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.config import PromotionRule
 from pipeline.errors import InputError, refusing
 from pipeline.facts.arms import STUDENT
 from pipeline.facts.paired import Paired
+from pipeline.release.held_out import pair_on_held_out
 from pipeline.release.registry import REGISTERED_OUTPUTS, Registry, Version
 from pipeline.statistics.paired import compare_paired
 from pipeline.tasks.all_tasks import find_task
@@ -23,17 +25,38 @@ class VersionComparison:
     baseline: int
     candidate: int
     paired: Paired | None
-    """None where they were measured on different texts."""
+    """None where no texts were found for both."""
+    why_not: str = ""
+    """Cause of a missing comparison, as a clause."""
 
 
 def compare_versions(
-    registry: Registry, baseline: Version, candidate: Version, *, confidence: float = 0.95
+    registry: Registry,
+    baseline: Version,
+    candidate: Version,
+    *,
+    confidence: float = 0.95,
+    min_texts: int = PromotionRule().min_champion_texts,
 ) -> VersionComparison:
-    """Return what changed from one version to the other on their common test split."""
+    """Return what changed from one version to the other, on texts of both.
+
+    Args:
+        registry: Where both are.
+        baseline: The version to compare with.
+        candidate: The other version.
+        confidence: Level of the intervals, between 0 and 1.
+        min_texts: Least number of texts held out of both, where their test splits differ.
+    """
+    found: Paired | str | None = _pair(registry, baseline, candidate, confidence)
+    if found is None:
+        found = pair_on_held_out(
+            registry, baseline, candidate, confidence=confidence, min_texts=min_texts
+        )
     return VersionComparison(
         baseline=baseline.number,
         candidate=candidate.number,
-        paired=_pair(registry, baseline, candidate, confidence),
+        paired=None if isinstance(found, str) else found,
+        why_not=found if isinstance(found, str) else "",
     )
 
 

@@ -1,31 +1,26 @@
 """Promotion and roll back: moving the champion, one at a time, and only to what proved itself.
 
 A promotion checks the candidate's gate again from its report's numbers, compares it with the
-champion on the same test texts, recomputes every digest and lets the student answer its golden
+champion on the same texts, recomputes every digest and lets the student answer its golden
 inputs. Only then do the aliases move, so that a failure anywhere leaves the champion as it was.
 
 Promotions of one student wait for each other under a lock, and each names the champion that it
 means to replace: of two that started from the same champion, the second finds another and stops.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.config import PromotionRule
 from pipeline.decisions.check import Check, failures
-from pipeline.decisions.quality import against_champion
 from pipeline.errors import InputError
 from pipeline.release.aliases import CHALLENGER, CHAMPION, PREVIOUS
 from pipeline.release.bundle import open_bundle
 from pipeline.release.history import former_champions, note_champion
-from pipeline.release.marks import ROLLED_BACK, clear_marks, describe_marks, mark
-from pipeline.release.pairing import compare_versions
+from pipeline.release.marks import ROLLED_BACK, clear_marks, mark
 from pipeline.release.registry import Registry, Version
 from pipeline.release.report_view import ReportView
-from pipeline.tasks.all_tasks import find_task
-
-logger = logging.getLogger(__name__)
+from pipeline.release.standing import hold_against_champion
 
 DEFAULT_RULE = PromotionRule()
 _FORCE = "Promote another version, or this one all the same with --force."
@@ -41,8 +36,7 @@ class Promotion:
     previous: int | None
     """Number of the one that was served before; None for a first champion."""
     checks: tuple[Check, ...]
-    """Those of the gate, then the one against the champion, if that saw the same texts; none for a
-    roll back."""
+    """Those of the gate, then the one against a champion; none for a roll back."""
 
 
 def promote(
@@ -64,8 +58,9 @@ def promote(
             now where it is not given.
         rule: Refused when the main metric is surely lower than the champion's by more than its
             limit: when the whole paired interval is.
-        force: Whether a version is promoted although it was rolled back from, or refused by a
-            retraining. Gate, digests and golden inputs hold all the same.
+        force: Whether a version is promoted although it was rolled back from, refused by a
+            retraining, or could not be compared with the champion. Gate, digests and golden inputs
+            hold all the same.
 
     Raises:
         InputError: with every reason why not.
@@ -80,10 +75,9 @@ def promote(
         if champion == candidate.number:
             raise InputError(f"{name} version {champion} is the champion already.")
         report = registry.report(candidate)
-        held = hold_against_champion(registry, candidate, rule)
-        versions = registry.versions(name)
-        doubts = () if force else describe_marks(candidate, versions)
-        reasons = (*_failed_checks(report), *failures(held), *doubts)
+        standing = hold_against_champion(registry, candidate, rule)
+        doubts = () if force else standing.doubts
+        reasons = (*_failed_checks(report), *failures(standing.checks), *doubts)
         if reasons:
             advice = f" {_FORCE}" if doubts else ""
             raise InputError(
@@ -93,7 +87,7 @@ def promote(
         _prove(registry, candidate, champion)
         note_champion(registry, name, candidate.number, before=champion)
         _move(registry, name, candidate.number)
-        clear_marks(registry, candidate, versions)
+        clear_marks(registry, candidate, registry.versions(name))
         if candidate.number == registry.alias(name, CHALLENGER):
             registry.drop(name, CHALLENGER)
         _stamp(registry, candidate, "promoted_at")
@@ -101,7 +95,7 @@ def promote(
         name=name,
         champion=candidate.number,
         previous=champion,
-        checks=(*report.checks, *held),
+        checks=(*report.checks, *standing.checks),
     )
 
 
@@ -129,35 +123,6 @@ def roll_back(registry: Registry, name: str, reason: str = "") -> Promotion:
         _move(registry, name, version.number)
         _stamp(registry, version, "rolled_back_at")
     return Promotion(name=name, champion=version.number, previous=champion, checks=())
-
-
-def hold_against_champion(
-    registry: Registry, candidate: Version, rule: PromotionRule
-) -> tuple[Check, ...]:
-    """Return the check of a version against the champion of now, on their common test split.
-
-    Empty where there is no champion, and where it was measured on other texts.
-    """
-    champion = registry.alias(candidate.name, CHAMPION)
-    if champion is None:
-        return ()
-    baseline = registry.find(candidate.name, str(champion))
-    paired = compare_versions(registry, baseline, candidate).paired
-    if paired is None:
-        logger.warning(
-            "version %d was measured on other test texts than champion %d: not compared",
-            candidate.number,
-            champion,
-        )
-        return ()
-    check = against_champion(
-        paired,
-        metric=find_task(registry.report(candidate).task).main_metric,
-        max_loss=rule.max_champion_drop,
-        setting="max_champion_drop",
-        evidence="not_refuted",
-    )
-    return (check,)
 
 
 def _check_champion(name: str, seen: int | None, champion: int | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.aliases import CHALLENGER
-from pipeline.release.bundle import MANIFEST, verify_bundle
+from pipeline.release.bundle import GOLDEN, MANIFEST, SBOM, Manifest, verify_bundle
 from pipeline.release.registry import (
     BUNDLE,
     REGISTERED_OUTPUTS,
@@ -24,7 +24,7 @@ from pipeline.release.registry import (
     check_name,
 )
 from pipeline.release.report_view import PARTS, ReportView, read_report
-from pipeline.store.digests import sha256_file
+from pipeline.store.digests import sha256_file, sha256_json
 from pipeline.store.json_files import read_object
 from pipeline.tasks.all_tasks import find_task
 
@@ -67,7 +67,8 @@ def register(registry: Registry, run: Path) -> Version:
                 return version
         with registry.talking():
             source = _log_run(registry, run, report, logged, manifest.model)
-            number = _create_version(registry, run, report, source, digest)
+            digests = {"bundle_sha256": digest, "student_sha256": _student_digest(manifest)}
+            number = _create_version(registry, run, report, source, digests)
         if report.verdict == "passed":
             registry.point(report.name, CHALLENGER, number)
     return registry.find(report.name, str(number))
@@ -114,7 +115,11 @@ def _log_outputs(registry: Registry, run: Path, run_id: str) -> None:
 
 
 def _create_version(
-    registry: Registry, run: Path, report: ReportView, source: tuple[str, str], digest: str
+    registry: Registry,
+    run: Path,
+    report: ReportView,
+    source: tuple[str, str],
+    digests: dict[str, str],
 ) -> int:
     from mlflow.exceptions import MlflowException
 
@@ -122,7 +127,7 @@ def _create_version(
     task = find_task(report.task)
     tags = {
         "run_id": report.run_id,
-        "bundle_sha256": digest,
+        **digests,
         "report_sha256": sha256_file(run / REPORT),
         "data_digest": report.data_digest,
         "verdict": report.verdict,
@@ -141,6 +146,12 @@ def _create_version(
             raise
     created = registry.client.create_model_version(report.name, place, run_id, tags=tags)
     return int(created.version)
+
+
+def _student_digest(manifest: Manifest) -> str:
+    """Return the digest of what answers: the same for the same student of two runs."""
+    files = [file for file in manifest.files if file.path not in ("README.md", GOLDEN, SBOM)]
+    return sha256_json([[file.path, file.sha256] for file in files])
 
 
 def read_run(run: Path, report: ReportView) -> Logged:

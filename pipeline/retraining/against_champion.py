@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pipeline.facts.paired import Paired
 from pipeline.inference.classifier import load_bundle
+from pipeline.release.held_out import held_out_of_both
 from pipeline.release.registry import BUNDLE
-from pipeline.retraining.challenge import ChallengeConfig, held_out_of_both
+from pipeline.retraining.challenge import ChallengeConfig
 from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.statistics.paired import compare_paired
 from pipeline.texts.splits import SPLITS

@@ -18,7 +18,6 @@ from pipeline.facts.paired import Paired
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import write_atomic
 from pipeline.store.json_files import read_json
-from pipeline.texts.tables import Split, read_split
 
 LAST = "last-challenge.json"
 """What the last retraining tried; it stands in ``runs_dir``."""
@@ -108,19 +107,6 @@ def choose_champion(
     against = (*against, *failures([check]))
     reasons = against or (f"It has seen the newer texts. {check.reason}",)
     return Choice(replaces=not against, reasons=reasons, checks=(check,))
-
-
-def held_out_of_both(champion: Path, challenger: Path) -> Split:
-    """Return the challenger's test texts that the champion was not trained on.
-
-    Args:
-        champion: The folder of the champion's data stage.
-        challenger: The same of the challenger.
-    """
-    seen = {text for name in ("train", "validation") for text in read_split(champion, name).texts}
-    test = read_split(challenger, "test")
-    rows = [row for row, text in enumerate(test.texts) if text not in seen]
-    return Split(texts=tuple(test.texts[row] for row in rows), labels=test.labels[rows])
 
 
 def config_digest(config: RunConfig) -> str:

@@ -6,15 +6,18 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.release import (
-    champion_checks,
+    mark_refused,
     promote_student,
     register_run,
     release_run,
     roll_back_student,
+    stand_against_champion,
 )
 from pipeline.config import RunConfig
+from pipeline.errors import InputError
 from pipeline.release.forms import PromotionForm, RollbackForm
 from pipeline.release.register import register
+from pipeline.release.standing import Standing
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -66,11 +69,11 @@ def test_a_registered_student_is_compared_with_the_champion_before_anybody_is_as
     registry, finish
 ):
     def compare(config, run):
-        return champion_checks(config, register_run(config, run))
+        return stand_against_champion(config, register_run(config, run))
 
-    assert finish(compare) == ()
+    assert finish(compare) == Standing()
     assert finish(release_run, accuracy=0.9)
-    (check,) = finish(compare, accuracy=0.7)
+    (check,) = finish(compare, accuracy=0.7).checks
 
     assert check.value == pytest.approx(0.2)
     assert not check.passed
@@ -86,6 +89,17 @@ def test_the_champions_page_shows_every_check(finish):
         pages = [each.data for each in client.read_artifacts(artifact_filter=of_champions)]
     (page,) = (page for page in pages if "| accuracy lost against the champion | -2.00% (" in page)
     assert "version 2\n\nBefore: version 1." in page
+
+
+def test_a_challenger_that_retraining_refused_is_not_promoted_by_the_form(finish, tmp_path):
+    form = {"name": "tiny", "runs_dir": tmp_path / "runs"}
+    finish(release_run)
+    finish(lambda config, run: mark_refused(config, run, ["It loses too much."]), accuracy=0.82)
+
+    with pytest.raises(InputError, match=r"refused against the champion \(.*It loses too much"):
+        promote_student(PromotionForm(**form))
+
+    assert promote_student(PromotionForm(**form, force=True)) == 2
 
 
 @pytest.mark.parametrize("task", [register_run, release_run])

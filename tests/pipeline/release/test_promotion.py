@@ -134,13 +134,15 @@ def test_a_student_that_is_surely_worse_than_the_champion_is_refused(registry, a
     assert promote(registry, "tiny", rule=PromotionRule(max_champion_drop=0.15)).champion == 2
 
 
-def test_a_student_of_other_data_is_not_held_against_the_champion(registry, add):
+def test_a_student_that_cannot_be_compared_with_the_champion_is_refused(registry, add):
     add(accuracy=0.9)
     promote(registry, "tiny")
     add(accuracy=0.8, data="e" * 64)
 
-    promotion = promote(registry, "tiny")
+    with pytest.raises(InputError, match=r"not compared with the champion, version 1.*--force"):
+        promote(registry, "tiny")
 
+    promotion = promote(registry, "tiny", force=True)
     assert promotion.champion == 2
     assert len(promotion.checks) == 1
 

@@ -7,14 +7,12 @@ from pipeline.retraining.challenge import (
     choose_champion,
     config_digest,
     go_on_from,
-    held_out_of_both,
     nothing_changed,
     remember_challenge,
 )
 from pipeline.statistics.paired import compare_paired
 from pipeline.store.files import write_atomic
 from pipeline.tasks.classification import CLASSIFICATION as TASK
-from pipeline.texts.tables import Split, write_split
 
 LABELS = np.array([0, 1] * 50)
 
@@ -86,21 +84,6 @@ def test_first_student_only_needs_the_gate(passed):
 
 def test_without_common_held_out_texts_the_champion_stays():
     assert not decide(None, passed=True).replaces
-
-
-def test_texts_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):
-    def write(folder, **splits):
-        (tmp_path / folder).mkdir()
-        for name, words in splits.items():
-            split = Split(texts=tuple((w,) for w in words), labels=np.arange(len(words)))
-            write_split(split, tmp_path / folder / f"{name}.parquet")
-
-    write("old", train=["a", "b"], validation=["c"], test=["d"])
-    write("new", train=["x"], validation=["y"], test=["a", "c", "d", "e"])
-    found = held_out_of_both(tmp_path / "old", tmp_path / "new")
-
-    assert found.texts == (("d",), ("e",))
-    assert found.labels.tolist() == [2, 3]
 
 
 def test_same_texts_and_config_are_nothing_new(tmp_path, champion):

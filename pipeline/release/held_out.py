@@ -1,0 +1,66 @@
+"""Two students that were measured on different texts, paired on texts that neither was trained on.
+
+The texts are in the folders of the runs that made the students, if these are on this machine. Texts
+that one student was trained on would flatter it, so a comparison needs the splits of both runs.
+"""
+
+from pathlib import Path
+
+from pipeline.facts.paired import Paired
+from pipeline.inference.classifier import load_bundle
+from pipeline.release.registry import REPORT, Registry, Version
+from pipeline.statistics.paired import compare_paired
+from pipeline.store.digests import sha256_file
+from pipeline.texts.splits import SPLITS
+from pipeline.texts.tables import Split, read_split
+
+
+def held_out_of_both(champion: Path, challenger: Path) -> Split:
+    """Return the challenger's test texts that the champion was not trained on.
+
+    Args:
+        champion: The folder of the champion's data stage.
+        challenger: The same of the challenger.
+    """
+    seen = {text for name in ("train", "validation") for text in read_split(champion, name).texts}
+    test = read_split(challenger, "test")
+    rows = [row for row, text in enumerate(test.texts) if text not in seen]
+    return Split(texts=tuple(test.texts[row] for row in rows), labels=test.labels[rows])
+
+
+def pair_on_held_out(
+    registry: Registry, baseline: Version, candidate: Version, *, confidence: float, min_texts: int
+) -> Paired | str:
+    """Return both on the larger test split of texts held out of both; else why there is none."""
+    folders = [_data_of(registry, each) for each in (baseline, candidate)]
+    for version, folder in zip((baseline, candidate), folders, strict=True):
+        if folder is None:
+            return f"the texts of version {version.number} are not in {registry.runs}"
+    old, new = (folder for folder in folders if folder is not None)
+    texts = max(held_out_of_both(old, new), held_out_of_both(new, old), key=len)
+    if len(texts) < min_texts:
+        return f"only {len(texts)} texts are held out of both, min_champion_texts is {min_texts}"
+    models = [load_bundle(registry.fetch(each)) for each in (baseline, candidate)]
+    if (models[0].task, models[0].labels) != (models[1].task, models[1].labels):
+        labels = " and ".join(", ".join(model.labels[:5]) for model in models)
+        return f"they answer with different labels ({labels})"
+    before, now = (model.outputs(texts.texts, title="comparing") for model in models)
+    task = models[0].task
+    return compare_paired(
+        before,
+        now,
+        texts.labels,
+        metrics=task.metrics,
+        errors=task.errors,
+        confidence=confidence,
+    )
+
+
+def _data_of(registry: Registry, version: Version) -> Path | None:
+    """Return the folder of a version's splits, where its own run is on this machine."""
+    run = registry.runs / version.tags.get("run_id", "unknown")
+    data, report = run / "data", run / REPORT
+    if not report.is_file() or sha256_file(report) != version.tags.get("report_sha256"):
+        return None
+    is_whole = all((data / f"{split}.parquet").is_file() for split in SPLITS)
+    return data if is_whole else None
