@@ -12,7 +12,7 @@ from pipeline.facts.arms import PLAIN, STUDENT, TEACHER
 from pipeline.facts.benchmark import Latency
 from pipeline.facts.quality import Measured
 from pipeline.facts.variants import QuantizeFacts
-from pipeline.report.headline import headlines, spaced
+from pipeline.report.headline import answers, headlines, spaced
 from pipeline.report.report import Report
 from pipeline.tasks.all_tasks import find_task
 
@@ -20,8 +20,13 @@ MIB = 1024**2
 
 
 def print_summary(report: Report, folder: Path, console: Console) -> None:
-    """Print what the run found."""
+    """Print what a person asks first, then what the run found."""
     benchmark, quantized = report.benchmark, report.quantized
+    console.print(f"{report.name}: {report.verdict}", markup=False, style="bold")
+    for reason in report.reasons:
+        console.print(f"  - {reason}", markup=False)
+    for question, answer in answers(report):
+        console.print(f"{question}: {answer}", markup=False, highlight=False, soft_wrap=True)
     console.print(_models_table(report), markup=False)
     if benchmark.ladder:
         console.print(ladder_table(benchmark.ladder), markup=False)
@@ -32,8 +37,6 @@ def print_summary(report: Report, folder: Path, console: Console) -> None:
     for warning in report.warnings:
         console.print(f"note: {warning}", markup=False)
     console.print(f"verdict: {report.verdict}", markup=False, style="bold")
-    for reason in report.reasons:
-        console.print(f"  - {reason}", markup=False)
     console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
     for line in headlines(report):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

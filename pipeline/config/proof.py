@@ -102,6 +102,11 @@ class GateConfig(Section):
     """Least accepted agreement with the teacher: the part of the test texts with the same label;
     for a regression, the correlation of both models' numbers."""
 
+    min_gain: float = Field(default=0.01, ge=-1, le=1)
+    """Least gain of the main metric (0.01 is one point) against the better of two baselines: the
+    head alone, which costs as much as the student, and one answer for every text. -1 accepts any;
+    a gain that may be luck is a warning all the same."""
+
     max_rmse_growth: float = Field(default=0.05, ge=0)
     """Regression alone: largest accepted growth of the root mean squared error against the
     teacher, as part of the teacher's (0.05 is 5 %)."""

@@ -40,11 +40,14 @@ class Check:
     passed: bool
     reason: str
     """What was found and what is accepted, in a sentence that names the setting."""
+    not_in_force: str = ""
+    """Why nothing is held against the limit; empty for a check that decides."""
 
     @property
     def is_open(self) -> bool:
         """Whether the value is beyond its limit, but too uncertain to refuse anybody."""
-        return self.passed and self.evidence == "not_refuted" and not self._reaches(self.value)
+        may_be_luck = self.evidence in ("not_refuted", "verdict") and not self.not_in_force
+        return self.passed and may_be_luck and not self._reaches(self.value)
 
     @property
     def shown_value(self) -> str:
@@ -68,9 +71,11 @@ class Check:
 
     @property
     def result(self) -> str:
-        """Return what came of it, in a word or two."""
+        """Return what came of it, in a few words."""
         if not self.passed:
             return "refused"
+        if self.not_in_force:
+            return f"not in force: {self.not_in_force}"
         return "passed, uncertain" if self.is_open else "passed"
 
     def holds(self) -> bool:
@@ -133,6 +138,37 @@ def make_check(
         reason=reason,
     )
     return replace(check, passed=check.holds())
+
+
+def note_wide(check: Check, setting: str, *, widest: float) -> Check:
+    """Return a check, marked as not in force where its limit accepts any value.
+
+    Args:
+        check: The check.
+        setting: Name of the setting of its limit.
+        widest: Limit that no value can miss.
+    """
+    is_wide = check.limit >= widest if check.bound == "at most" else check.limit <= widest
+    return replace(check, not_in_force=f"{setting} accepts any value" if is_wide else "")
+
+
+def count_results(checks: Sequence[Check]) -> str:
+    """Return how many checks passed, in a clause that names those that did not plainly pass."""
+    plain = [check for check in checks if check.result == "passed"]
+    if len(plain) == len(checks):
+        return f"all {len(checks)} checks passed"
+    groups = {
+        "refused": [check.name for check in checks if not check.passed],
+        "passed, uncertain": [check.name for check in checks if check.is_open],
+        "not in force": [
+            f"{check.name}: {check.not_in_force}"
+            for check in checks
+            if check.passed and check.not_in_force
+        ],
+    }
+    said = [f"{len(plain)} of {len(checks)} checks passed"]
+    said += [f"{len(names)} {what} ({'; '.join(names)})" for what, names in groups.items() if names]
+    return ", ".join(said)
 
 
 def failures(checks: Sequence[Check]) -> tuple[str, ...]:

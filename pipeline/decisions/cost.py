@@ -103,4 +103,7 @@ def overhead(verdict: Verdict | None, config: GateConfig) -> Iterator[Check]:
         evidence="verdict",
         passed=verdict.outcome in accepted,
         reason=f"The benchmark's verdict: {said}. {why}".strip(),
+        not_in_force=(
+            "gate.overhead = any only shows the verdict" if config.overhead == "any" else ""
+        ),
     )

@@ -53,5 +53,5 @@ def _noise(verdict: Verdict | None) -> tuple[str, ...]:
 def _open_checks(checks: tuple[Check, ...]) -> Iterator[str]:
     """Yield a warning for each value beyond its limit that may be luck."""
     for check in checks:
-        if check.is_open:
+        if check.is_open and check.evidence == "not_refuted":
             yield f"{check.reason} The interval reaches the limit: measure on more texts to know."

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pipeline.config import GateConfig
-from pipeline.decisions.check import Check, make_check
+from pipeline.decisions.check import Check, make_check, note_wide
+from pipeline.facts.arms import CONSTANT, PLAIN
 from pipeline.facts.paired import Paired
-from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Interval
 
 
 def against_champion(
@@ -54,7 +55,7 @@ def against_champion(
 def quality_lost(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> Check:
     """Return the loss of the main metric against the teacher."""
     change, ends = evaluation.change.values[metric], evaluation.change.intervals[metric]
-    return make_check(
+    check = make_check(
         f"{_words(metric)} lost against the teacher",
         -change,
         ("at most", config.max_metric_drop),
@@ -65,6 +66,60 @@ def quality_lost(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> 
             f"{100 * config.max_metric_drop:.2f}."
         ),
     )
+    return note_wide(check, "gate.max_metric_drop", widest=1)
+
+
+def gained(
+    evaluation: EvaluateFacts, config: GateConfig, metric: str, constant: str
+) -> Iterator[Check]:
+    """Yield what the student gains against the best baseline that knows little of the task.
+
+    Such baselines are the head alone, which costs as much as the student, and one answer for all.
+    Facts of earlier versions have none.
+
+    Args:
+        evaluation: The measured facts.
+        config: The thresholds.
+        metric: The task's main metric.
+        constant: The best constant answer, as a noun.
+    """
+    if not evaluation.gains:
+        return
+    baseline, gain, (low, high) = _least_gain(evaluation, metric, constant)
+    check = make_check(
+        f"{_words(metric)} gained against {baseline}",
+        gain,
+        ("at least", config.min_gain),
+        interval=(low, high),
+        reason=(
+            f"The student's {_words(metric)} is {_points(gain)} points from that of {baseline} "
+            f"({_points(low)} to {_points(high)}); gate.min_gain asks for "
+            f"{100 * config.min_gain:.2f} more."
+        ),
+    )
+    yield note_wide(check, "gate.min_gain", widest=-1)
+
+
+def unsure_gain(evaluation: EvaluateFacts, metric: str, constant: str) -> tuple[str, ...]:
+    """Return a warning where the student may be no better than a baseline that knows little."""
+    if not evaluation.gains:
+        return ()
+    baseline, gain, (low, high) = _least_gain(evaluation, metric, constant)
+    if low > 0:
+        return ()
+    return (
+        f"The student is not surely better than {baseline}: its {_words(metric)} is "
+        f"{_points(gain)} points from that ({_points(low)} to {_points(high)}).",
+    )
+
+
+def _least_gain(
+    evaluation: EvaluateFacts, metric: str, constant: str
+) -> tuple[str, float, Interval]:
+    """Return the baseline that the student gains least against, as a noun, and that gain."""
+    names = {PLAIN: "the head alone", CONSTANT: constant}
+    arm, least = min(evaluation.gains.items(), key=lambda each: each[1].values[metric])
+    return names[arm], least.values[metric], least.intervals[metric]
 
 
 def least_quality(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> Iterator[Check]:
@@ -93,7 +148,7 @@ def agreement(evaluation: EvaluateFacts, config: GateConfig, value: str, sentenc
     """
     found = evaluation.fidelity.values[value]
     low, high = evaluation.fidelity.intervals[value]
-    return make_check(
+    check = make_check(
         f"{_words(value)} with the teacher" if value == "agreement" else _words(value),
         found,
         ("at least", config.min_agreement),
@@ -103,6 +158,7 @@ def agreement(evaluation: EvaluateFacts, config: GateConfig, value: str, sentenc
             f"for {config.min_agreement:.2%}."
         ),
     )
+    return note_wide(check, "gate.min_agreement", widest=0)
 
 
 def worst_class(classes: Sequence[ClassQuality]) -> ClassQuality:

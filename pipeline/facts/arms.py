@@ -13,6 +13,8 @@ STUDENT = Arm("student")
 """The student's ONNX file: as it was exported, or in an evaluation the one that ships."""
 STUDENT_FP32 = Arm("student_fp32")
 """The student before quantisation, in an evaluation of another file that ships."""
+CONSTANT = Arm("constant")
+"""The best answer that is the same for every text."""
 TORCH_TEACHER = Arm("teacher in PyTorch")
 """The adapter teacher as its users run it without ONNX."""
 

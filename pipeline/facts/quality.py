@@ -1,6 +1,8 @@
 """Facts of the stage evaluate: quality and fidelity with intervals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pipeline.facts.arms import Arm
 
 Interval = tuple[float, float]
 """Low and high end."""
@@ -51,3 +53,5 @@ class EvaluateFacts:
     student_fp32: Measured | None = None
     """The student before quantisation; None where that stage did not run."""
     fidelity_fp32: Measured | None = None
+    gains: dict[Arm, Measured] = field(default_factory=dict)
+    """Student minus each baseline that knows little, metric by metric, on the same resamples."""

@@ -1,11 +1,13 @@
 """A run's report, put together from the facts of its finished stages."""
 
+import shlex
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from pipeline.chain.finished import FinishedStages
-from pipeline.config import RunConfig
+from pipeline.config import RegistryPlace, RunConfig
 from pipeline.decisions.check import Decision
+from pipeline.errors import without_password
 from pipeline.report.report import Report
 from pipeline.store.stage import Artifact
 
@@ -17,6 +19,7 @@ def build_report(
 ) -> Report:
     """Return the report of a run."""
     return Report(
+        next_step=_next_step(config, decision, run_id),
         run_id=run_id,
         name=config.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -53,3 +56,23 @@ def _artifacts(finished: FinishedStages) -> list[Artifact]:
     # The bundle is that stage's student under a shorter name.
     bundle = [file for file in finished.shipped.artifacts if file.path.startswith("student/")]
     return bundle + files
+
+
+def _next_step(config: RunConfig, decision: Decision, run_id: str) -> str:
+    if not decision.passed:
+        return (
+            "Change what the reasons name and run again: finished stages are reused. To accept a "
+            "value knowingly, set its limit under [gate]."
+        )
+    place = f" --runs-dir {shlex.quote(str(config.runs_dir))}"
+    options = "" if config.runs_dir == RegistryPlace().runs_dir else place
+    if config.release.registry:
+        options += f" --registry {shlex.quote(without_password(config.release.registry))}"
+    command = f"adapter-distill models promote {config.name}{options}"
+    if not config.release.register_run:
+        run = shlex.quote(str(config.runs_dir / run_id))
+        command = f"adapter-distill models register {run}{options}, then {command}"
+    return (
+        f"To make it the champion, unless this run did: {command}. In Prefect's UI: Deployments, "
+        "promote, Run."
+    )

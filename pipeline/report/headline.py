@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.facts.arms import STUDENT, TEACHER
+from pipeline.decisions.check import count_results
+from pipeline.facts.arms import CONSTANT, PLAIN, STUDENT, TEACHER
 from pipeline.facts.latency import Estimate
 from pipeline.report.report import Report
 from pipeline.tasks.all_tasks import find_task
@@ -25,6 +26,38 @@ def headlines(report: Report) -> tuple[str, str, str]:
         f"faithful: {_faithful(report)}",
         f"smaller: {_smaller(report)}",
     )
+
+
+def answers(report: Report) -> tuple[tuple[str, str], ...]:
+    """Return what a person asks of a run first, each with its answer."""
+    verdict = "yes" if report.verdict == "passed" else "no"
+    found = [
+        ("is it good", _good(report)),
+        ("may it ship", f"{verdict}, {count_results(report.checks)}"),
+        ("what next", report.next_step),
+    ]
+    return tuple((question, answer) for question, answer in found if answer)
+
+
+def _good(report: Report) -> str:
+    """Return the student's main metric, and what it gained or lost against others."""
+    task, evaluation = find_task(report.task), report.evaluation
+    metric = task.main_metric
+    low, high = evaluation.student.intervals[metric]
+    changes = {
+        "the head alone": evaluation.gains.get(PLAIN),
+        task.words.constant: evaluation.gains.get(CONSTANT),
+        "its teacher": evaluation.change,
+    }
+    parts = [f"{spaced(metric)} {evaluation.student.values[metric]:.1%} ({low:.1%} to {high:.1%})"]
+    for baseline, change in changes.items():
+        if change is not None:
+            least, most = change.intervals[metric]
+            parts.append(
+                f"{100 * change.values[metric]:+.2f} points ({100 * least:+.2f} to "
+                f"{100 * most:+.2f}) against {baseline}"
+            )
+    return ", ".join(parts)
 
 
 def spaced(name: str) -> str:

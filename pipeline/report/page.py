@@ -8,11 +8,11 @@ by the filter ``md`` in Markdown, and as JSON in the card's YAML.
 from collections.abc import Mapping, Sequence
 
 from pipeline.config import AdapterConfig, AdapterSource
-from pipeline.decisions.check import Check
+from pipeline.decisions.check import Check, count_results
 from pipeline.decisions.quality import worst_class, worst_first
 from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
-from pipeline.report.headline import headlines
+from pipeline.report.headline import answers, headlines
 from pipeline.report.plots import plots
 from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.latency_plots import plot_ladder, plot_latency
@@ -69,6 +69,8 @@ def _render(template: str, report: Report, **extra: object) -> str:
         classes=worst_first(classes),
         cells=cells,
         first=cells[0],
+        answers=answers(report),
+        counted=count_results(report.checks),
         headlines=[line.partition(": ") for line in headlines(report)],
         worst_parity=_worst_parity(report),
         **extra,

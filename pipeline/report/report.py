@@ -64,6 +64,8 @@ class Report(BaseModel):
     """Seconds by stage; those of a reused stage are of the run that built it."""
     reused: tuple[str, ...]
     """Stages that were finished before this run."""
+    next_step: str = ""
+    """Advice after this verdict: the command that releases the student, or what to change."""
 
     def cells(self) -> list[dict[Arm, Latency]]:
         """Return the latency by arm, one entry a cell, in the order of their measurement."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import EvaluateConfig
-from pipeline.facts.arms import EXPORTED, STUDENT, STUDENT_FP32, TEACHER
+from pipeline.facts.arms import CONSTANT, EXPORTED, PLAIN, STUDENT, STUDENT_FP32, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
@@ -33,6 +33,8 @@ class EvaluateSettings:
     task: Task
     evaluate: EvaluateConfig
     seed: int
+    baselines: tuple[Arm, ...] = (PLAIN, CONSTANT)
+    """What the student must gain something against: the head alone, and one answer for all."""
 
 
 def evaluate(
@@ -60,7 +62,7 @@ def evaluate(
     np.savez_compressed(out / OUTPUTS, allow_pickle=False, labels=test.labels, **outputs)
     measured = MeasuredModels(
         task=task,
-        outputs=outputs,
+        outputs=outputs | {CONSTANT: task.constant(test.labels, outputs[STUDENT].shape[1])},
         labels=test.labels,
         samples=Resamples(texts=len(test), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,
@@ -73,6 +75,7 @@ def evaluate(
         fidelity_fp32=measured.fidelity(STUDENT_FP32, TEACHER) if quantized else None,
         change=measured.change(STUDENT, TEACHER),
         classes=_breakdown(measured, data.facts.labels),
+        gains={arm: measured.change(STUDENT, arm) for arm in settings.baselines},
     )
 
 

@@ -14,8 +14,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.config import DataConfig, GateConfig
-from pipeline.decisions.check import Check, make_check
-from pipeline.decisions.quality import agreement, least_quality, quality_lost, worst_class
+from pipeline.decisions.check import Check, make_check, note_wide
+from pipeline.decisions.quality import (
+    agreement,
+    gained,
+    least_quality,
+    quality_lost,
+    unsure_gain,
+    worst_class,
+)
 from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.tasks.class_labels import read_class_labels
 from pipeline.tasks.class_metrics import (
@@ -29,6 +36,7 @@ from pipeline.tasks.task import Label, Labels, Shift, Task, Words
 if TYPE_CHECKING:
     from models.losses import Objective
 
+_CONSTANT = "the commonest label for every text"
 _LISTED = 5
 """Classes that a warning names."""
 
@@ -81,6 +89,7 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
         ),
         worst_class_lost(evaluation, config),
         calibration_lost(evaluation, config),
+        *gained(evaluation, config, "accuracy", _CONSTANT),
         *least_quality(evaluation, config, "accuracy"),
     )
 
@@ -89,7 +98,7 @@ def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     """Return the most certain loss of recall of any class."""
     worst = worst_class(evaluation.classes)
     low, high = worst.interval
-    return make_check(
+    check = make_check(
         f"recall lost of the worst class, {worst.label}",
         worst.recall_lost,
         ("at most", config.max_class_drop),
@@ -103,13 +112,14 @@ def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
             f"is surely more than {100 * config.max_class_drop:.2f}."
         ),
     )
+    return note_wide(check, "gate.max_class_drop", widest=1)
 
 
 def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
     """Return what the expected calibration error gained against the teacher."""
     growth = evaluation.change.values["calibration_error"]
     low, high = evaluation.change.intervals["calibration_error"]
-    return make_check(
+    check = make_check(
         "calibration error gained against the teacher",
         growth,
         ("at most", config.max_calibration_growth),
@@ -121,6 +131,7 @@ def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
             f"than {config.max_calibration_growth:.4f}."
         ),
     )
+    return note_wide(check, "gate.max_calibration_growth", widest=1)
 
 
 def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
@@ -148,8 +159,22 @@ def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[st
     )
 
 
+def _warnings(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
+    return (
+        *unsure_gain(evaluation, "accuracy", _CONSTANT),
+        *uncertain_classes(evaluation, config),
+    )
+
+
 def _names(config: DataConfig) -> tuple[str, ...]:
     return config.labels
+
+
+def _commonest(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return certainty of the commonest label for every text, (N, C)."""
+    outputs = np.zeros((len(labels), classes), dtype=np.float32)
+    outputs[:, np.bincount(labels).argmax()] = 10.0
+    return outputs
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:
@@ -229,6 +254,7 @@ CLASSIFICATION = Task(
         distance="KL to the teacher (nats)",
         agreement="agreement with the teacher",
         agrees=_agrees,
+        constant=_CONSTANT,
         model="text classifier with the labels",
         intended_use="to sort texts like those of its test split (source below) into these labels.",
         limits=(
@@ -245,9 +271,10 @@ CLASSIFICATION = Task(
     metrics=CLASS_QUALITY,
     fidelity=CLASS_FIDELITY,
     errors=wrong_labels,
+    constant=_commonest,
     breakdown=_breakdown,
     checks=_checks,
-    warnings=uncertain_classes,
+    warnings=_warnings,
     shifts=_shifts,
     answers=class_answers,
     answer_type=ClassAnswer,

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.config import DataConfig, GateConfig
 from pipeline.decisions.check import Check, make_check
-from pipeline.decisions.quality import agreement, least_quality, quality_lost
+from pipeline.decisions.quality import agreement, gained, least_quality, quality_lost, unsure_gain
 from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Contributions, Statistic
 from pipeline.tasks.task import Label, LabelColumn, Labels, Shift, Task, Words
@@ -26,6 +26,7 @@ from pipeline.tasks.task import Label, LabelColumn, Labels, Shift, Task, Words
 if TYPE_CHECKING:
     from models.losses import Objective
 
+_CONSTANT = "the mean for every text"
 _RANGES = 5
 """Ranges of labels that splits are drawn by and counted in."""
 
@@ -148,6 +149,7 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
             "The student's numbers correlate with the teacher's at {}",
         ),
         rmse_grown(evaluation, config),
+        *gained(evaluation, config, "pearson", _CONSTANT),
         *least_quality(evaluation, config, "pearson"),
     )
 
@@ -187,6 +189,11 @@ def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
     if len(set(labels)) >= 2:
         return None
     return f"holds one label only ({labels[0]}). Numbers that differ are needed: check data.label"
+
+
+def _mean(labels: np.ndarray, outputs: int) -> np.ndarray:
+    """Return the mean label for every text, (N, 1)."""
+    return np.full((len(labels), outputs), labels.mean())
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:
@@ -237,8 +244,8 @@ def _agrees(correlation: float) -> str:
     return f"correlates with the teacher at {correlation:.1%}"
 
 
-def _no_warnings(_evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
-    return ()
+def _warnings(evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]:
+    return unsure_gain(evaluation, "pearson", _CONSTANT)
 
 
 REGRESSION = Task(
@@ -256,6 +263,7 @@ REGRESSION = Task(
         distance="RMSE to the teacher",
         agreement="correlation with the teacher",
         agrees=_agrees,
+        constant=_CONSTANT,
         model="text regression model for the number",
         intended_use="to rate texts like those of its test split (source below) by this number.",
         limits=(
@@ -272,9 +280,10 @@ REGRESSION = Task(
     metrics=NUMBER_QUALITY,
     fidelity=NUMBER_FIDELITY,
     errors=absolute_errors,
+    constant=_mean,
     breakdown=None,
     checks=_checks,
-    warnings=_no_warnings,
+    warnings=_warnings,
     shifts=_shifts,
     answers=number_answers,
     answer_type=NumberAnswer,

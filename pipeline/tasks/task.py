@@ -88,6 +88,8 @@ class Words:
     """Agreement of student and teacher, as the noun of a sentence."""
     agrees: Callable[[float], str]
     """(agreement) -> a clause whose subject is the student."""
+    constant: str
+    """The best constant answer, as a noun."""
     model: str
     """A noun for the model, which the names of its outputs follow."""
     intended_use: str
@@ -125,6 +127,8 @@ class Task:
     """(student outputs, teacher outputs) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, labels) -> (N,), the error of each text; less is better."""
+    constant: Callable[[np.ndarray, int], np.ndarray]
+    """(labels, C) -> (N, C), outputs of the best answer that is the same for every text."""
     breakdown: Callable[..., tuple[ClassQuality, ...]] | None
     """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; None
     for a task without classes."""

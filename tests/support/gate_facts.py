@@ -50,7 +50,7 @@ def graph(size_bytes):
     )
 
 
-def evaluation(*, change=0.0, agreement=1.0, calibration=0.0, classes=None):
+def evaluation(*, change=0.0, agreement=1.0, calibration=0.0, classes=None, gain=0.2):
     return EvaluateFacts(
         texts=800,
         confidence=0.95,
@@ -60,10 +60,11 @@ def evaluation(*, change=0.0, agreement=1.0, calibration=0.0, classes=None):
         fidelity=measured(agreement=agreement),
         change=measured(accuracy=change, macro_f1=-0.5, calibration_error=calibration),
         classes=classes or (class_quality(),),
+        gains={"plain": measured(accuracy=gain), "constant": measured(accuracy=0.4)},
     )
 
 
-def evaluation_of_numbers(*, change=0.0, correlation=1.0, growth=0.0, teacher_rmse=0.5):
+def evaluation_of_numbers(*, change=0.0, correlation=1.0, growth=0.0, teacher_rmse=0.5, gain=0.5):
     """Return facts of a regression; growth is the student's RMSE minus the teacher's."""
     return EvaluateFacts(
         texts=800,
@@ -74,6 +75,7 @@ def evaluation_of_numbers(*, change=0.0, correlation=1.0, growth=0.0, teacher_rm
         fidelity=measured(teacher_correlation=correlation),
         change=measured(pearson=change, spearman=-0.5, rmse=growth),
         classes=(),
+        gains={"plain": measured(pearson=0.5), "constant": measured(pearson=gain)},
     )
 
 

@@ -147,6 +147,10 @@ def evaluation(**more: object) -> dict:
         },
         "change": measured(0.0113, accuracy=-0.0025, macro_f1=0.0, calibration_error=0.0056),
         "classes": classes("negative", "positive"),
+        "gains": {
+            "plain": measured(0.02, accuracy=0.0687),
+            "constant": measured(0.03, accuracy=0.2925),
+        },
         **more,
     }
 

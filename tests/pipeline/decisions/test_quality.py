@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from support.gate_facts import (
 from pipeline.config import GateConfig
 from pipeline.decisions.quality import against_champion, quality_lost, worst_class, worst_first
 from pipeline.facts.paired import Paired
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.regression import REGRESSION
 
 
@@ -170,3 +172,32 @@ def test_class_that_surely_lost_most_is_the_first():
     assert [each.label for each in found] == ["sure", "rare", "gained"]
     assert worst_class((gained, rare, sure)) is sure
     assert worst_first(()) == []
+
+
+@pytest.mark.parametrize(("gain", "passed"), [(0.01, True), (0.0099, False), (-0.1, False)])
+@pytest.mark.parametrize(
+    ("facts", "task", "name"),
+    [
+        (evaluation, CLASSIFICATION, "accuracy gained against the head alone"),
+        (evaluation_of_numbers, REGRESSION, "pearson gained against the mean for every text"),
+    ],
+)
+def test_gain_over_what_knows_little_just_met_and_just_missed(facts, task, name, gain, passed):
+    found = decision(facts(gain=gain), task=task)
+
+    assert find(found, name).passed is passed
+    assert "gate.min_gain asks for 1.00 more" in find(found, name).reason
+
+
+def test_student_no_better_than_the_head_alone_does_not_pass_silently():
+    found = decision(evaluation(gain=0.0), config=GateConfig(min_gain=-1))
+
+    assert found.passed
+    (warning,) = found.warnings
+    assert "not surely better than the head alone: its accuracy is +0.00 points" in warning
+
+
+def test_facts_of_an_earlier_version_have_no_gain_to_hold():
+    earlier = dataclasses.replace(evaluation(), gains={})
+
+    assert not any("gained against the head" in each.name for each in decision(earlier).checks)

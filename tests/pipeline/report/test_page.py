@@ -5,6 +5,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 from matplotlib.image import imread
+from rich.console import Console
 from support.report_document import document
 from support.report_facts import (
     ATTACK,
@@ -22,6 +23,7 @@ from support.report_facts import (
     teacher,
 )
 
+from flows.cli.summary import print_summary
 from pipeline.report.page import draw_plots, render_card, render_checks, render_page, render_summary
 from pipeline.report.plots import latency_plots, plots
 from pipeline.report.report import Report
@@ -150,7 +152,7 @@ def test_absorption_of_nothing_is_refused(refused):
 
 def test_passed_page_says_so(page):
     assert '<header class="passed">' in page
-    assert "All 2 checks passed." in page
+    assert "yes, all 2 checks passed" in page
     assert "Not certain" not in page
 
 
@@ -271,3 +273,22 @@ def test_thousand_labels_are_counted_and_not_listed():
     many = Report.model_validate(document(data=data(*(f"label{n}" for n in range(1000)))))
 
     assert "label19 and 980 more" in render_page(many, draw_plots(many))
+
+
+def test_page_summary_and_terminal_say_first_what_a_person_needs(tmp_path):
+    shown_only = checks(passed=True)[0] | {"not_in_force": "gate.overhead = any"}
+    report = Report.model_validate(document(checks=[*checks(passed=True), shown_only]))
+    console = Console(width=500, record=True)
+    print_summary(report, tmp_path, console)
+
+    for text in (
+        render_page(report, draw_plots(report)),
+        render_summary(report),
+        console.export_text(),
+    ):
+        good, ship, then = (text.index(said) for said in ("is it good", "may it ship", "what next"))
+        table = text.index("calibration error")
+        assert good < ship < then < table
+        assert "+6.87 points (+4.87 to +8.87) against the head alone" in text
+        assert "2 of 3 checks passed, 1 not in force (accuracy lost: gate.overhead = any)" in text
+        assert "adapter-distill models promote demo" in text

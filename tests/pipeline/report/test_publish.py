@@ -19,6 +19,7 @@ from pipeline.timing.machine import describe_machine
 ANYTHING = GateConfig(
     max_metric_drop=1,
     min_agreement=0,
+    min_gain=-1,
     max_class_drop=1,
     max_calibration_growth=1,
     max_size_ratio=1e6,

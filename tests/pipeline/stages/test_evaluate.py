@@ -104,3 +104,14 @@ def test_student_is_the_file_that_ships_and_the_fp32_one_stands_beside_it(
 def test_without_variants_there_is_no_fp32_arm(evaluation):
     assert evaluation.facts.student_fp32 is None
     assert evaluation.facts.fidelity_fp32 is None
+
+
+def test_gains_are_over_the_head_alone_and_over_one_answer_for_all(evaluation, outputs, tiny_data):
+    labels = read_split(tiny_data.folder, "test").labels
+    share = np.bincount(labels).max() / len(labels)
+    accuracy = {arm: TASK.metrics(outputs[arm], labels)["accuracy"] for arm in ARMS}
+
+    gains = {arm: gain.values["accuracy"] for arm, gain in evaluation.facts.gains.items()}
+
+    assert gains["plain"] == pytest.approx(accuracy["student"] - accuracy["plain"])
+    assert gains["constant"] == pytest.approx(accuracy["student"] - share)

@@ -200,7 +200,7 @@ def test_equal_student_passes_every_check():
 
     checks = CLASSIFICATION.checks(evaluation(), config)
 
-    assert len(checks) == 4
+    assert len(checks) == 5
     assert all(each.passed for each in checks)
     assert CLASSIFICATION.warnings(evaluation(), config) == ()
 
