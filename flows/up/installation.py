@@ -100,7 +100,8 @@ def _server(environment: dict[str, str], port: int) -> Service:
     return Service(
         name="server",
         command=[
-            *(sys.executable, "-m", "prefect", "server", "start"),
+            # Prefect's own command, on a SQLite that waits for its turn.
+            *(sys.executable, "-m", "flows.server.embedded", "server", "start"),
             *("--host", "127.0.0.1", "--port", str(port)),
         ],
         port=port,

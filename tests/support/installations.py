@@ -12,7 +12,7 @@ from flows.up.installation import Ports, list_services
 from pipeline.release.registry import Registry, open_registry
 
 COMMANDS = {
-    "server": "prefect server start",
+    "server": "flows.server.embedded server start",
     "mlflow": "mlflow server",
     "worker": "prefect worker start",
     "student": "flows.cli.main serve",
