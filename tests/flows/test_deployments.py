@@ -133,14 +133,18 @@ class TestOnAServer:
         installation.wait_for(lambda: installation.run_process() is None, seconds=60)
         runs = Path(config["runs_dir"])
         before = list(runs.glob("*-smoke"))
-        answer = {"run_input": {"release": True, "reason": "good"}}
-        wrong = installation.request(
-            "POST", f"/flow_runs/{run}/resume", json={"run_input": {"release": "perhaps"}}
-        )
-        installation.request("POST", f"/flow_runs/{run}/resume", json=answer)
+
+        def answer(**form):
+            path = f"/flow_runs/{run}/resume"
+            return installation.request("POST", path, json={"run_input": form}).json()["status"]
+
+        wrong = [answer(), answer(reason="good"), answer(decision="perhaps")]
+        question = installation.artifacts(run)["release-question"]["data"]
+        answer(decision="release", reason="good")
 
         assert state["name"] == "Suspended"
-        assert wrong.json()["status"] == "REJECT"
+        assert wrong == ["REJECT"] * 3
+        assert f"/runs/flow-run/{run}, press *Resume*" in question
         assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
         champion = find_champion(installation.registry, config["name"], runs)
         finished = [folder.resolve() for folder in runs.glob("*-smoke")]
