@@ -81,7 +81,7 @@ def retrain(
     decision = show_decision(
         report, champion, paired, choice, drift, challenger.teacher.start, metric=metric
     )
-    if not choice.replaces:
+    if champion and not choice.replaces:
         mark_refused(config, folder, choice.reasons)
     released = (
         choice.replaces
