@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
-from pipeline.inference.session import open_session
-from pipeline.inference.tokens import INPUTS, TextEncoder, load_encoder
+from pipeline.inference.session import mixes_rows, open_session
+from pipeline.inference.tokens import INPUTS, TextEncoder, Tokens, load_encoder
 from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
 from pipeline.tasks.task import Task
@@ -32,6 +32,8 @@ RUNTIME = "onnx/runtime.json"
 PARTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 """What a classifier is loaded from, beside its ONNX file."""
 _RUNTIME = TypeAdapter(Runtime)
+_PART = 4096
+"""Texts that are made tokens of at once, which bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,8 @@ class Classifier:
     labels: tuple[str, ...]
     """Names of the outputs."""
     task: Task
+    mixes_rows: bool
+    """Whether a text's outputs depend on the texts beside it in a call, beyond rounding errors."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -59,6 +63,9 @@ class Classifier:
     ) -> np.ndarray:
         """Return the outputs, (N, C) float32, in the texts' order. A title asks for a bar.
 
+        A text has the same outputs whatever the others are: exactly, where a file mixes the rows
+        of a call, as each then runs alone; else but for the rounding of float32.
+
         Args:
             texts: Each one text, or two.
             batch_size: Most texts per call.
@@ -66,6 +73,7 @@ class Classifier:
             title: Of the progress bar.
         """
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        batch_size = 1 if self.mixes_rows else batch_size
         with tqdm(
             total=len(texts), desc=title, unit="text", leave=False, disable=None if title else True
         ) as bar:
@@ -84,13 +92,18 @@ class Classifier:
     def batches(
         self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Yield (row numbers, the session's inputs (B, T)), the shortest texts first."""
-        rows = self.encoder.encode(texts)
+        """Yield (row numbers, the session's inputs (B, T)), of each part the shortest first."""
+        for first in range(0, len(texts), _PART):
+            rows = self.encoder.encode(texts[first : first + _PART])
+            lengths = np.array([len(row["input_ids"]) for row in rows])
+            order = np.argsort(lengths, kind="stable")
+            for chosen in _cut(order, lengths, batch_size, batch_tokens):
+                yield first + chosen, self.pad([rows[number] for number in chosen])
+
+    def pad(self, rows: Sequence[Tokens]) -> dict[str, np.ndarray]:
+        """Return texts as the session's inputs, (B, T), padded to the longest one."""
         names = [each.name for each in self.session.get_inputs()]
-        lengths = np.array([len(row["input_ids"]) for row in rows])
-        order = np.argsort(lengths, kind="stable")
-        for chosen in _cut(order, lengths, batch_size, batch_tokens):
-            yield chosen, self.encoder.settings.pad([rows[number] for number in chosen], names)
+        return self.encoder.settings.pad(rows, names)
 
 
 def _cut(
@@ -139,6 +152,7 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
             encoder=encoder,
             labels=tuple(str(labels[str(index)]) for index in range(len(labels))),
             task=task_of_model(config),
+            mixes_rows=mixes_rows(bundle / "onnx" / runtime.file),
         )
 
 

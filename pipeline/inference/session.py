@@ -1,5 +1,6 @@
 """onnxruntime sessions on the CPU, opened as a bundle's file wants to be run."""
 
+import mmap
 from pathlib import Path
 
 import onnxruntime as ort
@@ -38,3 +39,15 @@ def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.Inferenc
         disabled_optimizers=list(runtime.disabled_optimizers),
         enable_fallback=0,  # it would print, and try the same provider again
     )
+
+
+def mixes_rows(path: Path) -> bool:
+    """Return whether an ONNX file's output for a text depends on the texts beside it in a call.
+
+    Dynamic quantisation rounds the activations of a call with one scale, which the largest of all
+    its texts sets. onnxruntime has no such operator with a scale per row.
+    """
+    # Names of operators stand in the file as they are. Reading the graph would take onnx, which a
+    # server does without.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"DynamicQuantize") >= 0

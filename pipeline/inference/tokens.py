@@ -5,6 +5,8 @@ a bundle; the settings are those that transformers reads from ``tokenizer_config
 padded on the right, whatever those settings say: then the positions of a text's tokens, and so its
 outputs, do not depend on the texts beside it in a batch.
 
+Long texts are cut before they are read, where that changes no token (`pipeline.inference.seams`).
+
 Shapes: B = batch, T = tokens.
 """
 
@@ -18,12 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from pipeline.inference.seams import cut_at_seam, has_seams
+
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
     from pipeline.texts.tables import Text
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Names of what a classifier may take."""
 _PANIC = "PanicException"
+_CHARACTERS_PER_TOKEN = 8
+"""Characters per wanted token that a long text is first cut to; words of English take 5 or 6."""
 
 Tokens = dict[str, list[int]]
 """One text by the names in `INPUTS`: each a list of T numbers."""
@@ -61,6 +67,8 @@ class TextEncoder:
 
     tokenizer: Tokenizer
     settings: TokenSettings
+    cuts: bool
+    """Whether long texts are cut at seams before the tokenizer reads them."""
 
     def encode(self, texts: "Sequence[Text]") -> list[Tokens]:
         """Return the tokens of each text or pair, truncated and not padded.
@@ -70,7 +78,21 @@ class TextEncoder:
         Raises:
             ValueError: when special tokens alone exceed the longest input, or the tokenizer panics.
         """
-        return [self._tokens(encoding) for encoding in self.encodings(texts)]
+        wanted = self.settings.max_length * _CHARACTERS_PER_TOKEN
+        rows: list[Tokens] = [{}] * len(texts)
+        left = list(range(len(texts)))
+        while left:
+            given = [self._cut(texts[number], wanted) for number in left]
+            encodings = self.encodings(given)
+            unsettled = []
+            for number, cut, encoding in zip(left, given, encodings, strict=True):
+                # As many tokens as may be: those of the rest would be truncated.
+                if cut is texts[number] or len(encoding) == self.settings.max_length:
+                    rows[number] = self._tokens(encoding)
+                else:
+                    unsettled.append(number)
+            left, wanted = unsettled, 4 * wanted
+        return rows
 
     def encodings(self, texts: "Sequence[Text]") -> list[Encoding]:
         """Return what the tokenizers library makes of each text or pair, truncated.
@@ -81,6 +103,16 @@ class TextEncoder:
         self._check_room(is_pair=any(len(text) > 1 for text in texts))
         with _panics_as_errors():
             return self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
+
+    def _cut(self, text: "Text", wanted: int) -> "Text":
+        """Return a text up to a seam, or itself.
+
+        Pairs are not cut: which of two long texts is truncated further depends on both lengths.
+        """
+        if not self.cuts or len(text) > 1 or len(text[0]) <= 2 * wanted:
+            return text
+        cut = cut_at_seam(text[0], wanted=wanted, side=self.settings.truncation_side)
+        return text if len(cut) == len(text[0]) else (cut,)
 
     def _tokens(self, encoding: Encoding) -> Tokens:
         if not encoding.ids:
@@ -104,7 +136,9 @@ def make_encoder(tokenizer: Tokenizer, settings: TokenSettings) -> TextEncoder:
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
     tokenizer.encode_special_tokens = settings.split_special_tokens
-    return TextEncoder(tokenizer=tokenizer, settings=settings)
+    with _panics_as_errors():
+        cuts = has_seams(tokenizer, settings.truncation_side)
+    return TextEncoder(tokenizer=tokenizer, settings=settings, cuts=cuts)
 
 
 def load_encoder(bundle: Path, *, max_length: int | None = None, pad_id: int = 0) -> TextEncoder:

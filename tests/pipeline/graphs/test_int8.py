@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -42,6 +44,23 @@ def test_logits_are_close_to_those_of_fp32(int8, student, texts):
 
     # Random weights and logits of 0.5: rounding shows, but a wrong scale would be off by all of it.
     assert 0 < difference < 0.1 * abs(expected).max()
+
+
+def test_a_text_has_the_same_int8_outputs_to_the_last_bit_whatever_is_beside_it(int8, texts):
+    together = int8.outputs(texts)
+    alone = np.concatenate([int8.outputs([text]) for text in texts])
+    mixed = dataclasses.replace(int8, mixes_rows=False).outputs(texts)
+
+    assert int8.mixes_rows
+    np.testing.assert_array_equal(together, alone)
+    assert abs(mixed - alone).max() > 1e-4  # one scale for all texts of a call
+
+
+def test_a_text_has_the_same_fp32_outputs_but_for_rounding_whatever_is_beside_it(student, texts):
+    alone = np.concatenate([student.outputs([text]) for text in texts])
+
+    assert not student.mixes_rows
+    np.testing.assert_allclose(student.outputs(texts), alone, atol=1e-5)
 
 
 def test_word_table_is_rounded_row_by_row(tiny_export, student, texts, tmp_path, monkeypatch):
