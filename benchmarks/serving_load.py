@@ -24,24 +24,27 @@ class Server:
     """A server process, with its listening socket where another may share it."""
 
     def __init__(
-        self, runs: Path, name: str, *options: str, listening: socket.socket | None = None
+        self, runs: Path, name: str | None, *options: str, listening: socket.socket | None = None
     ) -> None:
         where = ["--port", "0"]
         if listening is not None:
             where = ["--fd", str(listening.fileno())]
-        command = [sys.executable, "-m", "flows.cli.main", "serve", name, "--runs-dir", str(runs)]
+        names = [] if name is None else [name]
+        command = [sys.executable, "-m", "flows.cli.main", "serve", *names]
+        command += ["--runs-dir", str(runs)]
         self._process = subprocess.Popen(
             [*command, *where, *options],
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=[listening.fileno()] if listening is not None else [],
         )
-        self.port = 0
+        self.port, is_serving = 0, False
         assert self._process.stderr is not None
         for line in self._process.stderr:
             event = json.loads(line) if line.startswith("{") else {}
             self.port = event.get("port") or self.port
-            if event.get("event") == "serving":
+            is_serving = is_serving or event.get("event") == "serving"
+            if self.port and is_serving:
                 break
         self._reader = multiprocessing.get_context("fork").Process(target=self._drain_log)
         self._reader.start()

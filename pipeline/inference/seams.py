@@ -31,10 +31,10 @@ _HARMLESS = ("Digits", "Punctuation")
 _MODELS = ("WordPiece", "WordLevel", "BPE", "Unigram")
 _SEVERAL_SPACES = " {2,}"
 
-Side = Literal["left", "right"]
+TextEnd = Literal["left", "right"]
 
 
-def cut_at_seam(text: str, *, wanted: int, side: Side) -> str:
+def cut_at_seam(text: str, *, wanted: int, side: TextEnd) -> str:
     """Return at least the wanted characters of a text, up to a seam; all of it where none is near.
 
     Args:
@@ -51,7 +51,7 @@ def cut_at_seam(text: str, *, wanted: int, side: Side) -> str:
     return text[seam.start() :] if seam else text
 
 
-def has_seams(tokenizer: Tokenizer, side: Side) -> bool:
+def has_seams(tokenizer: Tokenizer, side: TextEnd) -> bool:
     """Return whether texts can be cut at seams before this tokenizer reads them.
 
     Args:
@@ -99,7 +99,7 @@ def _splitters(part: Mapping[str, Any] | None) -> list[str]:
     return [name for name in names if name in _SPLITTERS]
 
 
-def _is_local(part: Mapping[str, Any] | None, side: Side) -> bool:
+def _is_local(part: Mapping[str, Any] | None, side: TextEnd) -> bool:
     """Return whether a normaliser looks at single characters around a seam."""
     if part is None or part["type"] in _CHARACTER_NORMALISERS:
         return True

@@ -66,8 +66,11 @@ def _add_errors(app: FastAPI) -> None:
         return _error(404, "No such model.")
 
     @app.exception_handler(ServerNotReady)
+    async def not_ready(_: Request, error: ServerNotReady) -> Response:
+        return _error(503, error.error_msg)
+
     @app.exception_handler(ModelNotReady)
-    async def not_ready(_: Request, __: Exception) -> Response:
+    async def model_not_ready(_: Request, __: Exception) -> Response:
         return _error(503, "Not ready.")
 
     @app.exception_handler(HTTPException)

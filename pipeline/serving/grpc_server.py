@@ -1,7 +1,10 @@
 """The same protocol over gRPC: KServe's service with our checks before it."""
 
+import asyncio
 import hmac
 import logging
+import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +25,16 @@ from pipeline.serving.kserve_parts import (
     messages,
     service,
 )
+from pipeline.serving.log_lines import CallLog
+from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane
 from pipeline.serving.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
 
+_STREAMS = 100
+"""Calls at a time over one connection; clients let more of them wait."""
+_LONGEST_CONNECTION_MS = 300_000
 _OPEN = ("ServerLive", "ServerReady")
 _CLOSED = ("RepositoryModelLoad", "RepositoryModelUnload")
 _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
@@ -65,31 +73,67 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # KServe's; it has no 
         return await super().ModelInfer(request, context)
 
 
-class GrpcGuard(AsyncServerInterceptor):
-    """Token, and an error code for every fault."""
+class _RefusedError(Exception):
+    """A call is refused before it is read, with a code of its own."""
 
-    def __init__(self, settings: ServeSettings) -> None:
-        self._token = settings.token
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class GrpcGuard(AsyncServerInterceptor):
+    """Token, an error code for every fault, metrics and a log line."""
+
+    def __init__(self, settings: ServeSettings, metrics: ServerMetrics) -> None:
+        self._token, self._metrics = settings.token, metrics
+        self._log = CallLog()
 
     async def intercept(
         self, method: Callable[..., Any], request: Any, context: Any, method_name: str
     ) -> Any:
         """Answer one call."""
-        name = method_name.rpartition("/")[2]
+        started, code = time.perf_counter(), grpc.StatusCode.OK
+        try:
+            self._check(method_name, context)
+            return await method(request, context)
+        except asyncio.CancelledError:  # by the client, or by its deadline
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            code, message = _status(error)
+            await context.abort(code, message)
+        finally:
+            self._record(method_name, code, time.perf_counter() - started)
+
+    def _check(self, method_name: str, context: Any) -> None:
+        name = _short(method_name)
         if name in _CLOSED:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Models follow the registry.")
+            raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, "Models follow the registry.")
         if self._token is not None and name not in _OPEN:
             expected = f"Bearer {self._token.get_secret_value()}"
             sent = dict(context.invocation_metadata() or ()).get("authorization", "")
             if not hmac.compare_digest(sent.encode(), expected.encode()):
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Send the server's token.")
-        try:
-            return await method(request, context)
-        except Exception as error:
-            await context.abort(*_status(error))
+                raise _RefusedError(grpc.StatusCode.UNAUTHENTICATED, "Send the server's token.")
+
+    def _record(self, method_name: str, code: grpc.StatusCode, seconds: float) -> None:
+        self._metrics.requests.labels(method_name, code.name).observe(seconds)
+        self._log.write(
+            method="gRPC",
+            path=method_name,
+            status=code.name,
+            seconds=seconds,
+            request_id=uuid.uuid4().hex,
+            is_health=_short(method_name) in _OPEN,
+        )
+
+
+def _short(method_name: str) -> str:
+    return method_name.rpartition("/")[2]
 
 
 def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, _RefusedError):
+        return error.code, str(error)
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code, str(error)[:500]
@@ -100,12 +144,23 @@ def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.INTERNAL, "Internal error."
 
 
-async def start_grpc(plane: Plane, settings: ServeSettings) -> tuple[Any, int]:
+async def start_grpc(
+    plane: Plane, settings: ServeSettings, metrics: ServerMetrics
+) -> tuple[Any, int]:
     """Start the gRPC server; return it and its port."""
     server = grpc.aio.server(
-        interceptors=(GrpcGuard(settings),),
+        interceptors=(GrpcGuard(settings, metrics),),
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_metadata_size", settings.max_head_bytes),
+            ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
+            ("grpc.max_concurrent_streams", _STREAMS),
+            ("grpc.max_allowed_incoming_connections", settings.max_connections),
+            ("grpc.server_handshake_timeout_ms", round(1000 * settings.head_s)),
+            ("grpc.max_connection_idle_ms", 1000 * settings.keep_alive_s),
+            # Ends connections whose calls never come to an end; clients connect again unseen.
+            ("grpc.max_connection_age_ms", _LONGEST_CONNECTION_MS),
+            ("grpc.max_connection_age_grace_ms", round(1000 * settings.body_s)),
             ("grpc.so_reuseport", 0),
         ],
     )

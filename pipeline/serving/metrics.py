@@ -13,28 +13,20 @@ class ServerMetrics:
         ProcessCollector(registry=registry)
         self.requests = Histogram(
             "distill_request_seconds",
-            "Time from a request's last byte to its answer's first, by route and status.",
+            "Time from a request's last byte to its answer's first, by route and status. "
+            "Of gRPC: by method and code, to the end of the call's work.",
             ("route", "status"),
             buckets=_SECONDS,
             registry=registry,
         )
         self.calls = Histogram(
             "distill_model_call_seconds",
-            "Time of one call of the model, tokens included.",
+            "Time of one call of the model.",
             ("model",),
             buckets=_SECONDS,
             registry=registry,
         )
-        self.batch_texts = Histogram(
-            "distill_batch_texts",
-            "Texts that one call of the model answered.",
-            ("model",),
-            buckets=(1, 2, 4, 8, 16, 32, 64),
-            registry=registry,
-        )
-        self.queue_texts = Gauge(
-            "distill_queue_texts", "Texts that wait.", ("model",), registry=registry
-        )
+        self._add_queue()
         self.version = Gauge(
             "distill_model_version",
             "Number of the version that is served; 0 for a fixed bundle.",
@@ -46,4 +38,22 @@ class ServerMetrics:
             "Moves to a new champion: swapped, or failed and the old one kept.",
             ("model", "result"),
             registry=registry,
+        )
+
+    def _add_queue(self) -> None:
+        self.batch_texts = Histogram(
+            "distill_batch_texts",
+            "Texts that one call of the model answered.",
+            ("model",),
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.queue_texts = Gauge(
+            "distill_queue_texts", "Texts that wait or run.", ("model",), registry=self.registry
+        )
+        self.dropped_texts = Counter(
+            "distill_dropped_texts",
+            "Texts that were not run because nobody waited for their answer any longer.",
+            ("model",),
+            registry=self.registry,
         )

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from uuid import uuid4
 
-from pipeline.serving.batching import Answer, Served
 from pipeline.serving.errors import NotReadyError, RequestError, UnknownVersionError
+from pipeline.serving.jobs import Answer, Served
 from pipeline.serving.kserve_parts import (
     DataPlane,
     InferOutput,
@@ -86,9 +86,7 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
         served = self.served(payload.model_version)
         check_outputs(payload.request_outputs or (), _output(served))
         tensors = read_inputs(payload.inputs, served, self._settings)
-        rows = len(next(iter(tensors.values())))
-        answer = await self.slot.batcher.submit(tensors, rows)
-        _check_version(answer.served, payload.model_version)  # it may have moved meanwhile
+        answer = await self.slot.batcher.submit(served, tensors)
         output = InferOutput(_output(answer.served), list(answer.outputs.shape), "FP32")
         output.set_data_from_numpy(answer.outputs, binary_data=_wants_bytes(payload))
         return InferResponse(
@@ -103,10 +101,7 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
         self, texts: Sequence[tuple[str, ...]], version: str | None = None
     ) -> Answer:
         """Answer a text request."""
-        self.served(version)
-        answer = await self.slot.batcher.submit(texts, len(texts))
-        _check_version(answer.served, version)
-        return answer
+        return await self.slot.batcher.submit(self.served(version), texts)
 
 
 class Plane(DataPlane):  # type: ignore[misc] # KServe's; it has no types
@@ -129,8 +124,21 @@ class Plane(DataPlane):  # type: ignore[misc] # KServe's; it has no types
         }
 
     async def ready(self) -> bool:
-        """Return whether every model is loaded and the server is not about to stop."""
-        return not self.is_draining and all(model.ready for model in self.models.values())
+        """Return whether all that can be served is, and the server is not about to stop.
+
+        A name without a champion does not keep the others from being served.
+        """
+        loaded, without = self.loaded(), self.without_champion()
+        return not self.is_draining and 0 < loaded == len(self.models) - without
+
+    def loaded(self) -> int:
+        """Return how many models are loaded."""
+        return sum(model.ready for model in self.models.values())
+
+    def without_champion(self) -> int:
+        """Return how many names have no model and no champion."""
+        slots = [model.slot for model in self.models.values()]
+        return sum(slot.served is None and not slot.has_champion for slot in slots)
 
     def index(self) -> list[dict[str, str]]:
         """Return each model's name, version and state, as a repository index has them."""
@@ -138,7 +146,7 @@ class Plane(DataPlane):  # type: ignore[misc] # KServe's; it has no types
         for name, model in self.models.items():
             served = model.slot.served
             state = "READY" if served else "UNAVAILABLE"
-            reason = "" if served else "no champion yet"
+            reason = "" if served else model.slot.missing
             version = str(served.version) if served else ""
             entries.append({"name": name, "version": version, "state": state, "reason": reason})
         return entries

@@ -47,6 +47,16 @@ class IndexedModel(BaseModel):
     reason: str
 
 
+class Readiness(ServerReadyResponse):  # type: ignore[misc] # KServe's; it has no types
+    """Whether requests can be sent, and the models behind that."""
+
+    models: int
+    """Names that are served, or will be once they have a champion."""
+    loaded: int
+    without_champion: int
+    """Names that the registry has no champion for; these are not waited for."""
+
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 422, 503, 504)
 }
@@ -70,10 +80,19 @@ def _add_server(app: FastAPI, plane: Plane) -> None:
         return ServerLiveResponse(live=True)
 
     @app.get("/v2/health/ready", responses=ERRORS)
-    async def ready() -> ServerReadyResponse:
-        if not await plane.ready():
-            raise ServerNotReady
-        return ServerReadyResponse(ready=True)
+    async def ready() -> Readiness:
+        state = Readiness(
+            ready=await plane.ready(),
+            models=len(plane.models),
+            loaded=plane.loaded(),
+            without_champion=plane.without_champion(),
+        )
+        if not state.ready:
+            raise ServerNotReady(
+                f"Of {state.models} models, {state.loaded} are loaded and "
+                f"{state.without_champion} have no champion."
+            )
+        return state
 
     @app.get("/v2/models", responses=ERRORS)
     async def models() -> ListModelsResponse:

@@ -10,16 +10,19 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 
 from pipeline.errors import InputError
 from pipeline.release.registry import check_name
 from pipeline.serving.application import make_application
+from pipeline.serving.connection import Connection
 from pipeline.serving.grpc_server import start_grpc
 from pipeline.serving.memory import return_large_blocks
 from pipeline.serving.metrics import ServerMetrics
@@ -42,6 +45,8 @@ def serve(settings: ServeSettings) -> None:
     if not settings.champions and not settings.bundles:
         raise InputError("Nothing to serve. Give a student's name, or --bundle NAME=FOLDER.")
     _log_as_json()
+    # A pool of tokenizers' threads would let a short text wait for all long ones before it.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     return_large_blocks()
     with _listen(settings) as listening:
         asyncio.run(_serve(settings, listening))
@@ -65,14 +70,16 @@ async def _serve(settings: ServeSettings, listening: socket.socket) -> None:
             access_log=False,
             server_header=False,
             lifespan="off",
-            timeout_keep_alive=65,
+            http=partial(Connection, settings=settings),
+            ws="none",
+            timeout_keep_alive=settings.keep_alive_s,
         )
     )
     tasks = [asyncio.create_task(slot.batcher.run()) for slot in slots]
     tasks += _follow(slots, settings, metrics)
     grpc, grpc_port = None, None
     if settings.grpc_port is not None:
-        grpc, grpc_port = await start_grpc(plane, settings)
+        grpc, grpc_port = await start_grpc(plane, settings, metrics)
     _stop_on_signals(server, plane, settings)
     host, port = listening.getsockname()[:2]
     logger.info("listening", extra={"facts": {"host": host, "port": port, "grpc_port": grpc_port}})
@@ -182,5 +189,7 @@ def _log_as_json() -> None:
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("pipeline").setLevel(logging.INFO)
+    # A line for each request that cannot be parsed would let any client fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # Its loggers write tracebacks for requests that are answered as they should be.
     logging.getLogger("kserve").setLevel(logging.CRITICAL)

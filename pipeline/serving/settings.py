@@ -44,11 +44,18 @@ class ServeSettings(RegistryPlace):
     max_batch_texts: int = Field(default=32, ge=1)
     """At most so many texts per call."""
 
-    max_batch_tokens: int = Field(default=4096, ge=1)
-    """At most so many padded tokens per call: bounds the memory."""
+    max_batch_tokens: int = Field(default=1024, ge=1)
+    """At most so many padded tokens per call: bounds the memory, and the time of a call."""
+
+    mix_rows: bool = False
+    """Whether texts share calls of an int8 file too. Its answers then depend on the texts beside
+    them, by some thousandths."""
 
     max_queue_texts: int = Field(default=256, ge=1)
     """Texts that may wait, per model; more are refused with 503."""
+
+    max_queue_characters: int = Field(default=1_000_000, ge=1)
+    """Characters of texts that may wait, per model; more are refused with 503."""
 
     deadline_ms: float = Field(default=2000.0, gt=0)
     """A request that waits longer than this, in milliseconds, is answered with 504."""
@@ -61,6 +68,25 @@ class ServeSettings(RegistryPlace):
 
     max_characters: int = Field(default=20_000, ge=1)
     """Characters of one text; tokens beyond the student's own limit are cut off."""
+
+    max_request_characters: int = Field(default=200_000, ge=1)
+    """Characters of all texts of a request."""
+
+    max_connections: int = Field(default=512, ge=1)
+    """Open HTTP connections. Where there are more, an idle one is closed, or the new one is
+    refused; gRPC has as many of its own."""
+
+    max_head_bytes: int = Field(default=32_768, ge=256)
+    """URL and headers of a request; a URL may have 8192 bytes of them."""
+
+    head_s: float = Field(default=10.0, gt=0)
+    """Seconds for the URL and the headers of a request."""
+
+    body_s: float = Field(default=30.0, gt=0)
+    """Seconds for the body of a request, and for a client to read an answer."""
+
+    keep_alive_s: int = Field(default=65, ge=1)
+    """Seconds that a connection stays open between two requests."""
 
     drain_s: float = Field(default=5.0, ge=0)
     """After SIGTERM: seconds in which clients and load balancers move elsewhere."""

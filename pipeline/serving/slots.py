@@ -1,9 +1,9 @@
 """Which model is served under a name, and the following of its champion.
 
 When the alias moves, the new version is loaded beside the old one: digests checked, golden inputs
-answered, kernels warmed up. Then one reference changes. What is running finishes on the old model,
-which goes when its last call ends. A version that fails in any of this is not served; the old one
-stays, and the new one is tried again after a growing pause.
+answered, kernels warmed up. Then one reference changes. Requests that came before are answered by
+the old model, which goes with the last of them. A version that fails in any of this is not served;
+the old one stays, and the new one is tried again after a growing pause.
 """
 
 import asyncio
@@ -11,12 +11,13 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.inference.classifier import Classifier
 from pipeline.release.bundle import MANIFEST, open_bundle
-from pipeline.serving.batching import Batcher, Served
+from pipeline.serving.batching import Batcher
+from pipeline.serving.jobs import Served
 from pipeline.serving.memory import give_back
 from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.settings import ServeSettings
@@ -36,19 +37,17 @@ class Slot:
     """A served name: the one piece of state that changes while a server runs."""
 
     name: str
+    batcher: Batcher
     served: Served | None = None
-    batcher: Batcher = field(init=False)
-
-    def get(self) -> Served | None:
-        """Return the model that answers the next call."""
-        return self.served
+    has_champion: bool = True
+    """False once the registry was asked and names none."""
+    missing: str = "not loaded yet"
+    """Why nothing is served, while nothing is."""
 
 
 def make_slot(name: str, settings: ServeSettings, metrics: ServerMetrics) -> Slot:
     """Return an empty slot with its queue."""
-    slot = Slot(name=name)
-    slot.batcher = Batcher(name, slot.get, settings, metrics)
-    return slot
+    return Slot(name=name, batcher=Batcher(name, settings, metrics))
 
 
 def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
@@ -109,9 +108,13 @@ async def follow(
     try:
         async for sighting in seen:
             if sighting.error:
-                _keep_old(sighting, sighting.error, metrics)
+                _keep_old(slots[sighting.name], sighting.error, metrics)
                 continue
             slot = slots[sighting.name]
+            slot.has_champion = sighting.version > 0
+            if not slot.has_champion:  # what was served before is served on
+                slot.missing = "no champion yet"
+                continue
             if slot.name in loading:  # a newer one is there: the older needs no more attempts
                 loading[slot.name].cancel()
             loading[slot.name] = asyncio.create_task(_swap(slot, sighting, settings, metrics))
@@ -135,19 +138,20 @@ async def _swap(
                 threads=settings.threads,
             )
         except Exception as error:  # the old model serves on, whatever went wrong
-            _keep_old(sighting, str(error), metrics)
+            _keep_old(slot, str(error), metrics)
             await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
             attempt += 1
         else:
             install(slot, served, metrics)
             metrics.reloads.labels(slot.name, "swapped").inc()
-            await asyncio.sleep(settings.deadline_ms / 1000)  # the old model's last call is over
+            await asyncio.sleep(settings.deadline_ms / 1000)  # no request waits for the old model
             await asyncio.to_thread(give_back)
 
 
-def _keep_old(sighting: Sighting, reason: str, metrics: ServerMetrics) -> None:
-    metrics.reloads.labels(sighting.name, "failed").inc()
+def _keep_old(slot: Slot, reason: str, metrics: ServerMetrics) -> None:
+    metrics.reloads.labels(slot.name, "failed").inc()
+    slot.missing = "the champion could not be loaded"
     logger.error(
         "the champion could not be loaded; what was served before is served on",
-        extra={"facts": {"model": sighting.name, "reason": reason}},
+        extra={"facts": {"model": slot.name, "reason": reason}},
     )

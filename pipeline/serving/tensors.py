@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.serving.batching import Served
 from pipeline.serving.errors import RequestError
+from pipeline.serving.jobs import Served
 from pipeline.serving.kserve_parts import InferInput, RequestedOutput
 from pipeline.serving.settings import ServeSettings
 

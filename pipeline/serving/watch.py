@@ -26,6 +26,7 @@ class Sighting:
 
     name: str
     version: int = 0
+    """0 where the registry names no champion."""
     folder: str = ""
     sha256: str = ""
     error: str = ""
@@ -81,8 +82,11 @@ def watch(names: list[str], uri: str | None, runs_dir: Path, poll_s: float) -> N
 
 def _look(registry: Registry, name: str, seen: dict[str, int]) -> Sighting | None:
     number = registry.alias(name, CHAMPION)
-    if number is None or number == seen.get(name):
+    if (number or 0) == seen.get(name):
         return None
+    if number is None:
+        seen[name] = 0
+        return Sighting(name=name)
     version = registry.find(name, str(number))
     folder = registry.fetch(version)
     seen[name] = number

@@ -1,10 +1,15 @@
 import asyncio
+import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
 
 from pipeline.inference.classifier import load_bundle
+from pipeline.serving.protocol import Student
+from pipeline.serving.settings import ServeSettings
+from pipeline.serving.slots import make_slot
 from pipeline.standalone.predict import predict
 
 TEXTS = "/v2/models/tiny/texts"
@@ -78,7 +83,7 @@ def test_the_protocol_tells_what_is_there(serving):
     )
 
     assert live.json() == {"live": True}
-    assert ready.json() == {"ready": True}
+    assert ready.json()["ready"] is True
     assert models.json() == {"models": ["tiny"]}
     assert [each["name"] for each in model.json()["inputs"]] == ["input_ids", "attention_mask"]
 
@@ -254,3 +259,132 @@ def test_texts_are_not_logged(serving, caplog):
     (line,) = [each for each in caplog.records if each.getMessage() == "request"]
     assert line.facts["status"] == 200
     assert "private" not in json.dumps([vars(each) for each in caplog.records], default=str)
+
+
+def test_a_client_that_goes_is_not_answered_and_its_texts_are_dropped(serving):
+    async def run():
+        async with serving(max_batch_tokens=16) as (client, plane, metrics):
+            served = plane.models["tiny"].slot.served
+            classifier = Slow(served.classifier)
+            plane.models["tiny"].slot.served = dataclasses.replace(served, classifier=classifier)
+            body = json.dumps({"texts": ["good " * 20] * 40}).encode()
+            sent = iter([{"type": "http.request", "body": body}])
+            answers = []
+
+            async def receive():
+                if (message := next(sent, None)) is not None:
+                    return message
+                await asyncio.sleep(0.2)
+                return {"type": "http.disconnect"}
+
+            async def send(message):
+                answers.append(message)
+
+            headers = [(b"content-type", b"application/json")]
+            scope = {"type": "http", "method": "POST", "path": TEXTS, "headers": headers}
+            scope |= {"query_string": b"", "root_path": "", "http_version": "1.1"}
+            await client._transport.app(scope, receive, send)
+            await asyncio.sleep(0.1)
+            return answers, classifier.calls, metrics.registry.get_sample_value
+
+    answers, calls, sample = asyncio.run(run())
+
+    assert answers == []
+    assert calls < 40
+    assert sample("distill_dropped_texts_total", {"model": "tiny"}) == 40 - calls
+    labels = {"route": "/v2/models/{model_name}/texts", "status": "499"}
+    assert sample("distill_request_seconds_count", labels) == 1
+
+
+class Slow:
+    """A classifier whose calls take 30 ms."""
+
+    def __init__(self, classifier):
+        self._classifier, self.calls = classifier, 0
+
+    def __getattr__(self, name):
+        return getattr(self._classifier, name)
+
+    def run(self, inputs):
+        self.calls += 1
+        time.sleep(0.03)
+        return self._classifier.run(inputs)
+
+
+def test_the_time_of_a_request_begins_with_its_last_byte(serving):
+    async def body():
+        yield b'{"texts": '
+        await asyncio.sleep(0.3)
+        yield b'["good"]}'
+
+    async def run():
+        async with serving() as (client, _, metrics):
+            headers = {"content-type": "application/json"}
+            answer = await client.post(TEXTS, content=body(), headers=headers)
+            labels = {"route": "/v2/models/{model_name}/texts", "status": "200"}
+            return answer, metrics.registry.get_sample_value("distill_request_seconds_sum", labels)
+
+    answer, seconds = asyncio.run(run())
+
+    assert answer.status_code == 200
+    assert seconds < 0.3
+
+
+def test_health_checks_are_logged_when_their_answer_changes(serving, caplog):
+    caplog.set_level("INFO", logger="pipeline")
+
+    async def run():
+        async with serving() as (client, plane, _):
+            for _ in range(3):
+                await client.get("/v2/health/ready")
+                await client.get("/v2/health/live")
+            plane.is_draining = True
+            await client.get("/v2/health/ready")
+
+    asyncio.run(run())
+
+    lines = [each.facts for each in caplog.records if each.getMessage() == "request"]
+    assert [(each["path"], each["status"]) for each in lines] == [
+        ("/v2/health/ready", 200),
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 503),
+    ]
+
+
+def test_a_name_without_champion_does_not_keep_the_server_from_being_ready(serving):
+    async def run():
+        async with serving() as (client, plane, metrics):
+            other = Student(make_slot("other", ServeSettings(), metrics), ServeSettings())
+            plane.models["other"] = other
+            answers = [await client.get("/v2/health/ready")]
+            other.slot.has_champion, other.slot.missing = False, "no champion yet"
+            answers.append(await client.get("/v2/health/ready"))
+            index = (await client.post("/v2/repository/index", json={})).json()
+            other.slot.batcher.close()
+            return answers, index
+
+    (unknown, ready), index = asyncio.run(run())
+
+    assert unknown.status_code == 503
+    assert "Of 2 models, 1 are loaded and 0 have no champion" in unknown.json()["error"]
+    assert ready.json() == {"ready": True, "models": 2, "loaded": 1, "without_champion": 1}
+    assert [(each["name"], each["state"], each["reason"]) for each in index] == [
+        ("tiny", "READY", ""),
+        ("other", "UNAVAILABLE", "no champion yet"),
+    ]
+
+
+def test_characters_of_a_request_are_bounded(serving):
+    answer = post(serving, TEXTS, {"texts": ["x" * 90] * 3}, max_request_characters=200)
+
+    assert answer.status_code == 400
+    assert "200 characters per request" in answer.text
+
+
+def test_the_texts_are_taken_as_json_alone(serving):
+    body = b'{"texts": ["good"]}'
+    plain = {"content-type": "text/plain"}
+
+    answers = ask(serving, ("POST", TEXTS, {"content": body, "headers": plain}))
+
+    assert [each.status_code for each in answers] == [400]

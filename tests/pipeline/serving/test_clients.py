@@ -28,8 +28,8 @@ def grpc_stub(serving):
 
     @contextlib.asynccontextmanager
     async def grpc_stub():
-        async with serving() as (_, plane, __):
-            server, port = await start_grpc(plane, ServeSettings(grpc_port=0))
+        async with serving() as (_, plane, metrics):
+            server, port = await start_grpc(plane, ServeSettings(grpc_port=0), metrics)
             address = f"127.0.0.1:{port}"
             async with grpc.aio.insecure_channel(address) as channel:
                 yield service.GRPCInferenceServiceStub(channel), address
@@ -102,6 +102,41 @@ def test_grpc_heeds_versions_outputs_and_ids(grpc_stub):
 
     assert (list(known.versions), known.platform, is_ready) == (["0"], "onnxruntime_onnx", True)
     assert codes == ["NOT_FOUND"] * 4 + ["INVALID_ARGUMENT"] * 3
+
+
+def test_grpc_calls_are_counted_and_logged_as_those_of_rest(serving, caplog):
+    caplog.set_level("INFO", logger="pipeline")
+    prefix = "/inference.GRPCInferenceService/"
+
+    async def run():
+        async with serving() as (_, plane, metrics):
+            server, port = await start_grpc(plane, ServeSettings(grpc_port=0), metrics)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = service.GRPCInferenceServiceStub(channel)
+                await stub.ModelInfer(infer_request())
+                for _ in range(3):
+                    await stub.ServerReady(messages.ServerReadyRequest())
+                with pytest.raises(grpc.RpcError):
+                    await stub.ModelInfer(infer_request(version="7"))
+                with pytest.raises(grpc.RpcError) as large:
+                    await stub.ServerLive(
+                        messages.ServerLiveRequest(), metadata=[("big", "x" * 100_000)]
+                    )
+            await server.stop(None)
+            return large.value.code(), metrics.registry.get_sample_value
+
+    code, sample = asyncio.run(run())
+
+    for name, status, count in (("ModelInfer", "OK", 1), ("ModelInfer", "NOT_FOUND", 1)):
+        labels = {"route": prefix + name, "status": status}
+        assert sample("distill_request_seconds_count", labels) == count
+    lines = [each.facts for each in caplog.records if each.getMessage() == "request"]
+    assert [(each["path"], each["status"]) for each in lines] == [
+        (f"{prefix}ModelInfer", "OK"),
+        (f"{prefix}ServerReady", "OK"),
+        (f"{prefix}ModelInfer", "NOT_FOUND"),
+    ]
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize("is_binary", [True, False])

@@ -90,17 +90,21 @@ def test_the_version_that_is_served_is_answered_and_another_is_not_found(serving
         assert answers[2].json()["model_version"] == "0"
 
 
-def test_a_version_that_is_replaced_while_a_request_waits_is_not_found(serving):
+def test_a_request_is_answered_by_the_model_that_was_served_when_it_came(serving):
     async def run():
-        async with serving() as (client, plane, _):
+        async with serving() as (client, plane, metrics):
             slot = plane.models["tiny"].slot
-            waiting = asyncio.create_task(client.post(f"{MODEL}/versions/0/infer", json=tensors()))
-            while not slot.batcher._waiting:
+            path = f"{MODEL}/versions/0/infer"
+            waiting = asyncio.create_task(client.post(path, json=tensors()))
+            while not metrics.registry.get_sample_value("distill_queue_texts", {"model": "tiny"}):
                 await asyncio.sleep(0)
             slot.served = dataclasses.replace(slot.served, version=1)
-            return await waiting
+            return await waiting, await client.post(path, json=tensors())
 
-    assert asyncio.run(run()).status_code == 404
+    before, after = asyncio.run(run())
+
+    assert (before.status_code, after.status_code) == (200, 404)
+    assert before.json()["model_version"] == "0"
 
 
 @pytest.mark.parametrize(
