@@ -2,7 +2,7 @@
 
 One `Objective` per task. A stage gets the one of its task and does not ask which task that is.
 
-Shapes: B = batch, C = outputs per text (logits of C classes, or one number).
+Shapes: B = batch, C = outputs per text (logits of C classes or labels, or one number).
 """
 
 from collections.abc import Callable, Sequence
@@ -97,6 +97,36 @@ def squared_distance(student: Tensor, teacher: Tensor, _temperature: float) -> T
     return squared_error(student, teacher[:, 0])
 
 
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the negative log-likelihood per label, in nats, as its mean over an example's labels.
+
+    Args:
+        logits: (B, C), one logit per label.
+        labels: (B, C), 1 where the label applies, else 0.
+    """
+    found = _at_least_float32(logits)
+    per_label = F.binary_cross_entropy_with_logits(found, labels.to(found.dtype), reduction="none")
+    return per_label.mean(dim=-1)  # (B,)
+
+
+def bernoulli_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Return ``T**2 * KL(teacher || student)`` per label, in nats, as an example's mean.
+
+    Each label is a Bernoulli variable of its own, softened by T; see `kl_divergence` for T**2.
+
+    Args:
+        student_logits: (B, C).
+        teacher_logits: (B, C), without gradient.
+        temperature: T above.
+    """
+    student = _at_least_float32(student_logits) / temperature
+    teacher = _at_least_float32(teacher_logits) / temperature
+    # log(1 - sigmoid(z)) is logsigmoid(-z), which does not round to log(0).
+    applies = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
+    does_not = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
+    return temperature**2 * (applies + does_not).mean(dim=-1)  # (B,)
+
+
 def distillation_loss(
     student: Tensor,
     teacher: Tensor,
@@ -131,6 +161,10 @@ def _named_classes(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _independent_labels(names: Sequence[str]) -> dict[str, Any]:
+    return {**_named_classes(names), "problem_type": "multi_label_classification"}
+
+
 def _one_number(names: Sequence[str]) -> dict[str, Any]:
     return {**_named_classes(names), "problem_type": "regression"}
 
@@ -144,6 +178,16 @@ CLASSIFICATION_OBJECTIVE = Objective(
     soft=kl_divergence,
 )
 """One of C classes for a text or a pair of texts."""
+
+MULTI_LABEL_OBJECTIVE = Objective(
+    model_class=AutoModelForSequenceClassification,
+    output="logits",
+    head=_sequence_head,
+    head_settings=_independent_labels,
+    hard=binary_cross_entropy,
+    soft=bernoulli_kl,
+)
+"""Any number of C labels for a text or a pair of texts."""
 
 REGRESSION_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,

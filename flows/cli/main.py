@@ -96,7 +96,7 @@ def predict_command(
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Print a label and its score, or a number, for each text, with onnxruntime alone."""
+    """Print a label and its score, labels, or a number, for each text, with onnxruntime alone."""
     from pipeline.standalone.predict import predict
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
@@ -108,10 +108,12 @@ def predict_command(
             typer.echo("\t".join([_in_a_line(answer), *text]))
 
 
-def _in_a_line(answer: dict[str, str | float | dict[str, float]]) -> str:
+def _in_a_line(answer: dict[str, str | float | list[str] | dict[str, float]]) -> str:
     """Return an answer's names and numbers, without its tables."""
     shown = [
-        value if isinstance(value, str) else f"{value:.4f}"
+        f"{value:.4f}"
+        if isinstance(value, float)
+        else ", ".join([value] if isinstance(value, str) else value)
         for value in answer.values()
         if not isinstance(value, dict)
     ]

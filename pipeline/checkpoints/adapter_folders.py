@@ -11,7 +11,7 @@ from models.adapters.hooks import add_adapter
 from models.adapters.parameter_names import renamed_parameter
 from models.adapters.site import AdapterSettings
 from models.student import take_head
-from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels, task_of_head
+from pipeline.checkpoints.adapterhub.head import has_head, load_head, read_labels, tasks_of_head
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter, read_name
 from pipeline.checkpoints.pretrained import Checkpoint, find_adapter_folder, find_architecture
 from pipeline.checkpoints.teachers import (
@@ -118,19 +118,21 @@ def head_labels(folder: Path) -> tuple[str, ...]:
     """Return the labels of the head in a folder, in class order.
 
     Raises:
-        InputError: when the head is not for single-label classification.
+        InputError: when no task here answers with such a head.
     """
-    return read_teacher(folder).labels if holds_teacher(folder) else single_labels(folder)
+    head_tasks(folder)
+    return read_teacher(folder).labels if holds_teacher(folder) else read_labels(folder)
 
 
-def head_task(folder: Path) -> Task:
-    """Return the task of the head in a folder.
+def head_tasks(folder: Path) -> tuple[Task, ...]:
+    """Return the tasks that the head in a folder answers, the likeliest first.
 
     Raises:
         InputError: when no task here answers with such a head.
     """
-    name = read_teacher(folder).task if holds_teacher(folder) else task_of_head(folder)
-    return find_task(name)
+    if holds_teacher(folder):
+        return (find_task(read_teacher(folder).task),)
+    return tuple(map(find_task, tasks_of_head(folder)))
 
 
 def attach_adapter(

@@ -28,12 +28,14 @@ class DataConfig(Section):
     text: tuple[str, ...] | str = "text"
     """Name of the text column, or of the two columns of a sentence pair."""
 
-    label: str = "label"
-    """Name of the label column."""
+    label: tuple[str, ...] | str = "label"
+    """Name of the label column. Multi-label alone: or several columns of 0 and 1, each named as its
+    label."""
 
     labels: tuple[str, ...] = ()
     """Label names in class order. Values in the data are names, or indices into this list, all of
-    them one way. A regression has none: its labels are numbers."""
+    them one way. A regression has none: its labels are numbers. Several label columns name the
+    labels themselves."""
 
     filter: dict[str, str] = Field(default_factory=dict)
     """Keep only the rows whose columns have these values. Text is compared as it is spelled in the
@@ -64,6 +66,13 @@ class DataConfig(Section):
             raise ValueError("expected one or two column names")
         return tuple(names) if len(names) == 2 else names[0]
 
+    @field_validator("label")
+    @classmethod
+    def _check_label(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if isinstance(value, tuple) and (len(value) < 2 or len(set(value)) != len(value)):
+            raise ValueError("expected the name of one column, or several distinct names")
+        return value
+
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,3 +84,8 @@ class DataConfig(Section):
     def text_columns(self) -> tuple[str, ...]:
         """The text columns: one, or two for sentence pairs."""
         return (self.text,) if isinstance(self.text, str) else self.text
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The label column, or several of 0 and 1."""
+        return (self.label,) if isinstance(self.label, str) else self.label

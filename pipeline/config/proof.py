@@ -99,8 +99,8 @@ class GateConfig(Section):
     It was called max_accuracy_drop, and is still read under that name."""
 
     min_agreement: float = Field(default=0.95, ge=0, le=1)
-    """Least accepted agreement with the teacher: the part of the test texts with the same label;
-    for a regression, the correlation of both models' numbers."""
+    """Least accepted agreement with the teacher: the part of the test texts with the same label,
+    or set of labels; for a regression, the correlation of both models' numbers."""
 
     min_gain: float = Field(default=0.01, ge=-1, le=1)
     """Least gain of the main metric (0.01 is one point) against the better of two baselines: the
@@ -112,12 +112,12 @@ class GateConfig(Section):
     teacher, as part of the teacher's (0.05 is 5 %)."""
 
     max_class_drop: float = Field(default=0.1, ge=0, le=1)
-    """Classification alone: refused when a class has surely lost more of its recall than this
+    """Classes and labels: refused when one has surely lost more of its recall than this
     against the teacher (0.1 is ten points): when its whole interval is beyond, at a level that all
     classes share. A class with few texts has a wide interval, and gives a warning instead."""
 
     max_calibration_growth: float = Field(default=0.02, ge=0, le=1)
-    """Classification alone: refused when the expected calibration error (0 to 1) is surely higher
+    """Classes and labels: refused when the expected calibration error (0 to 1) is surely higher
     than the teacher's by more than this."""
 
     max_size_ratio: float = Field(default=1.05, gt=0)

@@ -31,8 +31,8 @@ class RunConfig(Section):
     """Seed of the splits, the initialisation and the order of the batches."""
 
     task: TaskName = "classification"
-    """Kind of the task. classification: one of data.labels for each text or pair; regression: a
-    number for each."""
+    """Kind of the task. classification: one of data.labels for each text or pair; multi-label: any
+    number of them; regression: a number for each."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -84,16 +84,26 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
-        found = len(self.data.labels)
-        if self.task == "classification" and found < 2:
+        found, columns = len(self.data.labels), self.data.label_columns
+        if len(columns) > 1 and self.task != "multi-label":
             raise ValueError(
-                f"data.labels: expected at least two label names, found {found}. Give the names in "
-                'class order, or set task = "regression" for labels that are numbers'
+                f"data.label: a {self.task} has one label column, found {len(columns)}. Give one, "
+                'or set task = "multi-label" for columns of 0 and 1'
+            )
+        if len(columns) > 1 and self.data.labels not in ((), columns):
+            raise ValueError(
+                f"data.labels: the label columns {list(columns)} name the labels themselves, found "
+                f"{list(self.data.labels)}. Leave data.labels out"
             )
         if self.task == "regression" and found:
             raise ValueError(
                 f"data.labels: a regression has numbers as labels, found {found} names. Leave "
                 "data.labels out"
+            )
+        if self.task != "regression" and found < 2 and len(columns) == 1:
+            raise ValueError(
+                f"data.labels: expected at least two label names, found {found}. Give the names in "
+                'class order, or set task = "regression" for labels that are numbers'
             )
         return self
 

@@ -2,5 +2,6 @@
 
 from typing import Literal
 
-TaskName = Literal["classification", "regression"]
-"""``classification``: one of several labels for a text or a pair; ``regression``: a number."""
+TaskName = Literal["classification", "multi-label", "regression"]
+"""``classification``: one of several labels for a text or a pair; ``multi-label``: any number of
+them; ``regression``: a number."""

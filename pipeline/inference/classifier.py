@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
 from pipeline.inference.session import mixes_rows, open_session
+from pipeline.inference.thresholds import read_thresholds
 from pipeline.inference.tokens import INPUTS, TextEncoder, Tokens, load_encoder
 from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
@@ -47,6 +48,8 @@ class Classifier:
     task: Task
     mixes_rows: bool
     """Whether a text's outputs depend on the texts beside it in a call, beyond rounding errors."""
+    thresholds: np.ndarray | None = None
+    """Thresholds that its outputs are read by, (C,); None takes the task's defaults."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -83,6 +86,17 @@ class Classifier:
                 result[rows] = self.run(inputs)
                 bar.update(len(rows))
         return result
+
+    def readings(
+        self, texts: "Sequence[Text]", *, batch_size: int = 32, title: str | None = None
+    ) -> np.ndarray:
+        """Return what the task measures: `outputs`, with the thresholds that they are read by."""
+        outputs = self.outputs(texts, batch_size=batch_size, title=title)
+        return self.task.readings(outputs, self.thresholds)
+
+    def answers(self, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """Return what a user reads of each text's outputs, as plain JSON."""
+        return self.task.answers(self.task.readings(outputs, self.thresholds), self.labels)
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph."""
@@ -143,16 +157,18 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
     # tokenizers and onnxruntime raise bare exceptions of their own for files they cannot parse.
     with refusing(f"Cannot load the classifier in {bundle}", "Export it again, or copy it anew."):
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        labels = config["id2label"]
+        by_index = config["id2label"]
+        labels = tuple(str(by_index[str(index)]) for index in range(len(by_index)))
         encoder = load_encoder(bundle, pad_id=int(config.get("pad_token_id") or 0))
         session = open_session(runtime, bundle, threads=threads)
         _check_graph(session, outputs=len(labels))
         return Classifier(
             session=session,
             encoder=encoder,
-            labels=tuple(str(labels[str(index)]) for index in range(len(labels))),
+            labels=labels,
             task=task_of_model(config),
             mixes_rows=mixes_rows(bundle / "onnx" / runtime.file),
+            thresholds=read_thresholds(bundle, labels),
         )
 
 

@@ -29,6 +29,7 @@ from pipeline.inference.classifier import (
     load_bundle,
     read_runtime,
 )
+from pipeline.inference.thresholds import THRESHOLDS
 from pipeline.release.sbom import bill_of_versions
 from pipeline.store.digests import sha256_file
 from pipeline.store.files import new_folder, write_atomic
@@ -147,8 +148,8 @@ def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) ->
     """
     manifest = _read_manifest(bundle, sha256)
     wanted = [*PARTS, GOLDEN, manifest.model]
-    if (bundle / RUNTIME).exists():  # it says what is run, and so it must be listed
-        wanted.append(RUNTIME)
+    # They say what is run, and how it is read, and so they must be listed.
+    wanted += [name for name in (RUNTIME, THRESHOLDS) if (bundle / name).exists()]
     found = [manifest.find(path) for path in wanted]
     if missing := [path for path, file in zip(wanted, found, strict=True) if file is None]:
         raise InputError(

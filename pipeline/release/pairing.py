@@ -61,15 +61,16 @@ def compare_versions(
 
 
 def read_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the student's outputs, (N, C), and the labels, (N,), that an evaluation wrote."""
+    """Return the student's readings and the labels, a row per text, that an evaluation wrote."""
     with (
         refusing(f"Cannot read the outputs in {path}", "Register the run again."),
         np.load(path, allow_pickle=False) as arrays,
     ):
         outputs, labels = arrays[STUDENT], arrays["labels"]
     is_sound = (
-        outputs.ndim == 2
-        and labels.shape == (len(outputs),)
+        outputs.ndim in (2, 3)
+        and labels.ndim in (1, 2)
+        and len(labels) == len(outputs)
         and len(labels) > 0
         and outputs.dtype.kind == "f"
         and labels.dtype.kind in "iuf"
@@ -101,6 +102,6 @@ def _pair(
 
 
 def _student_outputs(registry: Registry, version: Version) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, C) outputs and (N,) labels of a version's test split."""
+    """Return readings and labels of a version's test split."""
     with registry.download(version, REGISTERED_OUTPUTS) as path:
         return read_outputs(path)

@@ -19,7 +19,7 @@ def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Pai
     if not len(held_out):
         return None
     models = [load_bundle(run / BUNDLE) for run in (champion, challenger)]
-    before, now = (model.outputs(held_out.texts) for model in models)
+    before, now = (model.readings(held_out.texts) for model in models)
     task = models[0].task
     return compare_paired(
         before,
@@ -43,7 +43,7 @@ def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift
     shifts = student.task.shifts(
         before[0].labels,
         fresh.labels,
-        student.outputs(before[2].texts),
-        student.outputs(fresh.texts),
+        student.readings(before[2].texts),
+        student.readings(fresh.texts),
     )
     return measure_drift(before[0], fresh, shifts, level=rule.drift_level)

@@ -120,6 +120,9 @@ class _Run:
 
     test: Split
     outputs: dict[Arm, np.ndarray]
+    """Readings of the test split by model."""
+    thresholds: dict[Arm, np.ndarray | None]
+    """Thresholds by model, chosen on the validation split."""
     files: dict[Arm, Path]
     parameters: dict[Arm, int]
 
@@ -128,9 +131,13 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
     context = settings.context
     objective, max_length = context.task.objective(), context.max_length
     tokenizer = load_tokenizer(context.backbone, max_length=max_length)
-    test = read_split(data.folder, "test")
-    examples = encode(tokenizer, test.texts, max_length=max_length)
-    run = _Run(test=test, outputs={}, files={}, parameters={})
+    test, validation = (read_split(data.folder, name) for name in ("test", "validation"))
+    run = _Run(test=test, outputs={}, thresholds={}, files={}, parameters={})
+
+    def compute(model: PreTrainedModel, split: Split) -> np.ndarray:
+        examples = encode(tokenizer, split.texts, max_length=max_length)
+        return compute_outputs(model, objective, tokenizer, examples)
+
     candidates = settings.candidates
     with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=None) as bar:
         for candidate in bar:
@@ -138,7 +145,12 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
             bar.set_postfix_str(name)
             model = candidate.load()
             run.parameters[name] = sum(p.numel() for p in model.parameters())
-            run.outputs[name] = compute_outputs(model, objective, tokenizer, examples)
+            thresholds = run.thresholds.get(candidate.teacher) if candidate.teacher else None
+            if thresholds is None and context.task.thresholds is not None:
+                outputs = compute(model, validation)
+                thresholds = context.task.thresholds.choose(outputs, validation.labels)
+            run.thresholds[name] = thresholds
+            run.outputs[name] = context.task.readings(compute(model, test), thresholds)
             run.files[name] = out / name.replace(" ", "-") / MODEL
             traced = Traced(model=model, name=name, output=objective.output, max_length=max_length)
             write_graph(traced, run.files[name], settings.export)

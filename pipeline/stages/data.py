@@ -7,7 +7,7 @@ stands in two.
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ from pipeline.config import DataConfig
 from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
 from pipeline.store.digests import sha256_json
-from pipeline.tasks.task import Label, LabelColumn, Labels, Task
-from pipeline.texts.cells import is_value, read_texts_of, spell_cells
+from pipeline.tasks.task import LabelColumn, Labels, Task
+from pipeline.texts.cells import Label, is_value, read_texts_of, spell_cells
 from pipeline.texts.reading import read_source
 from pipeline.texts.source_table import SourceTable
 from pipeline.texts.splits import LEFT_OUT, LabelledText, hold_out
@@ -94,8 +94,8 @@ def _read(reference: str, config: DataConfig) -> _Source:
     """Return one source and the rows that the filter leaves."""
     table = read_source(
         reference,
-        (*config.text_columns, config.label, *config.filter),
-        label=config.label,
+        (*config.text_columns, *config.label_columns, *config.filter),
+        label=config.label_columns[0],
         labels=config.labels,
         subset=config.subset,
     )
@@ -130,25 +130,27 @@ def _read_labels(
     sources: dict[str, _Source], settings: DataSettings
 ) -> dict[str, list[Label | None]]:
     """Return the label of every kept row, by split."""
-    name = settings.data.label
     columns = []
     for source in sources.values():
-        cells = [source.table.columns[name][row] for row in source.kept]
-        columns.append(
-            LabelColumn(
-                cells=[
-                    cell.strip()
-                    for cell in spell_cells(name, cells, source.table.source, source.place)
-                ],
-                source=source.table.source,
-                place=source.place,
-                own_names=source.table.label_names.get(name),
-            )
+        first, *others = (
+            _label_column(source, name, settings.task.labels)
+            for name in settings.data.label_columns
         )
+        columns.append(replace(first, others=others))
     try:
         return dict(zip(sources, settings.task.labels.read(columns, settings.data), strict=True))
     except ValueError as error:
         raise InputError(f"Cannot read the labels: {error}.") from error
+
+
+def _label_column(source: _Source, name: str, labels: Labels) -> LabelColumn:
+    cells = [source.table.columns[name][row] for row in source.kept]
+    return LabelColumn(
+        cells=labels.spell(name, cells, source.table.source, source.place),
+        source=source.table.source,
+        place=source.place,
+        own_names=source.table.label_names.get(name),
+    )
 
 
 def _labelled_rows(

@@ -72,9 +72,9 @@ def distill(
     context, config = settings.context, settings.distill
     student = _start(data, teacher, absorbed, settings)
     setup = _prepare(student, data, targets, settings)
-    goal = _goal(setup.objective, settings)
-    best = goal.best
     packed = np.array([example["labels"] for example in setup.validation])
+    goal = _goal(setup.objective, packed, settings)
+    best = goal.best
     at_start = goal.metrics(
         compute_outputs(student, setup.objective, setup.tokenizer, setup.validation), packed
     )
@@ -169,9 +169,15 @@ def _prepare(
     )
 
 
-def _goal(objective: Objective, settings: DistillSettings) -> Goal:
-    """Return the loss of packed labels, and the closeness to the teacher that judges it."""
+def _goal(objective: Objective, validation: np.ndarray, settings: DistillSettings) -> Goal:
+    """Return the loss of packed labels, and the closeness to the teacher that judges it.
+
+    Args:
+        validation: Packed labels of the validation split, which choose the teacher's thresholds.
+    """
     task, config = settings.context.task, settings.distill
+    true, said = task.unpack(validation)
+    thresholds = task.choose(said, true)
 
     def loss(outputs: Tensor, packed: Tensor) -> Tensor:
         labels, wanted = task.unpack(packed)
@@ -186,8 +192,9 @@ def _goal(objective: Objective, settings: DistillSettings) -> Goal:
 
     def metrics(outputs: np.ndarray, packed: np.ndarray) -> Metrics:
         labels, wanted = task.unpack(packed)
-        quality = task.metrics(outputs, labels.astype(task.labels.dtype))
-        return {**task.fidelity(outputs, wanted), **quality}
+        own, other = (task.readings(each, thresholds) for each in (outputs, wanted))
+        quality = task.metrics(own, labels.astype(task.labels.dtype))
+        return {**task.fidelity(own, other), **quality}
 
     return Goal(loss=loss, metrics=metrics, best=task.distance, greater_is_better=False)
 

@@ -54,7 +54,7 @@ def evaluate(
     if quantized is not None:
         bundles |= {STUDENT: quantized.folder / STUDENT, STUDENT_FP32: bundles[STUDENT]}
     outputs = {
-        arm: load_bundle(bundle).outputs(
+        arm: load_bundle(bundle).readings(
             test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
         )
         for arm, bundle in bundles.items()
@@ -62,7 +62,7 @@ def evaluate(
     np.savez_compressed(out / OUTPUTS, allow_pickle=False, labels=test.labels, **outputs)
     measured = MeasuredModels(
         task=task,
-        outputs=outputs | {CONSTANT: task.constant(test.labels, outputs[STUDENT].shape[1])},
+        outputs=outputs | {CONSTANT: task.constant(test.labels, outputs[STUDENT].shape[-1])},
         labels=test.labels,
         samples=Resamples(texts=len(test), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,

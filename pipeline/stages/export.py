@@ -27,8 +27,10 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts, Parity
 from pipeline.facts.training import StudentFacts, TeacherFacts
 from pipeline.graphs.trace import Traced, write_graph
-from pipeline.inference.classifier import MODEL
+from pipeline.inference.classifier import MODEL, load_bundle
+from pipeline.inference.thresholds import write_thresholds
 from pipeline.store.stage import RECORD, Stage
+from pipeline.texts.tables import read_split
 
 _LAYERS_WORTH_A_PROCESS = 4
 """Tracing is pure Python on one core. From so many layers on, the teacher's costs more than a
@@ -86,7 +88,25 @@ def export(
         if waiting is not None:
             parity += waiting.result()
             bar.update()
+    _write_thresholds(data, context, out)
     return ExportFacts(opset=settings.export.opset, parity=tuple(parity))
+
+
+def _write_thresholds(data: Stage[DataFacts], context: ModelContext, out: Path) -> None:
+    """Write the thresholds that each bundle's outputs are read by, where the task has some.
+
+    They are chosen on the validation split by the model's own outputs. A student has its teacher's,
+    because it is to answer as the teacher does.
+    """
+    task = context.task
+    if task.thresholds is None:
+        return
+    validation = read_split(data.folder, "validation")
+    for arm, shared_by in ((PLAIN, (PLAIN,)), (TEACHER, (TEACHER, STUDENT))):
+        outputs = load_bundle(out / arm).outputs(validation.texts)
+        thresholds = task.thresholds.choose(outputs, validation.labels)
+        for bundle in shared_by:
+            write_thresholds(out / bundle, data.facts.labels, thresholds)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def _measure(
     model: PreTrainedModel, head: Head, split: _Features, units: Units, context: ModelContext
 ) -> Metrics:
     outputs = units.restore(head.apply(model, split.hidden[:, None]))  # (N, C)
-    return context.task.metrics(outputs.numpy(), split.labels.numpy())
+    return context.task.validate(outputs.numpy(), split.labels.numpy())
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from models.teacher import backbone_digest, freeze_backbone
-from pipeline.checkpoints.adapter_folders import head_labels, holds_teacher
+from pipeline.checkpoints.adapter_folders import head_labels, head_tasks, holds_teacher
 from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_adapter_folder
@@ -62,7 +62,7 @@ def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) 
     validation = read_split(data.folder, "validation")
     examples = encode(tokenizer, validation.texts, max_length=context.max_length)
     outputs = compute_outputs(model, objective, tokenizer, examples)
-    metrics = task.metrics(outputs, validation.labels)
+    metrics = task.validate(outputs, validation.labels)
     save_teacher(model, out, context=context, labels=labels, adapter=adapters)
     return describe_teacher(
         model,
@@ -95,6 +95,12 @@ def _bring(
         together=source.together,
         labels=labels,
     )
+    tasks = [task.name for task in head_tasks(setup.head)]
+    if context.task.name not in tasks:
+        raise InputError(
+            f"The head in {setup.head} is for {' or '.join(tasks)}, and this run's task is "
+            f"{context.task.name}. Give an adapter with a head of this task, or set task."
+        )
     _check_labels(head_labels(setup.head), labels, setup.head)
     return attach_setup(setup, context.backbone, context.task.objective(), labels=labels)
 

@@ -74,7 +74,7 @@ def quantize(
     outputs = {file: _outputs(bundle, file, validation) for file in _JUDGED}
     single = outputs[FP32_FILE][:_FP16_TEXTS]
     difference = _check_fp16(bundle, single, validation.head(_FP16_TEXTS), config)
-    teacher = load_bundle(exported.folder / TEACHER).outputs(validation.texts)
+    teacher = load_bundle(exported.folder / TEACHER).readings(validation.texts)
     measured = MeasuredModels(
         task=settings.task,
         outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
@@ -215,10 +215,10 @@ def _write_fp16(bundle: Path) -> None:
 
 
 def _outputs(bundle: Path, file: str, split: Split) -> np.ndarray:
-    """Return one file's outputs, text by text as requests come."""
+    """Return one file's readings, text by text as requests come."""
     config = INT8_SESSION if file == INT8_FILE else {}
     classifier = load_bundle(bundle, runtime=Runtime(file=file, session_config=config))
-    return classifier.outputs(split.texts, batch_size=1, title=f"judging {file}")
+    return classifier.readings(split.texts, batch_size=1, title=f"judging {file}")
 
 
 def _check_fp16(bundle: Path, single: np.ndarray, split: Split, config: QuantizeConfig) -> float:

@@ -84,7 +84,7 @@ def _run_all(
     return MeasuredModels(
         task=settings.task,
         outputs={
-            name: load_bundle(bundle, runtime=runtime).outputs(
+            name: load_bundle(bundle, runtime=runtime).readings(
                 split.texts, batch_size=config.batch_size, title=f"evaluating {name}"
             )
             for name, (bundle, runtime) in {**bundles, **students}.items()

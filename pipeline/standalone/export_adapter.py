@@ -26,6 +26,7 @@ from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import AdapterSet, adapters_of, load_backed_teacher
 from pipeline.errors import InputError
 from pipeline.store.files import new_folder
+from pipeline.tasks.all_tasks import find_task
 
 
 def export_adapter(
@@ -63,8 +64,17 @@ def export_adapter(
         model_name = Path(checkpoint.reference).name if local else checkpoint.reference
         hub_names = {own: name or own for own in names}
         head = _write_adapters(partial, model, imported, hub_names, model_name)
-        last = hub_names[names[-1]]
-        write_head(head, model, last, description.labels, model_name=model_name)
+        last, task = hub_names[names[-1]], find_task(description.task)
+        if task.hub_head is None:
+            raise InputError(f"AdapterHub's format has no head for {task.name}.")
+        write_head(
+            head,
+            model,
+            last,
+            description.labels,
+            model_name=model_name,
+            head_type=task.hub_head,
+        )
     return imported.active
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.checkpoints.adapter_folders import head_labels, head_task
+from pipeline.checkpoints.adapter_folders import head_labels, head_tasks
 from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
 from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import find_checkpoint
@@ -44,7 +44,7 @@ def import_adapter(
     """
     with new_folder(out) as partial:
         setup = find_setup(folders, fusion=fusion, together=together)
-        labels, task = head_labels(setup.head), head_task(setup.head)
+        labels, task = head_labels(setup.head), head_tasks(setup.head)[0]
         checkpoint = find_checkpoint(ModelConfig(model=backbone))
         longest = max_length or min(128, longest_input(checkpoint))
         load_tokenizer(checkpoint, max_length=longest)  # refuses more than the backbone takes

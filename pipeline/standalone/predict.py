@@ -12,7 +12,8 @@ from pipeline.workers.threads import count_idle_threads
 def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[str, Any]]:
     """Return the answer to each text, as the student's task gives it.
 
-    Classification: ``label``, its ``score``, and ``scores`` of all labels. Regression: ``value``.
+    Classification: ``label``, its ``score``, and ``scores`` of all labels. Multi-label: ``labels``,
+    and ``scores`` of all labels. Regression: ``value``.
 
     Args:
         bundle: The student's folder.
@@ -24,4 +25,4 @@ def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[s
     model = load_bundle(bundle, threads=count_idle_threads())
     with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
         outputs = model.outputs([(text,) if isinstance(text, str) else text for text in texts])
-    return model.task.answers(outputs, model.labels)
+    return model.answers(outputs)

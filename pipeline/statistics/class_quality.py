@@ -37,18 +37,40 @@ def measure_classes(
         names: Names of the C classes.
         confidence: That all intervals hold together, at least.
     """
-    count = len(names)
-    texts = np.bincount(labels, minlength=count)  # (C,)
+    classes = np.arange(len(names))
+    chosen, by_student, wanted = (
+        each[:, None] == classes for each in (teacher, student, labels)
+    )  # (N, C) each
+    return measure_sets(chosen, by_student, wanted, names, confidence=confidence)
+
+
+def measure_sets(
+    teacher: np.ndarray,
+    student: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    confidence: float,
+) -> tuple[ClassQuality, ...]:
+    """Return every label that has texts, where a text has any number of labels.
+
+    Args:
+        teacher: (N, C) booleans, the labels that it answers with.
+        student: (N, C) booleans.
+        labels: (N, C) booleans.
+        names: Names of the C labels.
+        confidence: That all intervals hold together, at least.
+    """
+    texts = labels.sum(axis=0)  # (C,)
     present = np.flatnonzero(texts)
-    level = 1 - (1 - confidence) / len(present)
-    right = [each == labels for each in (teacher, student)]  # (N,) each
-    lost, won = (
-        np.bincount(labels[only], minlength=count)
-        for only in (right[0] & ~right[1], right[1] & ~right[0])
-    )  # (C,) each
-    recalls, f1s = zip(
-        *(_recalls_and_f1s(each, labels, count) for each in (teacher, student)), strict=True
-    )
+    level = 1 - (1 - confidence) / max(1, len(present))
+    hits = [each & labels for each in (teacher, student)]  # (N, C) each
+    lost, won = (only.sum(axis=0) for only in (hits[0] & ~hits[1], hits[1] & ~hits[0]))  # (C,) each
+    recalls = [each.sum(axis=0) / np.maximum(texts, 1) for each in hits]
+    f1s = [
+        2 * hit.sum(axis=0) / np.maximum(texts + chosen.sum(axis=0), 1)
+        for hit, chosen in zip(hits, (teacher, student), strict=True)
+    ]
     return tuple(
         ClassQuality(
             label=names[index],
@@ -99,12 +121,3 @@ def _score(first: int, second: int, texts: int, difference: float) -> float:
     if gap == 0:
         return 0.0
     return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap)
-
-
-def _recalls_and_f1s(
-    predicted: np.ndarray, labels: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall and F1 of each class, (C,) each; of classes without texts both mean nothing."""
-    correct = np.bincount(labels[predicted == labels], minlength=count)
-    relevant, chosen = (np.bincount(each, minlength=count) for each in (labels, predicted))
-    return correct / np.maximum(relevant, 1), 2 * correct / np.maximum(relevant + chosen, 1)

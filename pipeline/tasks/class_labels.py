@@ -13,7 +13,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from pipeline.config import DataConfig
-from pipeline.tasks.task import Label, LabelColumn
+from pipeline.tasks.task import LabelColumn
+from pipeline.texts.cells import Label
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def _read_together(columns: Sequence[LabelColumn], config: DataConfig) -> dict[s
     cells = sorted({cell for column in columns for cell in column.cells if cell})
     names = _by_name(cells, config.labels)
     numbers = {str(index): index for index in range(len(config.labels))}
-    indices = {cell: numbers[_folded(cell)] for cell in cells if _folded(cell) in numbers}
+    indices = {cell: numbers[fold_label(cell)] for cell in cells if fold_label(cell) in numbers}
     if unknown := [cell for cell in cells if cell not in names and cell not in indices]:
         raise ValueError(_unknown(unknown, columns, config))
     if len(names) == len(cells) and _are_names(names, indices, config):
@@ -83,16 +84,16 @@ def _by_name(cells: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     exact = {name: index for index, name in enumerate(names)}
     folded: dict[str, list[int]] = {}
     for name, index in exact.items():
-        folded.setdefault(_folded(name), []).append(index)
+        folded.setdefault(fold_label(name), []).append(index)
     found = {}
     for cell in cells:
-        candidates = [exact[cell]] if cell in exact else folded.get(_folded(cell), [])
+        candidates = [exact[cell]] if cell in exact else folded.get(fold_label(cell), [])
         if len(candidates) == 1:
             found[cell] = candidates[0]
     return found
 
 
-def _folded(cell: str) -> str:
+def fold_label(cell: str) -> str:
     """Return a cell without case, superfluous white space and a final ``.0``."""
     folded = " ".join(unicodedata.normalize("NFC", cell).split()).casefold()
     whole = _WHOLE.fullmatch(folded)
@@ -128,11 +129,11 @@ def _unknown(
 
 
 def _nearest(cells: Sequence[str], names: Sequence[str]) -> str:
-    by_fold = {_folded(name): name for name in names}
+    by_fold = {fold_label(name): name for name in names}
     near = {
         cell: by_fold[match]
         for cell in cells[:_SHOWN]
-        for match in difflib.get_close_matches(_folded(cell), by_fold, n=1)
+        for match in difflib.get_close_matches(fold_label(cell), by_fold, n=1)
     }
     hints = [f"{name!r} for {cell!r}" for cell, name in near.items()]
     return f"; nearest: {', '.join(hints)}" if hints else ""

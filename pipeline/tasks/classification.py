@@ -31,7 +31,8 @@ from pipeline.tasks.class_metrics import (
     softmax_rows,
     wrong_labels,
 )
-from pipeline.tasks.task import Label, Labels, Shift, Task, Words
+from pipeline.tasks.task import Labels, Shift, Task, Words
+from pipeline.texts.cells import Label
 
 if TYPE_CHECKING:
     from models.losses import Objective
@@ -202,10 +203,11 @@ def _count_labels(
 def _shifts(
     old: np.ndarray, new: np.ndarray, logits_old: np.ndarray, logits_new: np.ndarray
 ) -> list[Shift]:
-    return [_label_mix(old, new, logits_old.shape[1]), _confidence(logits_old, logits_new)]
+    return [label_mix(old, new, logits_old.shape[1]), _confidence(logits_old, logits_new)]
 
 
-def _label_mix(old: np.ndarray, new: np.ndarray, classes: int) -> Shift:
+def label_mix(old: np.ndarray, new: np.ndarray, classes: int) -> Shift:
+    """Return how the commonest label's part of all class indices changed."""
     from scipy import stats
 
     before, now = (np.bincount(labels, minlength=classes) for labels in (old, new))
@@ -278,5 +280,6 @@ CLASSIFICATION = Task(
     shifts=_shifts,
     answers=class_answers,
     answer_type=ClassAnswer,
+    hub_head="classification",
 )
 """One of C classes for a text or a pair of texts."""

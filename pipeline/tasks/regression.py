@@ -21,7 +21,8 @@ from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, gained, least_quality, quality_lost, unsure_gain
 from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Contributions, Statistic
-from pipeline.tasks.task import Label, LabelColumn, Labels, Shift, Task, Words
+from pipeline.tasks.task import LabelColumn, Labels, Shift, Task, Words
+from pipeline.texts.cells import Label
 
 if TYPE_CHECKING:
     from models.losses import Objective
@@ -182,7 +183,7 @@ def _number(cell: str) -> float:
 
 
 def _names(config: DataConfig) -> tuple[str, ...]:
-    return (config.label,)
+    return config.label_columns
 
 
 def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
@@ -287,5 +288,7 @@ REGRESSION = Task(
     shifts=_shifts,
     answers=number_answers,
     answer_type=NumberAnswer,
+    problem_type="regression",
+    hub_head="classification",
 )
 """One number for a text or a pair of texts."""

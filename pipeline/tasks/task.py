@@ -7,6 +7,9 @@ the task's `Objective` (models/losses.py), which `Task.objective` imports when i
 Two numbers of every task are at most 1, and better when higher: its main metric, and its agreement
 of student with teacher. Gate, sweep and report speak of both in points (hundredths).
 
+Metrics, closeness and answers take readings: a model's outputs, with the thresholds that they are
+read by where a task has some. For all other tasks, readings are the outputs themselves.
+
 Shapes: N = texts, C = outputs per text.
 """
 
@@ -20,14 +23,12 @@ from pydantic import BaseModel
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
-from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Statistic
+from pipeline.texts.cells import Cell, Label, spell_cells
 
 if TYPE_CHECKING:
     from models.losses import Objective
-
-Label = int | float
-"""A label as the splits hold it: a class index, or a number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,15 @@ class LabelColumn:
     """(position of a cell) -> where it stands: ``line 17``."""
     own_names: Sequence[str] | None = None
     """Names of a hub data set for the indices in its cells."""
+    others: "Sequence[LabelColumn]" = ()
+    """The source's further label columns, where the config names several."""
+
+
+def spell_stripped(
+    name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
+) -> list[str]:
+    """Return the cells of a label column as `spell_cells` does, without white space around."""
+    return [cell.strip() for cell in spell_cells(name, cells, source, place)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +71,21 @@ class Labels:
     """Group of each label; splits are drawn in proportion of the groups."""
     counts: Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, dict[str, int]]]
     """(labels by split, names) -> texts by split and label, or range of labels."""
+    spell: Callable[[str, Sequence[Cell], str, Callable[[int], str]], list[str]] = spell_stripped
+    """(column, cells, source, place) -> each cell as `read` takes it. Raises InputError for a cell
+    that has no spelling."""
+    per_output: bool = False
+    """Whether a text has a label for each output, and not one in all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """Thresholds by which outputs are read; chosen on the validation split, and shipped."""
+
+    choose: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """(outputs, labels) -> one threshold per output, (C,)."""
+    attach: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """(outputs, thresholds) -> readings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,11 +125,13 @@ class Words:
     """Name of the task on a model hub."""
     hub_metrics: Mapping[str, str]
     """Name on a model hub of each metric that is shown there."""
+    hub_options: str = ""
+    """Further arguments of a call to transformers' pipeline, in Python."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One kind of task. Its functions take arrays of outputs, (N, C), and of labels, (N,).
+    """One kind of task. Its functions take arrays of readings, (N, ...), and of labels, (N, ...).
 
     They are functions of a module, not lambdas: a task travels to the process that builds.
     """
@@ -122,33 +149,53 @@ class Task:
     distance: str
     """Fidelity value that distillation lowers."""
     metrics: Statistic
-    """(outputs, labels) -> quality."""
+    """(readings, labels) -> quality."""
     fidelity: Statistic
-    """(student outputs, teacher outputs) -> closeness."""
+    """(student readings, teacher readings) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(outputs, labels) -> (N,), the error of each text; less is better."""
+    """(readings, labels) -> (N,), the error of each text; less is better."""
     constant: Callable[[np.ndarray, int], np.ndarray]
-    """(labels, C) -> (N, C), outputs of the best answer that is the same for every text."""
+    """(labels, C) -> (N, ...), readings of the best answer that is the same for every text."""
     breakdown: Callable[..., tuple[ClassQuality, ...]] | None
-    """(teacher outputs, student outputs, labels, names, confidence=) -> quality by class; None
+    """(teacher readings, student readings, labels, names, confidence=) -> quality by class; None
     for a task without classes."""
     checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
     """The gate's checks of quality."""
     warnings: Callable[[EvaluateFacts, GateConfig], tuple[str, ...]]
     """What a user should know of a student that passes them."""
     shifts: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], list[Shift]]
-    """(old labels, new labels, outputs on old texts, outputs on new texts) -> drift of both."""
+    """(old labels, new labels, readings of old texts, readings of new texts) -> drift of both."""
     answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
-    """(outputs, names) -> what a user reads of each text, as plain JSON."""
+    """(readings, names) -> what a user reads of each text, as plain JSON."""
     answer_type: type[BaseModel]
     """Schema of an answer."""
+    problem_type: str | None = None
+    """Name of the task in a transformers ``config.json``; None where it names none."""
+    hub_head: str | None = None
+    """Type of its heads in AdapterHub's files, where one output is a regression; None for none."""
+    thresholds: Thresholds | None = None
+    """Thresholds that its outputs are read by; None for a task without any."""
 
     def key(self) -> str:
         """Return what a stage's key holds of a task: its name."""
         return self.name
 
+    def choose(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+        """Return thresholds by outputs on the validation split, (C,); None where there are none."""
+        return None if self.thresholds is None else self.thresholds.choose(outputs, labels)
+
+    def readings(self, outputs: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
+        """Return outputs as they are read by thresholds; None stands for the task's defaults."""
+        if self.thresholds is None or thresholds is None:
+            return outputs
+        return self.thresholds.attach(outputs, thresholds)
+
+    def validate(self, outputs: np.ndarray, labels: np.ndarray) -> Metrics:
+        """Return the metrics of outputs on the validation split, which chooses the thresholds."""
+        return self.metrics(self.readings(outputs, self.choose(outputs, labels)), labels)
+
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Return rows of a label and the teacher's outputs: distillation's targets, (N, 1 + C).
+        """Return rows of labels and the teacher's outputs: distillation's targets, (N, 1 + C).
 
         They are float32, as training needs them: as Python's numbers they would be eight times as
         large.
@@ -158,4 +205,7 @@ class Task:
     # Any: arrays and tensors alike.
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
+        if self.labels.per_output:
+            count = packed.shape[1] // 2
+            return packed[:, :count], packed[:, count:]
         return packed[:, 0], packed[:, 1:]

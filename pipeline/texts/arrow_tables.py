@@ -61,8 +61,8 @@ def read_hub(reference: str, subset: str | None, wanted: Sequence[str]) -> Sourc
         table = found.select_columns(sorted(set(own.values()))).with_format("arrow")[:]
         names_of = {
             column: tuple(kind.names)
-            for column, kind in found.features.items()
-            if isinstance(kind, datasets.ClassLabel)
+            for column, feature in found.features.items()
+            if isinstance(kind := getattr(feature, "feature", feature), datasets.ClassLabel)
         }
         return _as_table(reference, table, own, names_of)
 
@@ -88,11 +88,12 @@ def _own_label_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]
     """Return the names of class indices that ``datasets`` wrote into a file, by column."""
     said = json.loads(metadata.get(b"huggingface", b"{}"))
     features = said.get("info", {}).get("features", {})
-    return {
-        column: tuple(kind["names"])
-        for column, kind in features.items()
-        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
-    }
+    own = {}
+    for column, feature in features.items():
+        kind = feature.get("feature", feature) if isinstance(feature, dict) else {}  # of a list
+        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel":
+            own[column] = tuple(kind["names"])
+    return own
 
 
 def _cells(column: Any) -> Sequence[Cell]:

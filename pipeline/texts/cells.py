@@ -5,10 +5,12 @@ wrote, so such columns are refused by their type.
 """
 
 import datetime
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from pipeline.errors import InputError
 
@@ -24,6 +26,9 @@ class Number:
 # object: whatever a Parquet file holds; all but text, bytes, numbers, booleans and dates is
 # refused.
 Cell = str | Number | object | None
+
+Label = int | float | tuple[int, ...]
+"""A label as the splits hold it: a class index, a number, or 0 or 1 for each output."""
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (str, "text"),
@@ -91,6 +96,34 @@ def spell_cells(
             )
         spelled.append(found)
     return spelled
+
+
+def spell_lists(
+    name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
+) -> list[str]:
+    """Return what `spell_cells` does; a list becomes the JSON array of its values' spellings.
+
+    Raises:
+        InputError: for a cell without a single spelling, or a list with such a value or a gap.
+    """
+    spelled = []
+    for row, cell in enumerate(cells):
+        if isinstance(cell, list | tuple):
+            values = [str(each) if type(each) is int else each for each in cell]
+            if None in values:
+                raise InputError(
+                    f"{source}: the column {name!r} holds a list with a gap in {place(row)}: "
+                    f"{_shown(cell)}. Write the missing value, or leave its place out."
+                )
+            found = spell_cells(name, values, source, partial(_same_place, place(row)))
+            spelled.append(json.dumps([each.strip() for each in found], ensure_ascii=False))
+        else:
+            spelled += spell_cells(name, [cell], source, partial(_same_place, place(row)))
+    return [each.strip() for each in spelled]
+
+
+def _same_place(place: str, _row: int) -> str:
+    return place
 
 
 def is_value(cell: Cell, wanted: str) -> bool:

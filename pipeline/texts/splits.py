@@ -13,10 +13,11 @@ import numpy as np
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
+from pipeline.texts.cells import Label
 from pipeline.texts.tables import Text, read_split
 
-LabelledText = tuple[Text, int | float]
-Strata = Callable[[Sequence[int | float]], list[int]]
+LabelledText = tuple[Text, Label]
+Strata = Callable[[Sequence[Label]], list[int]]
 """(labels) -> group of each."""
 
 SPLITS = ("train", "validation", "test")

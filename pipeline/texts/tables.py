@@ -28,7 +28,7 @@ class Split:
 
     texts: tuple[Text, ...]
     labels: np.ndarray
-    """(N,): int64 class indices, or float64 numbers."""
+    """(N,): int64 class indices, or float64 numbers; or (N, L), a row of int64 for each text."""
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -40,10 +40,13 @@ class Split:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Write a split as Parquet with the columns ``text``, ``text_b`` (pairs) and ``label``."""
+    """Write a split as Parquet with the columns ``text``, ``text_b`` (pairs) and ``label``.
+
+    Labels (N, L) become lists of L numbers.
+    """
     names = ["text", "text_b"][: len(split.texts[0])]
     columns = dict(zip(names, map(list, zip(*split.texts, strict=True)), strict=True))
-    pq.write_table(pa.table({**columns, "label": split.labels}), path)
+    pq.write_table(pa.table({**columns, "label": _as_column(split.labels)}), path)
 
 
 def read_split(folder: Path, name: str) -> Split:
@@ -62,24 +65,23 @@ def read_split(folder: Path, name: str) -> Split:
         and all(pa.types.is_string(table.schema.field(name).type) for name in names[:-1])
         and _is_number(table.schema.field("label").type)
         and not any(column.null_count for column in table.columns)
-        and bool(np.isfinite(table.column("label").to_numpy()).all())
     )
+    labels = _as_array(table.column("label")) if is_split else np.zeros(0)
+    is_split = is_split and len(labels) == len(table) and bool(np.isfinite(labels).all())
     if not is_split:
         found = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
         raise InputError(
             f"{path} is not a split: expected the columns text, text_b for pairs, and label (a "
-            f"number), without gaps, found {found or 'none'}. {advice}"
+            f"number, or as many for each text), without gaps, found {found or 'none'}. {advice}"
         )
     columns = [table.column(column).to_pylist() for column in names[:-1]]
-    labels = np.asarray(table.column("label").to_numpy())
     return Split(texts=tuple(zip(*columns, strict=True)), labels=labels)
 
 
 def write_soft_targets(texts: Sequence[Text], outputs: np.ndarray, folder: Path) -> None:
     """Write a teacher's outputs on texts, (N, C), each under its text's digest."""
     keys = [_content_key(text) for text in texts]
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), outputs.shape[1])
-    pq.write_table(pa.table({"key": keys, "outputs": rows}), folder / _SOFT_TARGETS)
+    pq.write_table(pa.table({"key": keys, "outputs": _as_column(outputs)}), folder / _SOFT_TARGETS)
 
 
 def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
@@ -89,11 +91,10 @@ def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
         KeyError: for a text whose targets were not written.
     """
     table = pq.read_table(folder / _SOFT_TARGETS)
-    # As one array: 1,000 outputs of 100,000 texts would be gigabytes of Python's numbers.
-    numbers = np.concatenate([chunk.flatten().to_numpy() for chunk in table["outputs"].chunks])
+    numbers = _as_array(table["outputs"])
     row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
     rows = [row_of[_content_key(text)] for text in texts]
-    return numbers.reshape(len(row_of), -1)[rows].astype(np.float32)
+    return numbers[rows].astype(np.float32)
 
 
 def _content_key(text: Text) -> str:
@@ -102,4 +103,22 @@ def _content_key(text: Text) -> str:
 
 # Any: pyarrow has no types.
 def _is_number(kind: Any) -> bool:
+    if pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _as_column(array: np.ndarray) -> Any:
+    """Return an array (N,) as it is, and one (N, L) as N lists of L numbers."""
+    if array.ndim == 1:
+        return array
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+
+
+def _as_array(column: Any) -> np.ndarray:
+    """Return a column of numbers, (N,), or of lists of L numbers, (N, L)."""
+    if not pa.types.is_fixed_size_list(column.type):
+        return np.asarray(column.to_numpy())
+    # As one array: 1,000 outputs of 100,000 texts would be gigabytes of Python's numbers.
+    numbers = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    return numbers.reshape(-1, column.type.list_size)

@@ -81,7 +81,7 @@ def train_on_labels(
     task = context.task
     goal = Goal(
         loss=loss or setup.objective.hard,
-        metrics=task.metrics,
+        metrics=task.validate,
         best=task.main_metric,
         greater_is_better=True,
     )

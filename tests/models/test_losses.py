@@ -7,7 +7,10 @@ from torch.autograd import gradcheck
 
 from models.losses import (
     CLASSIFICATION_OBJECTIVE,
+    MULTI_LABEL_OBJECTIVE,
     REGRESSION_OBJECTIVE,
+    bernoulli_kl,
+    binary_cross_entropy,
     cross_entropy,
     distillation_loss,
     kl_divergence,
@@ -168,3 +171,68 @@ def test_half_precision_numbers_are_compared_in_single_precision():
 
     assert found.dtype == torch.float32
     assert found.tolist() == [1.0]
+
+
+def test_binary_cross_entropy_by_hand():
+    # Probabilities 3/4 and 1/2: the first label applies, the second does not.
+    logits = torch.tensor([[math.log(3.0), 0.0]])
+
+    expected = (math.log(4 / 3) + math.log(2.0)) / 2
+    found = binary_cross_entropy(logits, torch.tensor([[1, 0]]))
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_bernoulli_kl_by_hand():
+    # At T = 2 the logit ln 9 becomes ln 3. Teacher 3/4, student 1/2; the second label agrees.
+    teacher, student = torch.tensor([[math.log(9.0), 1.0]]), torch.tensor([[0.0, 1.0]])
+
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
+    assert bernoulli_kl(student, teacher, 2.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_bernoulli_kl_is_exactly_zero_when_student_equals_teacher(temperature):
+    logits = torch.tensor([[-200.0, -3.0, 0.0, 50.0]])
+
+    assert bernoulli_kl(logits, logits.clone(), temperature).tolist() == [0.0]
+
+
+def test_bernoulli_kl_of_certain_labels_is_finite():
+    found = bernoulli_kl(torch.tensor([[-300.0]]), torch.tensor([[300.0]]), 1.0)
+
+    assert found.item() == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_gradient_of_multi_label_losses_passes_gradcheck(alpha):
+    student, labels = STUDENT.double().requires_grad_(), torch.tensor([[1, 0, 1], [0, 0, 1]])
+
+    def loss(logits):
+        return distillation_loss(
+            logits,
+            TEACHER.double(),
+            labels,
+            objective=MULTI_LABEL_OBJECTIVE,
+            temperature=2.0,
+            alpha=alpha,
+        )
+
+    assert gradcheck(loss, (student,))
+
+
+def test_bernoulli_gradient_of_small_logits_does_not_depend_on_the_temperature():
+    # First order: T * (sigmoid(s / T) - sigmoid(t / T)) is (s - t) / 4, over C labels.
+    expected = 1e-3 * (STUDENT - TEACHER) / 4 / 3
+    for temperature in (1.0, 5.0):
+        student = (1e-3 * STUDENT).requires_grad_()
+        bernoulli_kl(student, 1e-3 * TEACHER, temperature).sum().backward()
+        torch.testing.assert_close(student.grad, expected, rtol=5e-3, atol=1e-7)
+
+
+def test_half_precision_multi_label_losses_are_those_of_single_precision():
+    student, teacher, labels = STUDENT.bfloat16(), TEACHER.bfloat16(), torch.tensor([[1, 0, 1]] * 2)
+
+    expected = bernoulli_kl(student.float(), teacher.float(), 2.0)
+    assert torch.equal(bernoulli_kl(student, teacher, 2.0), expected)
+    expected = binary_cross_entropy(student.float(), labels)
+    assert torch.equal(binary_cross_entropy(student, labels), expected)

@@ -342,3 +342,32 @@ def test_toml_that_python_cannot_hold_is_refused(load, text):
 def test_null_byte_is_refused_wherever_it_is(load, value):
     with pytest.raises(InputError, match="null byte"):
         load(overrides=[value])
+
+
+def run_config(task, **data):
+    data = {"train": "t.csv"} | data
+    return RunConfig.model_validate({"task": task, "data": data, "teacher": {"model": "m"}})
+
+
+def test_several_label_columns_name_the_labels():
+    config = run_config("multi-label", label=["joy", "anger"])
+
+    assert config.data.label_columns == ("joy", "anger")
+    assert config.data.labels == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "problem"),
+    [
+        ("classification", {"label": ["a", "b"]}, "a classification has one label column"),
+        ("regression", {"label": ["a", "b"]}, "a regression has one label column"),
+        ("multi-label", {"label": ["a", "b"], "labels": ["b", "a"]}, "name the labels themselves"),
+        ("multi-label", {"label": ["a", "a"]}, "several distinct names"),
+        ("multi-label", {"label": ["a"]}, "several distinct names"),
+        ("multi-label", {}, "at least two label names, found 0"),
+        ("multi-label", {"labels": ["a"]}, "at least two label names, found 1"),
+    ],
+)
+def test_labels_that_do_not_fit_the_task_are_refused(task, data, problem):
+    with pytest.raises(ValidationError, match=problem):
+        run_config(task, **data)

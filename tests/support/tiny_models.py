@@ -1,6 +1,7 @@
 """Fixtures: tiny random models, batches, a checkpoint with a tokenizer, and texts in its words."""
 
 import csv
+import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -137,6 +138,29 @@ def _write_scores(path: Path) -> None:
         rng.shuffle(words)
         rows.append((" ".join(words[:4]), " ".join(words[4:]), 200 + 25 * (2 * good - 4)))
     _write_csv(path, [("first", "second", "score"), *rows])
+
+
+@pytest.fixture(scope="session")
+def tiny_sets_jsonl(tiny_store: Store) -> Path:
+    """A JSONL file with the columns text and labels: 160 texts, each with some of three labels.
+
+    The labels are praise (a good word is in the text), blame (a bad one) and people.
+    """
+    return make_once(tiny_store.root / "sets.jsonl", _write_sets)
+
+
+def _write_sets(path: Path) -> None:
+    rng = random.Random(0)
+    topics = {"praise": GOOD.split(), "blame": BAD.split(), "people": ["actor", "director", "you"]}
+    plain = [word for word in NEUTRAL.split() if word not in topics["people"]]
+    lines = []
+    for _ in range(160):
+        labels = [label for label in topics if rng.random() < 0.4]
+        words = [rng.choice(topics[label]) for label in labels for _ in range(2)]
+        words += rng.sample(plain, k=4)
+        rng.shuffle(words)
+        lines.append(json.dumps({"text": " ".join(words), "labels": labels}))
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Heads of AdapterHub checkpoints, set into stock transformers classifiers, and taken of them."""
+"""Heads of AdapterHub checkpoints, set into stock transformers models, and taken of them."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from pipeline.checkpoints.adapterhub.contents import (
     without_strangers,
 )
 from pipeline.checkpoints.adapterhub.schema import HEAD_FILE, HeadFile, HeadKeys
-from pipeline.config.task import TaskName
 from pipeline.errors import InputError
+from pipeline.tasks.all_tasks import TASKS
 
 HEAD_CONFIG = "head_config.json"
 HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
@@ -30,7 +30,8 @@ _HEADS = {
 }
 """By ``model_type``, what a stock classifier computes of the first token: a dense layer, an
 activation, and the dense layer that gives the logits."""
-_STATIC = "ForSequenceClassification"
+_STATIC = {"ForSequenceClassification": ("classification", "multi-label")}
+"""Tasks of a stock (static) head, by the end of its model's name."""
 _CLASSIFICATION = ("classification", "multilabel_classification")
 
 
@@ -46,41 +47,35 @@ def read_labels(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(numbers, key=lambda name: numbers[name]))
 
 
-def single_labels(folder: Path) -> tuple[str, ...]:
-    """Return the labels of a saved single-label classification head, in class order.
+def tasks_of_head(folder: Path) -> tuple[str, ...]:
+    """Return the tasks that a saved head answers, the likeliest first.
+
+    A stock head does not say whether its labels exclude one another; the library's own heads do.
 
     Raises:
-        InputError: when the head is for another task.
+        InputError: when no task here answers with such a head, or it names no labels.
     """
     meta = _read_meta(folder)
-    labels = read_labels(folder)
-    static = str(meta.get("model_class") or _STATIC)
-    kind = _config(meta).get("head_type")
+    labels, kind = read_labels(folder), _config(meta).get("head_type")
+    static = str(meta.get("model_class") or next(iter(_STATIC)))
     if kind is None:
-        kind = "classification" if static.endswith(_STATIC) else f"{static}'s"
-    if kind == "classification" and len(labels) == 1:
-        kind = "regression"
-    if kind != "classification":
+        ends = (tasks for end, tasks in _STATIC.items() if static.endswith(end))
+        found, kind = next(ends, ()), f"{static}'s"
+    else:
+        found = tuple(task.name for task in TASKS.values() if task.hub_head == kind)
+    # The library's only mark of a regression.
+    found = tuple(name for name in found if (name == "regression") == (len(labels) == 1))
+    if not found and labels:
         raise InputError(
-            f"The head in {folder} is for {kind.replace('_', ' ')}, and the task that is supported "
-            "is single-label classification. Save the adapter with such a head."
+            f"The head in {folder} is for {kind.replace('_', ' ')} with {len(labels)} labels. "
+            f"Supported are {', '.join(TASKS)}: save the adapter with such a head."
         )
     if not labels:
         raise InputError(
-            f"{folder / HEAD_CONFIG} names no labels, and a classifier of two or more is expected. "
-            "Add its label2id."
+            f"{folder / HEAD_CONFIG} names no labels, and a head of one or more is expected. Add "
+            "its label2id."
         )
-    return labels
-
-
-def task_of_head(folder: Path) -> TaskName:
-    """Return the task of a saved head, by AdapterHub's own name of it.
-
-    Raises:
-        InputError: when no task here answers with such a head.
-    """
-    single_labels(folder)
-    return "classification"
+    return found
 
 
 def load_head(folder: Path, model: PreTrainedModel) -> None:

@@ -11,7 +11,7 @@ from models.adapters.hooks import add_adapter, set_active
 from models.adapters.site import AdapterSettings
 from models.architectures.table import architecture_of
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
-from pipeline.checkpoints.adapterhub.head import load_head, single_labels
+from pipeline.checkpoints.adapterhub.head import load_head, read_labels
 from pipeline.checkpoints.adapterhub.reading import load_adapter, read_adapter
 from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
 from pipeline.checkpoints.teachers import (
@@ -191,7 +191,7 @@ def test_head_of_a_decoder_is_written_as_the_stock_one(tiny_classifier, tmp_path
     load_head(tmp_path, second)
 
     assert torch.equal(first.score.weight, second.score.weight)
-    assert single_labels(tmp_path) == ("a", "b", "c")
+    assert read_labels(tmp_path) == ("a", "b", "c")
 
 
 def test_parallel_adapter_of_a_decoder_that_sees_the_ffns_input_is_refused(

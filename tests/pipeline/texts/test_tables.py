@@ -11,10 +11,11 @@ from pipeline.texts.tables import (
 
 SINGLE = Split(texts=(("a",), ("b, “c”\n",), ("a",)), labels=np.array([1, 0, 1]))
 PAIRS = Split(texts=(("a", "b"), ("b", "a")), labels=np.array([0, 2]))
+SETS = Split(texts=(("a",), ("b",)), labels=np.array([[1, 0, 1], [0, 0, 0]]))
 LOGITS = np.array([[0.1, -2.5, 7.0], [1.0, 2.0, 3.0]], dtype=np.float32)
 
 
-@pytest.mark.parametrize("split", [SINGLE, PAIRS], ids=["single", "pairs"])
+@pytest.mark.parametrize("split", [SINGLE, PAIRS, SETS], ids=["single", "pairs", "sets"])
 def test_split_survives_writing(tmp_path, split):
     write_split(split, tmp_path / "test.parquet")
 

@@ -11,7 +11,7 @@ from support.damage import damages, problems
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import head_labels
 from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
-from pipeline.checkpoints.adapterhub.head import has_head, load_head, single_labels
+from pipeline.checkpoints.adapterhub.head import has_head, load_head, tasks_of_head
 from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.import_adapter import import_adapter
 
@@ -47,7 +47,7 @@ def attach(tiny_classifier):
         fresh = copy.deepcopy(model)
         load(folder, fresh)
         if has_head(folder):
-            single_labels(folder)
+            tasks_of_head(folder)
             load_head(folder, fresh)
 
     return attach

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.checkpoints.adapterhub.head import load_head, read_labels, single_labels
+from pipeline.checkpoints.adapterhub.head import load_head, read_labels, tasks_of_head
 from pipeline.errors import InputError
 
 
@@ -90,22 +90,38 @@ def test_head_without_one_of_its_layers_is_refused(tiny_classifier, tmp_path, le
 @pytest.mark.parametrize(
     ("meta", "task"),
     [
-        ({"config": FLEXIBLE | {"head_type": "multilabel_classification"}}, "multilabel"),
-        ({"config": FLEXIBLE | {"head_type": "tagging", "layers": 1}}, "tagging"),
-        ({"config": FLEXIBLE | {"label2id": {"score": 0}}}, "regression"),
+        ({"config": FLEXIBLE}, ("classification",)),
+        ({"config": FLEXIBLE | {"head_type": "multilabel_classification"}}, ("multi-label",)),
+        ({"config": FLEXIBLE | {"label2id": {"score": 0}}}, ("regression",)),
+        (
+            {"model_class": "BertForSequenceClassification", "label2id": {"a": 0, "b": 1}},
+            ("classification", "multi-label"),
+        ),
+    ],
+)
+def test_head_says_its_task(tmp_path, meta, task):
+    assert tasks_of_head(head_folder(tmp_path / "head", {}, **meta)) == task
+
+
+@pytest.mark.parametrize(
+    ("meta", "task"),
+    [
         ({"config": FLEXIBLE | {"head_type": "question_answering"}}, "question answering"),
-        ({"config": None, "model_class": "BertForTokenClassification"}, "BertForTokenClass"),
+        ({"config": FLEXIBLE | {"head_type": "multilabel_classification"}}, None),
+        ({"model_class": "BertForMaskedLM", "label2id": {"a": 0, "b": 1}}, "BertForMaskedLM"),
     ],
 )
 def test_head_of_another_task_is_refused(tmp_path, meta, task):
+    if task is None:  # one label that may apply or not is no set of labels
+        meta, task = {"config": meta["config"] | {"label2id": {"a": 0}}}, "multilabel"
     folder = head_folder(tmp_path / "head", {}, **meta)
 
-    with pytest.raises(InputError, match=f"is for {task}.*single-label classification"):
-        single_labels(folder)
+    with pytest.raises(InputError, match=f"is for {task}.*Supported are classification"):
+        tasks_of_head(folder)
 
 
 def test_head_without_names_of_labels_is_refused(tmp_path):
     folder = head_folder(tmp_path / "head", {}, config=FLEXIBLE | {"label2id": None})
 
     with pytest.raises(InputError, match=r"names no labels.*Add its label2id"):
-        single_labels(folder)
+        tasks_of_head(folder)

@@ -1,0 +1,152 @@
+"""Sets of labels as the sources spell them: lists, strings with a delimiter, columns of 0 and 1.
+
+Lists are those of a JSON or Parquet file, or JSON arrays and Python lists written into a CSV file.
+A string is cut at the one delimiter whose parts are all known. What remains are single labels,
+which class_labels.py reads: names or indices of all sources together, or a refusal.
+"""
+
+import ast
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.config import DataConfig
+from pipeline.tasks.class_labels import fold_label, read_class_labels
+from pipeline.tasks.task import LabelColumn
+from pipeline.texts.cells import Label
+
+logger = logging.getLogger(__name__)
+
+_DELIMITERS = (",", ";", "|")
+_FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+
+
+def set_names(config: DataConfig) -> tuple[str, ...]:
+    """Return the names of the labels: those of the config, or of its columns of 0 and 1."""
+    return config.labels if isinstance(config.label, str) else config.label
+
+
+def read_label_sets(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
+    """Return 0 or 1 for each label of every cell of every source; None for an empty cell.
+
+    An empty cell of a string column is a text without labels given, and left out. A text to which
+    no label applies is an empty list, or a row of zeros.
+
+    Raises:
+        ValueError: for cells that are no labels, or that can be read in two ways.
+    """
+    if not isinstance(config.label, str):
+        return [_read_flags((column, *column.others), config.label) for column in columns]
+    cut = _cutter(columns, config)
+    sets = [_SetColumn.cut(column, cut) for column in columns]
+    found = read_class_labels([each.flat for each in sets], config)
+    return [
+        each.gather(labels, len(config.labels)) for each, labels in zip(sets, found, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SetColumn:
+    """A label column whose cells were cut into single labels."""
+
+    flat: LabelColumn
+    """All single labels, one after another."""
+    rows: Sequence[int]
+    """Row of each of them."""
+    empty: Sequence[bool]
+    """Whether a row's cell is empty."""
+
+    @classmethod
+    def cut(cls, column: LabelColumn, cut: Callable[[str], Sequence[str]]) -> "_SetColumn":
+        parts = [cut(cell) if cell else () for cell in column.cells]
+        rows = [row for row, labels in enumerate(parts) for _ in labels]
+        flat = [label for labels in parts for label in labels]
+        if "" in flat:
+            raise ValueError(
+                f"{column.source}, {column.place(rows[flat.index('')])} names an empty label. Name "
+                "it, or remove its place"
+            )
+        return cls(
+            flat=replace(column, cells=flat, place=lambda at: column.place(rows[at])),
+            rows=rows,
+            empty=[not cell for cell in column.cells],
+        )
+
+    def gather(self, labels: Sequence[Label | None], count: int) -> list[Label | None]:
+        """Return each row's labels, as 0 or 1 for each of all."""
+        sets: list[list[int]] = [[0] * count for _ in self.empty]
+        for row, label in zip(self.rows, labels, strict=True):
+            if not isinstance(label, int):
+                place = f"{self.flat.source}, {self.flat.place(self.rows.index(row))}"
+                raise ValueError(f"{place} names a label that is none. Remove it")
+            sets[row][label] = 1
+        return [
+            None if empty else tuple(flags) for empty, flags in zip(self.empty, sets, strict=True)
+        ]
+
+
+def _cutter(columns: Sequence[LabelColumn], config: DataConfig) -> Callable[[str], Sequence[str]]:
+    """Return the one way in which all cells are sets of labels."""
+    cells = {cell for column in columns for cell in column.cells if cell}
+    if all(_as_list(cell) is not None for cell in cells):
+        return lambda cell: _as_list(cell) or ()
+    known = {fold_label(name) for name in config.labels} | set(map(str, range(len(config.labels))))
+    used = [each for each in _DELIMITERS if any(each in cell for cell in cells)]
+    ways = [each for each in (None, *used) if _is_known(cells, each, known)]
+    if len(ways) > 1:
+        raise ValueError(
+            f"the column {config.label!r} can be read in two ways: its cells are names of "
+            f"data.labels, and sets of names with {used[0]!r} between. Write lists, in a JSONL or "
+            "Parquet file"
+        )
+    # Where no way fits, the commonest delimiter names the parts that are unknown.
+    commonest = max(used, key=lambda each: sum(each in cell for cell in cells), default=None)
+    delimiter = ways[0] if ways else commonest
+    if delimiter is not None:
+        logger.info("data: the column %r holds labels with %r between", config.label, delimiter)
+    return lambda cell: _parts(cell, delimiter)
+
+
+def _is_known(cells: set[str], delimiter: str | None, known: set[str]) -> bool:
+    return all(fold_label(part) in known for cell in cells for part in _parts(cell, delimiter))
+
+
+def _parts(cell: str, delimiter: str | None) -> list[str]:
+    return [cell] if delimiter is None else [part.strip() for part in cell.split(delimiter)]
+
+
+def _as_list(cell: str) -> list[str] | None:
+    """Return the values of a JSON array, or of a list as Python prints it; None for no list."""
+    if not cell.startswith("["):
+        return None
+    try:
+        values = json.loads(cell)
+    except ValueError:
+        try:
+            values = ast.literal_eval(cell)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        if repr(values) != cell:  # numpy leaves out commas, and Python joins such strings
+            return None
+    is_list = isinstance(values, list) and all(type(value) in (str, int) for value in values)
+    return [str(value).strip() for value in values] if is_list else None
+
+
+def _read_flags(columns: Sequence[LabelColumn], names: Sequence[str]) -> list[Label | None]:
+    """Return the sets of one source with a column for each label."""
+    sets: list[Label | None] = []
+    for row, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        flags = [_FLAGS.get(cell.casefold()) for cell in cells]
+        if not any(cells):
+            sets.append(None)
+        elif None in flags:
+            wrong = flags.index(None)
+            raise ValueError(
+                f"the column {names[wrong]!r} holds {cells[wrong]!r}, expected 0 or 1 (first in "
+                f"{columns[0].source}, {columns[0].place(row)}). Correct it, or give one column of "
+                "label names"
+            )
+        else:
+            sets.append(tuple(flag for flag in flags if flag is not None))
+    return sets
