@@ -2,7 +2,8 @@
 
 One `Objective` per task. A stage gets the one of its task and does not ask which task that is.
 
-Shapes: B = batch, C = outputs per text (logits of C classes or labels, or one number).
+Shapes: B = batch, T = tokens, C = outputs per text or token (logits of C classes or labels, or one
+number).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +13,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from models.architectures.architecture import Architecture
 from models.architectures.heads import Head
+
+IGNORED = -100
+"""Label of a token that does not count, as transformers and torch know it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +41,9 @@ class Objective:
     """(student outputs, teacher outputs, temperature) -> (B,)."""
     standardised: bool = False
     """Whether the head trains on standardised labels (models/units.py)."""
+    count: Callable[[Tensor], Tensor] | None = None
+    """(labels, or a teacher's outputs) -> number of items that count; losses are then sums over
+    them. None where each example is one item."""
 
     # Any: every transformers model has a result type of its own.
     def outputs(self, result: Any) -> Tensor:
@@ -138,6 +145,8 @@ def distillation_loss(
 ) -> Tensor:
     """Return ``alpha * soft + (1 - alpha) * hard`` per example, (B,).
 
+    Losses over items, see `Objective.count`, have items of their own: they are not added, (B, 2).
+
     Args:
         student: Outputs, (B, C).
         teacher: Outputs, (B, C), without gradient.
@@ -146,12 +155,52 @@ def distillation_loss(
         temperature: Softens both distributions of the soft loss.
         alpha: Weight of the soft loss.
     """
-    soft = objective.soft(student, teacher, temperature)
-    return alpha * soft + (1 - alpha) * objective.hard(student, labels)
+    soft = alpha * objective.soft(student, teacher, temperature)
+    hard = (1 - alpha) * objective.hard(student, labels)
+    return soft + hard if objective.count is None else torch.stack([soft, hard], dim=-1)
+
+
+def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each example's labelled tokens, summed, in nats.
+
+    Args:
+        logits: (B, T, C).
+        labels: (B, T), class indices; -100 for tokens that do not count.
+    """
+    found = _at_least_float32(logits).flatten(0, 1)  # (B * T, C)
+    per_token = F.cross_entropy(
+        found, labels.long().flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return per_token.view(labels.shape).sum(dim=-1)  # (B,)
+
+
+def token_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Return `kl_divergence` of each example's real tokens, summed.
+
+    Args:
+        student_logits: (B, T, C).
+        teacher_logits: (B, T, C), without gradient; NaN for padding, which does not count.
+        temperature: T of `kl_divergence`.
+    """
+    real = ~teacher_logits[..., 0].isnan()  # (B, T)
+    per_token = kl_divergence(student_logits[real], teacher_logits[real], temperature)
+    sums = per_token.new_zeros(real.shape)
+    return sums.masked_scatter(real, per_token).sum(dim=-1)  # (B,)
+
+
+def count_tokens(values: Tensor) -> Tensor:
+    """Return the number of tokens that count: labels (B, T) or a teacher's logits (B, T, C)."""
+    if values.dim() == 3:
+        return (~values[..., 0].isnan()).sum()
+    return (values != IGNORED).sum()
 
 
 def _sequence_head(architecture: Architecture) -> Head:
     return architecture.sequence_head
+
+
+def _token_head(architecture: Architecture) -> Head:
+    return architecture.token_head
 
 
 def _named_classes(names: Sequence[str]) -> dict[str, Any]:
@@ -199,3 +248,14 @@ REGRESSION_OBJECTIVE = Objective(
     standardised=True,
 )
 """One number for a text or a pair of texts."""
+
+TOKEN_OBJECTIVE = Objective(
+    model_class=AutoModelForTokenClassification,
+    output="logits",
+    head=_token_head,
+    head_settings=_named_classes,
+    hard=token_cross_entropy,
+    soft=token_kl,
+    count=count_tokens,
+)
+"""One of C classes for every word of a text, read at its first token."""

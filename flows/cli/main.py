@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -96,7 +96,7 @@ def predict_command(
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Print a label and its score, labels, or a number, for each text, with onnxruntime alone."""
+    """Print what a student answers to each text, as its task says, with onnxruntime alone."""
     from pipeline.standalone.predict import predict
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
@@ -108,16 +108,19 @@ def predict_command(
             typer.echo("\t".join([_in_a_line(answer), *text]))
 
 
-def _in_a_line(answer: dict[str, str | float | list[str] | dict[str, float]]) -> str:
+# Any: an answer is whatever its task's schema says.
+def _in_a_line(answer: dict[str, Any]) -> str:
     """Return an answer's names and numbers, without its tables."""
-    shown = [
-        f"{value:.4f}"
-        if isinstance(value, float)
-        else ", ".join([value] if isinstance(value, str) else value)
-        for value in answer.values()
-        if not isinstance(value, dict)
-    ]
-    return "\t".join(shown)
+    return "\t".join(_shown(value) for value in answer.values() if not isinstance(value, dict))
+
+
+def _shown(value: object) -> str:
+    """Return a part of an answer; of parts with names and numbers, the names alone."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return " ".join(each for each in value.values() if isinstance(each, str))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def show_config(

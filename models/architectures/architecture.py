@@ -33,6 +33,8 @@ class Architecture:
     """LayerNorm after the FFN's residual sum; before the FFN where `norm_first`."""
     sequence_head: Head
     """Head of a model that answers once per text."""
+    token_head: Head
+    """Head of a model that answers for every token."""
     ffn_size_setting: str
     """Name, in the model's config, of the number of FFN units."""
     activation_setting: str

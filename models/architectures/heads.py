@@ -1,4 +1,4 @@
-"""From last hidden states to a text's outputs, as each family of sequence models does it.
+"""From last hidden states to outputs of texts or tokens, as each family of models does it.
 
 First the tokens that a head reads are chosen, then outputs are made of them. transformers does
 both inside of ``forward``; here they are separate, so that a head can be trained on cached features
@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Any: torch types every submodule as a tensor or a module.
 Pooling = Callable[[Any, Tensor, Mapping[str, Tensor]], Tensor]
-"""(model, last hidden states (B, T, D), batch) -> what its head reads, (B, 1, D)."""
+"""(model, last hidden states (B, T, D), batch) -> what its head reads, (B, 1, D) or (B, T, D)."""
 
 
 def all_tokens(mask: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Head:
     """A head: the tokens that it reads, and what it makes of them."""
 
     apply: Callable[[Any, Tensor], Tensor]
-    """(model, what `pooling` returns) -> outputs (B, C)."""
+    """(model, what `pooling` returns) -> outputs (B, C), or (B, T, C) for every token."""
     last: str
     """Path of its last dense layer."""
     pooling: Pooling
@@ -110,6 +110,29 @@ def score_head(model: Any, hidden: Tensor) -> Tensor:
     return logits
 
 
+def all_hidden(_model: Any, hidden: Tensor, _batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the hidden states of every token, (B, T, D)."""
+    return hidden
+
+
+def token_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return logits of every token, (B, T, C): one dense layer."""
+    logits: Tensor = model.classifier(model.dropout(hidden))
+    return logits
+
+
+def modernbert_token_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return ModernBERT's logits of every token."""
+    logits: Tensor = model.classifier(model.drop(model.head(hidden)))
+    return logits
+
+
+def token_score_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return a decoder's logits of every token."""
+    logits: Tensor = model.score(model.dropout(hidden))
+    return logits
+
+
 def _first(apply: Callable[[Any, Tensor], Tensor], last: str = "classifier") -> Head:
     return Head(apply=apply, last=last, pooling=first_token, counting=first_tokens)
 
@@ -120,4 +143,7 @@ SEQUENCE_HEAD = _first(sequence_head, "classifier.out_proj")
 CONTEXT_HEAD = _first(context_head)
 DISTILBERT_HEAD = _first(distilbert_head)
 MODERNBERT_HEAD = Head(apply=modernbert_head, last="classifier", pooling=modernbert_pooling)
+TOKEN_HEAD = Head(apply=token_head, last="classifier", pooling=all_hidden)
+MODERNBERT_TOKEN_HEAD = Head(apply=modernbert_token_head, last="classifier", pooling=all_hidden)
+TOKEN_SCORE_HEAD = Head(apply=token_score_head, last="score", pooling=all_hidden)
 SCORE_HEAD = Head(apply=score_head, last="score", pooling=last_token)

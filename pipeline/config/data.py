@@ -13,7 +13,7 @@ class DataConfig(Section):
     """Texts, labels and splits."""
 
     train: str
-    """A CSV, TSV, JSONL or Parquet file, a file inside an installed package
+    """A CSV, TSV, JSONL, Parquet or CoNLL file, a file inside an installed package
     (``package://name/path.csv``) or a Hugging Face data set (``owner/name@split``)."""
 
     validation: str | None = None

@@ -99,8 +99,9 @@ class GateConfig(Section):
     It was called max_accuracy_drop, and is still read under that name."""
 
     min_agreement: float = Field(default=0.95, ge=0, le=1)
-    """Least accepted agreement with the teacher: the part of the test texts with the same label,
-    or set of labels; for a regression, the correlation of both models' numbers."""
+    """Least accepted agreement with the teacher: the part of the test texts with the same label
+    (multi-label: of all labels; token classification: of the words); for a regression, the
+    correlation of both models' numbers."""
 
     min_gain: float = Field(default=0.01, ge=-1, le=1)
     """Least gain of the main metric (0.01 is one point) against the better of two baselines: the

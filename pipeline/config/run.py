@@ -32,7 +32,7 @@ class RunConfig(Section):
 
     task: TaskName = "classification"
     """Kind of the task. classification: one of data.labels for each text or pair; multi-label: any
-    number of them; regression: a number for each."""
+    number of them; regression: a number for each; token-classification: a tag for each word."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -100,7 +100,13 @@ class RunConfig(Section):
                 f"data.labels: a regression has numbers as labels, found {found} names. Leave "
                 "data.labels out"
             )
-        if self.task != "regression" and found < 2 and len(columns) == 1:
+        if self.task == "token-classification":
+            if not found or len(self.data.text_columns) > 1:
+                raise ValueError(
+                    "data.labels: a token classification has one text column, of lists of words, "
+                    "and the types of its entities as labels. Give them, such as person"
+                )
+        elif self.task != "regression" and found < 2 and len(columns) == 1:
             raise ValueError(
                 f"data.labels: expected at least two label names, found {found}. Give the names in "
                 'class order, or set task = "regression" for labels that are numbers'

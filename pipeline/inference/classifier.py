@@ -21,9 +21,11 @@ from pipeline.facts.variants import Runtime
 from pipeline.inference.session import mixes_rows, open_session
 from pipeline.inference.thresholds import read_thresholds
 from pipeline.inference.tokens import INPUTS, TextEncoder, Tokens, load_encoder
+from pipeline.inference.words import FindWords, cut_windows, gather_words
 from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
 from pipeline.tasks.task import Task
+from pipeline.tasks.words import data_words, free_words
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
     from pipeline.texts.tables import Text
@@ -69,12 +71,16 @@ class Classifier:
         A text has the same outputs whatever the others are: exactly, where a file mixes the rows
         of a call, as each then runs alone; else but for the rounding of float32.
 
+        A task with outputs for every word gives (N, W, C), and NaN behind a text's last word.
+
         Args:
             texts: Each one text, or two.
             batch_size: Most texts per call.
             batch_tokens: Most padded tokens per call, where a call has more than one text.
             title: Of the progress bar.
         """
+        if self.task.per_word:
+            return self._word_outputs(texts, free_words, batch_size, batch_tokens, title)
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         batch_size = 1 if self.mixes_rows else batch_size
         with tqdm(
@@ -90,13 +96,44 @@ class Classifier:
     def readings(
         self, texts: "Sequence[Text]", *, batch_size: int = 32, title: str | None = None
     ) -> np.ndarray:
-        """Return what the task measures: `outputs`, with the thresholds that they are read by."""
+        """Return what the task measures on texts of the data.
+
+        That is `outputs`, with the thresholds that they are read by, and with the data's words.
+        """
+        if self.task.per_word:
+            return self._word_outputs(texts, data_words, batch_size, None, title)
         outputs = self.outputs(texts, batch_size=batch_size, title=title)
         return self.task.readings(outputs, self.thresholds)
 
-    def answers(self, outputs: np.ndarray) -> list[dict[str, Any]]:
+    def answers(self, outputs: np.ndarray, texts: "Sequence[Text]") -> list[dict[str, Any]]:
         """Return what a user reads of each text's outputs, as plain JSON."""
-        return self.task.answers(self.task.readings(outputs, self.thresholds), self.labels)
+        return self.task.answers(self.task.readings(outputs, self.thresholds), self.labels, texts)
+
+    def _word_outputs(
+        self,
+        texts: "Sequence[Text]",
+        find_words: FindWords,
+        batch_size: int,
+        batch_tokens: int | None,
+        title: str | None,
+    ) -> np.ndarray:
+        """Return the outputs of every word, (N, W, C); long texts are read in windows."""
+        if any(len(text) != 1 for text in texts):
+            raise InputError(f"A {self.task.name} takes single texts, found a pair. Give one text.")
+        batch_size = 1 if self.mixes_rows else batch_size
+        windows = cut_windows(texts, self.encoder.encodings(texts), find_words)
+        rows = [self.encoder.tokens_of(window.encoding) for window in windows]
+
+        def found() -> Iterator[tuple[int, np.ndarray]]:
+            with tqdm(
+                total=len(rows), desc=title, leave=False, disable=None if title else True
+            ) as bar:
+                for chosen, inputs in self._batches_of(rows, batch_size, batch_tokens):
+                    yield from zip(chosen.tolist(), self.run(inputs), strict=True)
+                    bar.update(len(chosen))
+
+        outputs = gather_words(windows, found(), len(texts))
+        return outputs if outputs.shape[2] else np.zeros((0, 0, len(self.labels)), np.float32)
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph."""
@@ -109,10 +146,16 @@ class Classifier:
         """Yield (row numbers, the session's inputs (B, T)), of each part the shortest first."""
         for first in range(0, len(texts), _PART):
             rows = self.encoder.encode(texts[first : first + _PART])
-            lengths = np.array([len(row["input_ids"]) for row in rows])
-            order = np.argsort(lengths, kind="stable")
-            for chosen in _cut(order, lengths, batch_size, batch_tokens):
-                yield first + chosen, self.pad([rows[number] for number in chosen])
+            for chosen, inputs in self._batches_of(rows, batch_size, batch_tokens):
+                yield first + chosen, inputs
+
+    def _batches_of(
+        self, rows: Sequence[Tokens], batch_size: int, batch_tokens: int | None
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        lengths = np.array([len(row["input_ids"]) for row in rows])
+        order = np.argsort(lengths, kind="stable")
+        for chosen in _cut(order, lengths, batch_size, batch_tokens):
+            yield chosen, self.pad([rows[number] for number in chosen])
 
     def pad(self, rows: Sequence[Tokens]) -> dict[str, np.ndarray]:
         """Return texts as the session's inputs, (B, T), padded to the longest one."""
@@ -159,30 +202,33 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
         by_index = config["id2label"]
         labels = tuple(str(by_index[str(index)]) for index in range(len(by_index)))
-        encoder = load_encoder(bundle, pad_id=int(config.get("pad_token_id") or 0))
+        task = task_of_model(config)
+        pad_id = int(config.get("pad_token_id") or 0)
+        encoder = load_encoder(bundle, pad_id=pad_id, in_windows=task.per_word)
         session = open_session(runtime, bundle, threads=threads)
-        _check_graph(session, outputs=len(labels))
+        _check_graph(session, outputs=len(labels), axes=3 if task.per_word else 2)
         return Classifier(
             session=session,
             encoder=encoder,
             labels=labels,
-            task=task_of_model(config),
+            task=task,
             mixes_rows=mixes_rows(bundle / "onnx" / runtime.file),
             thresholds=read_thresholds(bundle, labels),
         )
 
 
-def _check_graph(session: ort.InferenceSession, *, outputs: int) -> None:
-    """Refuse a graph that does not give so many outputs for each text."""
+def _check_graph(session: ort.InferenceSession, *, outputs: int, axes: int) -> None:
+    """Refuse a graph that does not give so many outputs for each text, or each of its tokens."""
     inputs = [each.name for each in session.get_inputs()]
     shape = session.get_outputs()[0].shape
-    if not set(inputs) <= set(INPUTS) or len(shape) != 2:
+    if not set(inputs) <= set(INPUTS) or len(shape) != axes:
         raise ValueError(
-            f"its graph maps {', '.join(inputs)} to the shape {shape}; expected texts by outputs, "
+            f"its graph maps {', '.join(inputs)} to the shape {shape}; expected "
+            f"{'texts by outputs' if axes == 2 else 'texts by tokens by outputs'}, "
             f"of {', '.join(INPUTS)}"
         )
-    if isinstance(shape[1], int) and shape[1] != outputs:
-        raise ValueError(f"its graph has {shape[1]} outputs, and its config.json {outputs}")
+    if isinstance(shape[-1], int) and shape[-1] != outputs:
+        raise ValueError(f"its graph has {shape[-1]} outputs, and its config.json {outputs}")
 
 
 def read_runtime(bundle: Path) -> Runtime:

@@ -30,6 +30,8 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _PANIC = "PanicException"
 _CHARACTERS_PER_TOKEN = 8
 """Characters per wanted token that a long text is first cut to; words of English take 5 or 6."""
+_SHORTEST_WINDOW = 16
+"""Tokens below which windows do not overlap: special tokens would leave no room."""
 
 Tokens = dict[str, list[int]]
 """One text by the names in `INPUTS`: each a list of T numbers."""
@@ -45,6 +47,8 @@ class TokenSettings:
     """Id that fills up the shorter texts of a batch."""
     truncation_side: Literal["left", "right"] = "right"
     """End of a long text that is cut off."""
+    overlap: int = 0
+    """Tokens that two windows of a long text share, where it is read in windows."""
     split_special_tokens: bool = False
     """Whether a special token that is spelled out in a text is read as plain text."""
 
@@ -88,7 +92,7 @@ class TextEncoder:
             for number, cut, encoding in zip(left, given, encodings, strict=True):
                 # As many tokens as may be: those of the rest would be truncated.
                 if cut is texts[number] or len(encoding) == self.settings.max_length:
-                    rows[number] = self._tokens(encoding)
+                    rows[number] = self.tokens_of(encoding)
                 else:
                     unsettled.append(number)
             left, wanted = unsettled, 4 * wanted
@@ -114,7 +118,8 @@ class TextEncoder:
         cut = cut_at_seam(text[0], wanted=wanted, side=self.settings.truncation_side)
         return text if len(cut) == len(text[0]) else (cut,)
 
-    def _tokens(self, encoding: Encoding) -> Tokens:
+    def tokens_of(self, encoding: Encoding) -> Tokens:
+        """Return the tokens of an encoding by their names; one padding token where it has none."""
         if not encoding.ids:
             return {"input_ids": [self.settings.pad_id], "attention_mask": [1], INPUTS[2]: [0]}
         columns = (encoding.ids, encoding.attention_mask, encoding.type_ids)
@@ -134,20 +139,25 @@ class TextEncoder:
 def make_encoder(tokenizer: Tokenizer, settings: TokenSettings) -> TextEncoder:
     """Return the encoder of a tokenizer, whose own truncation and padding are set to it."""
     tokenizer.no_padding()
-    tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
+    tokenizer.enable_truncation(
+        settings.max_length, stride=settings.overlap, direction=settings.truncation_side
+    )
     tokenizer.encode_special_tokens = settings.split_special_tokens
     with _panics_as_errors():
         cuts = has_seams(tokenizer, settings.truncation_side)
     return TextEncoder(tokenizer=tokenizer, settings=settings, cuts=cuts)
 
 
-def load_encoder(bundle: Path, *, max_length: int | None = None, pad_id: int = 0) -> TextEncoder:
+def load_encoder(
+    bundle: Path, *, max_length: int | None = None, pad_id: int = 0, in_windows: bool = False
+) -> TextEncoder:
     """Return the encoder of a folder, as transformers reads its files.
 
     Args:
         bundle: Folder with ``tokenizer.json`` and ``tokenizer_config.json``.
         max_length: Longest input, in tokens; None takes the folder's own.
         pad_id: Padding token's id where the folder names no padding token.
+        in_windows: Whether windows of long texts overlap, by a quarter.
 
     Raises:
         Exception: of several kinds, where the files are damaged; see `refusing`.
@@ -164,6 +174,7 @@ def load_encoder(bundle: Path, *, max_length: int | None = None, pad_id: int = 0
         max_length=int(limit),
         pad_id=_find_padding(tokenizer, said.get("pad_token"), pad_id),
         truncation_side=side,
+        overlap=int(limit) // 4 if in_windows and limit >= _SHORTEST_WINDOW else 0,
         split_special_tokens=said.get("split_special_tokens", False) is True,
     )
     return make_encoder(tokenizer, settings)

@@ -90,7 +90,7 @@ class Golden(_Frozen):
     model: ConfinedPath
     texts: tuple[str, ...] = Field(min_length=1)
     outputs: tuple[tuple[float, ...], ...]
-    """(texts, outputs per text)."""
+    """(texts, outputs per text); those of a text's words, one after another."""
     tolerance: float = Field(gt=0)
     """Accepted difference of an output, times max(1, largest output)."""
 
@@ -188,17 +188,17 @@ def copy_files(bundle: Path, folder: Path, *, sha256: str | None = None) -> None
 
 def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
     """Refuse a model whose outputs on the golden inputs are not those recorded."""
-    expected = np.array(golden.outputs, dtype=np.float64)
-    shape = (len(golden.texts), len(classifier.labels))
-    if expected.shape != shape:
-        raise InputError(
-            f"{bundle / GOLDEN} has outputs of shape {expected.shape}, expected {shape}: one row a "
-            "text, one column a label. Export the student again."
-        )
     with refusing(f"{bundle} cannot answer its golden inputs", "Get it anew, or export it again."):
-        found = np.concatenate([classifier.outputs([(text,)]) for text in golden.texts])
-    difference = float(np.abs(found - expected).max())
-    accepted = golden.tolerance * max(1.0, float(np.abs(expected).max()))
+        rows = [_flat_outputs(classifier, text) for text in golden.texts]
+    sizes, own = [len(row) for row in rows], [len(row) for row in golden.outputs]
+    if own != sizes:
+        raise InputError(
+            f"{bundle / GOLDEN} has {own} outputs for its texts, expected {sizes}: a row for each "
+            "text. Export the student again."
+        )
+    found, expected = np.concatenate(rows), np.concatenate([np.array(r) for r in golden.outputs])
+    difference = float(np.abs(found - expected).max(initial=0.0))
+    accepted = golden.tolerance * max(1.0, float(np.abs(expected).max(initial=0.0)))
     if not difference <= accepted:
         raise InputError(
             f"{bundle} answers its golden inputs with outputs that are {difference:.2e} off, more "
@@ -228,13 +228,19 @@ def _make_golden(classifier: Classifier, model: str) -> Golden:
         for length in _GOLDEN_LENGTHS
     )
     texts = (*texts, "\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither
-    outputs = [classifier.outputs([(text,)])[0] for text in texts]
+    outputs = [_flat_outputs(classifier, text) for text in texts]
     return Golden(
         model=model,
         texts=texts,
         outputs=tuple(tuple(map(float, row)) for row in outputs),
         tolerance=_TOLERANCE if model == MODEL else _TOLERANCE_QUANTIZED,
     )
+
+
+def _flat_outputs(classifier: Classifier, text: str) -> np.ndarray:
+    """Return all outputs of one text; 0 for a word without any."""
+    outputs: np.ndarray = np.nan_to_num(classifier.outputs([(text,)])[0].ravel(), nan=0.0)
+    return outputs
 
 
 def _read_manifest(bundle: Path, sha256: str | None) -> Manifest:

@@ -81,8 +81,8 @@ def _triton_config(name: str, classifier: Classifier) -> str:
         f'  {{ name: "{each.name}" data_type: {_TYPES[each.type]} dims: [ -1 ] }}'
         for each in classifier.session.get_inputs()
     )
-    labels = len(classifier.labels)
-    output = classifier.session.get_outputs()[0].name
+    output = classifier.session.get_outputs()[0]
+    sizes = ", ".join(str(size if isinstance(size, int) else -1) for size in output.shape[1:])
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}
@@ -90,7 +90,7 @@ input [
 {inputs}
 ]
 output [
-  {{ name: "{output}" data_type: TYPE_FP32 dims: [ {labels} ] label_filename: "labels.txt" }}
+  {{ name: "{output.name}" data_type: TYPE_FP32 dims: [ {sizes} ] label_filename: "labels.txt" }}
 ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 dynamic_batching {{ max_queue_delay_microseconds: {_DELAY_US} }}

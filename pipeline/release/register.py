@@ -225,7 +225,14 @@ def _mlmodel(bundle: Path, run_id: str, model: str) -> str:
     signature = ModelSignature(
         inputs=Schema([TensorSpec(int64, (-1, -1), each.name) for each in session.get_inputs()]),
         outputs=Schema(
-            [TensorSpec(float32, (-1, each.shape[1]), each.name) for each in session.get_outputs()]
+            [
+                TensorSpec(
+                    float32,
+                    tuple(size if isinstance(size, int) else -1 for size in each.shape),
+                    each.name,
+                )
+                for each in session.get_outputs()
+            ]
         ),
     )
     description = Model(

@@ -10,12 +10,13 @@ Shapes: N = texts.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pipeline.statistics.two_samples import two_samples
 from pipeline.tasks.task import Shift
-from pipeline.texts.tables import Split, Text
+from pipeline.texts.tables import Split, Text, stack_labels
 
 MIN_TEXTS = 20
 """With fewer new texts no test could tell anything."""
@@ -47,8 +48,13 @@ def new_texts(before: Sequence[Split], now: Sequence[Split]) -> Split:
     ]
     return Split(
         texts=tuple(text for text, _ in kept),
-        labels=np.array([label for _, label in kept], dtype=now[0].labels.dtype),
+        labels=_joined([label for _, label in kept], now[0].labels.dtype.type),
     )
+
+
+def _joined(labels: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    rows: list[Any] = [label if label.ndim == 0 else tuple(label.tolist()) for label in labels]
+    return stack_labels(rows, dtype)
 
 
 def measure_drift(

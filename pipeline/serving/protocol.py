@@ -62,7 +62,7 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
     def metadata(self, version: str | None = None) -> dict[str, object]:
         """Return name, versions, inputs and outputs, as the protocol has them."""
         served = self.served(version)
-        session = served.classifier.session
+        session, count = served.classifier.session, len(served.labels)
         return {
             "name": self.name,
             "versions": [str(served.version)],
@@ -72,7 +72,11 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
                 for each in session.get_inputs()
             ],
             "outputs": [
-                {"name": _output(served), "datatype": "FP32", "shape": [-1, len(served.labels)]}
+                {
+                    "name": _output(served),
+                    "datatype": "FP32",
+                    "shape": [*[-1] * (2 if served.classifier.task.per_word else 1), count],
+                }
             ],
         }
 

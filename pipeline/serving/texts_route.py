@@ -72,7 +72,7 @@ async def _classify(
     content = {
         "model_name": model.name,
         "model_version": str(served.version),
-        "predictions": served.classifier.answers(answer.outputs),
+        "predictions": served.classifier.answers(answer.outputs, texts),
     }
     return Response(orjson.dumps(content), media_type="application/json")
 

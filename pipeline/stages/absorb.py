@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
@@ -38,6 +39,7 @@ from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.tasks.task import Task
+from pipeline.tasks.words import pad_rows
 from pipeline.texts.tables import Text, read_split
 from pipeline.training.encoding import batches_by_length, encode
 
@@ -238,10 +240,23 @@ def _fidelity(
     """Return how close the student is to its teacher on the held-out texts."""
     read = task.objective().outputs
     own, wanted = (
-        np.concatenate([read(model(**batch)).float().numpy() for batch in batches])
+        [
+            row
+            for batch in batches
+            for row in _unpadded(read(model(**batch)).float().numpy(), batch["attention_mask"])
+        ]
         for model in (student, teacher)
     )
-    return task.fidelity(own, wanted)
+    if task.per_word:
+        return task.fidelity(pad_rows(own, np.nan), pad_rows(wanted, np.nan))
+    return task.fidelity(np.stack(own), np.stack(wanted))
+
+
+def _unpadded(outputs: np.ndarray, mask: Tensor) -> list[np.ndarray]:
+    """Return the outputs of each text, (C,), or of each text's tokens, (T, C)."""
+    if outputs.ndim == 2:
+        return list(outputs)
+    return [row[kept] for row, kept in zip(outputs, mask.numpy() == 1, strict=True)]
 
 
 def _choose(batches: int, part: float, seed: int) -> list[bool]:

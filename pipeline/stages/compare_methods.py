@@ -31,7 +31,7 @@ from pipeline.tasks.measuring import MeasuredModels
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.cells import in_groups, measure_cell
 from pipeline.timing.workload import Workload, own_lengths
-from pipeline.training.encoding import compute_outputs, encode
+from pipeline.training.encoding import compute_outputs, encode, read_words, word_positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +136,10 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
 
     def compute(model: PreTrainedModel, split: Split) -> np.ndarray:
         examples = encode(tokenizer, split.texts, max_length=max_length)
-        return compute_outputs(model, objective, tokenizer, examples)
+        outputs = compute_outputs(model, objective, tokenizer, examples)
+        if not context.task.per_word:
+            return outputs
+        return read_words(outputs, word_positions(tokenizer, split.texts, max_length=max_length))
 
     candidates = settings.candidates
     with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=None) as bar:

@@ -10,18 +10,16 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts
 from pipeline.store.digests import sha256_json
 from pipeline.tasks.task import LabelColumn, Labels, Task
-from pipeline.texts.cells import Label, is_value, read_texts_of, spell_cells
+from pipeline.texts.cells import Label, is_value, spell_cells
 from pipeline.texts.reading import read_source
 from pipeline.texts.source_table import SourceTable
 from pipeline.texts.splits import LEFT_OUT, LabelledText, hold_out
-from pipeline.texts.tables import Split, Text, write_split
+from pipeline.texts.tables import Split, Text, stack_labels, write_split
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     seen: dict[Text, Label] = {}
     rows: dict[str, list[LabelledText]] = {}
     for name, source in sources.items():  # test first: what it holds leaves the other splits
-        labelled = _labelled_rows(source, labels_of[name], config, tally)
+        labelled = _labelled_rows(source, labels_of[name], settings, tally)
         # Sorted, because the order of the rows must not matter.
         rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
     texts_digest = sha256_json(
@@ -154,23 +152,25 @@ def _label_column(source: _Source, name: str, labels: Labels) -> LabelColumn:
 
 
 def _labelled_rows(
-    source: _Source, labels: list[Label | None], config: DataConfig, tally: Counter[str]
+    source: _Source, found: list[Label | None], settings: DataSettings, tally: Counter[str]
 ) -> list[LabelledText]:
     """Return the kept rows of one source that have text and label."""
+    config, labels = settings.data, settings.task.labels
     columns = []
     for name in config.text_columns:
         cells = [source.table.columns[name][row] for row in source.kept]
-        columns.append(read_texts_of(name, cells, source.table.source, source.place))
-    rows: list[LabelledText] = [
-        (text, label)
-        for text, label in zip(zip(*columns, strict=True), labels, strict=True)
-        if label is not None and all(text)
-    ]
-    tally["empty"] += len(labels) - len(rows)
+        columns.append(labels.texts(name, cells, source.table.source, source.place))
+    rows: list[LabelledText] = []
+    for row, (text, label) in enumerate(zip(zip(*columns, strict=True), found, strict=True)):
+        if label is not None and all(text):
+            if labels.misfit is not None and (reason := labels.misfit(text, label)):
+                raise InputError(f"{source.table.source}, {source.place(row)}: {reason}.")
+            rows.append((text, label))
+    tally["empty"] += len(found) - len(rows)
     if not rows:
         raise InputError(
             f"{source.table.source} has no usable row: {source.table.size} rows read, and none of "
-            f"the {len(labels)} that data.filter {config.filter} leaves has both text and label."
+            f"the {len(found)} that data.filter {config.filter} leaves has both text and label."
         )
     return rows
 
@@ -193,7 +193,7 @@ def _drop_duplicates(
 def _as_split(rows: list[LabelledText], labels: Labels) -> Split:
     return Split(
         texts=tuple(text for text, _ in rows),
-        labels=np.array([label for _, label in rows], dtype=labels.dtype),
+        labels=stack_labels([label for _, label in rows], labels.dtype),
     )
 
 

@@ -7,10 +7,13 @@ weights closest to the teacher on the validation split are kept; the start is on
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -32,6 +35,9 @@ from pipeline.facts.quality import Metrics
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
+from pipeline.tasks.task import Task
+from pipeline.tasks.words import pad_rows
+from pipeline.texts.cells import MISSING_LABEL
 from pipeline.texts.tables import read_soft_targets, read_split
 from pipeline.training.encoding import compute_outputs, encode_labelled
 from pipeline.training.goal import Goal, TrainingSetup
@@ -72,7 +78,8 @@ def distill(
     context, config = settings.context, settings.distill
     student = _start(data, teacher, absorbed, settings)
     setup = _prepare(student, data, targets, settings)
-    packed = np.array([example["labels"] for example in setup.validation])
+    rows = [np.asarray(example["labels"]) for example in setup.validation]
+    packed = pad_rows(rows, np.nan) if context.task.per_word else np.array(rows)
     goal = _goal(setup.objective, packed, settings)
     best = goal.best
     at_start = goal.metrics(
@@ -151,8 +158,9 @@ def _prepare(
         encode_labelled(
             tokenizer,
             split,
-            task.pack(split.labels, read_soft_targets(targets.folder, split.texts)),
+            task,
             max_length=context.max_length,
+            targets=read_soft_targets(targets.folder, split.texts),
         )
         for split in splits
     )
@@ -193,10 +201,24 @@ def _goal(objective: Objective, validation: np.ndarray, settings: DistillSetting
     def metrics(outputs: np.ndarray, packed: np.ndarray) -> Metrics:
         labels, wanted = task.unpack(packed)
         own, other = (task.readings(each, thresholds) for each in (outputs, wanted))
+        if task.per_word:
+            other = np.where(labels[..., None] == MISSING_LABEL, np.nan, other)
         quality = task.metrics(own, labels.astype(task.labels.dtype))
         return {**task.fidelity(own, other), **quality}
 
-    return Goal(loss=loss, metrics=metrics, best=task.distance, greater_is_better=False)
+    return Goal(
+        loss=loss,
+        metrics=metrics,
+        best=task.distance,
+        greater_is_better=False,
+        count=None if objective.count is None else partial(_count, objective.count, task),
+    )
+
+
+def _count(count: Callable[[Tensor], Tensor], task: Task, packed: Tensor) -> Tensor:
+    """Return the items of the soft and of the hard loss, (2,)."""
+    labels, wanted = task.unpack(packed)
+    return torch.stack([count(wanted), count(labels)])
 
 
 def _at_best(outcome: TrainingOutcome) -> Metrics:

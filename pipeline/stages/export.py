@@ -135,6 +135,7 @@ def _export_one(
     """Write a model's bundle and return its parity; the student's own has all but its graph."""
     context = settings.context
     model = load()
+    model.config.architectures = [type(model).__name__]  # by which a bundle's task is known
     if arm != STUDENT:
         model.config.save_pretrained(bundle)
         tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)

@@ -129,7 +129,7 @@ def _insert(
     _check_drop(model, adapter)
     before = probe()
     add_adapters(model, adapter)
-    moved = float(np.abs(probe() - before).max() / max(1e-6, np.abs(before).max()))
+    moved = float(np.nanmax(np.abs(probe() - before)) / max(1e-6, np.nanmax(np.abs(before))))
     hidden_size = model.config.hidden_size
     size = adapter.bottleneck_size
     notes = []

@@ -4,20 +4,25 @@ The backbone never changes, so each text goes through it once; the head then tra
 out. That head is also where the teacher's starts (Kumar et al., 2022,
 https://arxiv.org/abs/2202.10054: probe first, then fine-tune).
 
-Shapes: N = texts, B = batch, D = hidden size, C = outputs per text.
+Shapes: N = texts, or labelled words of all texts; B = batch, D = hidden size, C = outputs of each.
 """
 
 import copy
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    get_linear_schedule_with_warmup,
+)
 
 from models.architectures.heads import Head
 from models.teacher import backbone_digest, freeze_backbone
@@ -32,8 +37,10 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.quality import Metrics
 from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
+from pipeline.tasks.words import pad_rows
+from pipeline.texts.cells import MISSING_LABEL
 from pipeline.texts.tables import Split, read_split
-from pipeline.training.encoding import batches_by_length, encode
+from pipeline.training.encoding import Example, batches_by_length, encode, word_positions
 from pipeline.training.small_work import threads_for
 from pipeline.training.truncation import log_truncated
 
@@ -84,8 +91,10 @@ def _say_head(model: PreTrainedModel, context: ModelContext) -> None:
 class _Features:
     """What the frozen backbone makes of a split."""
 
-    hidden: Tensor  # (N, D), what the head reads of each text
-    labels: Tensor  # (N,)
+    hidden: Tensor  # (N, D), what the head reads of each text or word
+    labels: Tensor  # (N,), or (N, L); of words (N, 1)
+    words: tuple[int, ...] | None = None
+    """Number of words of each text, where they are the rows."""
 
 
 @torch.no_grad()
@@ -95,6 +104,8 @@ def _features(model: PreTrainedModel, name: str, split: Split, context: ModelCon
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     examples = encode(tokenizer, split.texts, max_length=context.max_length)
     log_truncated(name, tokenizer, split.texts, examples, max_length=context.max_length)
+    if context.task.per_word:
+        return _word_features(model, split, examples, tokenizer, context)
     hidden = torch.zeros(len(split), model.config.hidden_size)
     with tqdm(total=len(split), desc="features", unit="text", leave=False, disable=None) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=32):
@@ -102,6 +113,36 @@ def _features(model: PreTrainedModel, name: str, split: Split, context: ModelCon
             hidden[torch.from_numpy(rows)] = head.pooling(model, states, batch)[:, 0].float().cpu()
             bar.update(len(rows))
     return _Features(hidden=hidden, labels=torch.tensor(split.labels))
+
+
+def _word_features(
+    model: PreTrainedModel,
+    split: Split,
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    context: ModelContext,
+) -> _Features:
+    """Run the frozen backbone once over a split; a row is a word, at its first token."""
+    head = context.task.objective().head(find_architecture(model))
+    found: dict[int, Tensor] = {}
+    labels: dict[int, Tensor] = {}
+    positions = word_positions(tokenizer, split.texts, max_length=context.max_length)
+    with tqdm(total=len(split), desc="features", unit="text", leave=False, disable=None) as bar:
+        for rows, batch in batches_by_length(tokenizer, examples, batch_size=32):
+            states = model.base_model(**batch.to(model.device)).last_hidden_state
+            states = head.pooling(model, states, batch).float().cpu()  # (B, T, D)
+            for number, row in enumerate(rows.tolist()):
+                held = positions[row] >= 0
+                found[row] = states[number, positions[row][held]]
+                own = split.labels[row, : len(held)][held]
+                labels[row] = torch.from_numpy(own.astype(np.int64))[:, None]
+            bar.update(len(rows))
+    order = range(len(split))
+    return _Features(
+        hidden=torch.cat([found[row] for row in order]),
+        labels=torch.cat([labels[row] for row in order]),
+        words=tuple(len(found[row]) for row in order),
+    )
 
 
 def _train(
@@ -155,8 +196,13 @@ def _train(
 def _measure(
     model: PreTrainedModel, head: Head, split: _Features, units: Units, context: ModelContext
 ) -> Metrics:
-    outputs = units.restore(head.apply(model, split.hidden[:, None]))  # (N, C)
-    return context.task.validate(outputs.numpy(), split.labels.numpy())
+    outputs = units.restore(head.apply(model, split.hidden[:, None])).numpy()  # (N, C)
+    labels = split.labels.numpy()
+    if split.words is None:
+        return context.task.validate(outputs, labels)
+    ends = np.cumsum(split.words)[:-1]
+    by_text = [np.split(each[:, 0], ends) for each in (outputs, labels)]
+    return context.task.validate(pad_rows(by_text[0], np.nan), pad_rows(by_text[1], MISSING_LABEL))
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import compute_outputs, encode
+from pipeline.training.encoding import compute_outputs, encode, read_words, word_positions
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that was given no name."""
@@ -62,6 +62,9 @@ def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) 
     validation = read_split(data.folder, "validation")
     examples = encode(tokenizer, validation.texts, max_length=context.max_length)
     outputs = compute_outputs(model, objective, tokenizer, examples)
+    if task.per_word:
+        words = word_positions(tokenizer, validation.texts, max_length=context.max_length)
+        outputs = read_words(outputs, words)
     metrics = task.validate(outputs, validation.labels)
     save_teacher(model, out, context=context, labels=labels, adapter=adapters)
     return describe_teacher(

@@ -43,4 +43,4 @@ def compute_soft_targets(
     objective = context.task.objective()
     outputs = compute_outputs(model, objective, tokenizer, examples, title="soft targets")
     write_soft_targets(wanted, outputs, out)
-    return SoftTargetFacts(texts=len(wanted), outputs=outputs.shape[1])
+    return SoftTargetFacts(texts=len(wanted), outputs=outputs.shape[-1])

@@ -13,7 +13,7 @@ def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[s
     """Return the answer to each text, as the student's task gives it.
 
     Classification: ``label``, its ``score``, and ``scores`` of all labels. Multi-label: ``labels``,
-    and ``scores`` of all labels. Regression: ``value``.
+    and ``scores`` of all labels. Regression: ``value``. Token classification: ``entities``.
 
     Args:
         bundle: The student's folder.
@@ -24,5 +24,6 @@ def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[s
     """
     model = load_bundle(bundle, threads=count_idle_threads())
     with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
-        outputs = model.outputs([(text,) if isinstance(text, str) else text for text in texts])
-    return model.answers(outputs)
+        given = [(text,) if isinstance(text, str) else text for text in texts]
+        outputs = model.outputs(given)
+    return model.answers(outputs, given)

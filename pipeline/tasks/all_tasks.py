@@ -1,13 +1,17 @@
 """The tasks by name. A new task is a file in this folder, and a line here and in config/task.py."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.multi_label import MULTI_LABEL
 from pipeline.tasks.regression import REGRESSION
 from pipeline.tasks.task import Task
+from pipeline.tasks.token_classification import TOKEN_CLASSIFICATION
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL, REGRESSION)}
+TASKS: Mapping[str, Task] = {
+    task.name: task for task in (CLASSIFICATION, MULTI_LABEL, REGRESSION, TOKEN_CLASSIFICATION)
+}
 
 
 def find_task(name: str) -> Task:
@@ -15,8 +19,13 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
-def task_of_model(config: Mapping[str, object]) -> Task:
+def task_of_model(config: Mapping[str, Any]) -> Task:
     """Return the task that a transformers ``config.json`` was saved for."""
-    named = config.get("problem_type")
-    found = (task for task in TASKS.values() if named and task.problem_type == named)
-    return next(found, CLASSIFICATION)
+    named, classes = config.get("problem_type"), config.get("architectures") or ()
+    for task in TASKS.values():
+        if task.model_suffix != CLASSIFICATION.model_suffix:
+            if any(str(name).endswith(task.model_suffix) for name in classes):
+                return task
+        elif named and task.problem_type == named:
+            return task
+    return CLASSIFICATION

@@ -54,7 +54,9 @@ class ClassAnswer(BaseModel):
     """Probability of every label."""
 
 
-def class_answers(logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+def class_answers(
+    logits: np.ndarray, names: Sequence[str], _texts: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
     """Return each text's label, its score, and the scores of all labels."""
     answers = []
     for probabilities in softmax_rows(logits):
@@ -179,14 +181,14 @@ def _commonest(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:
-    return [int(label) for label in labels]
+    return [int(label) for label in labels if not isinstance(label, tuple)]
 
 
 def _check_labels(labels: Sequence[Label], names: Sequence[str]) -> str | None:
     if len(set(labels)) >= 2:
         return None
     return (
-        f"holds one class only ({names[int(labels[0])]!r}). At least two are needed: check "
+        f"holds one class only ({names[_strata(labels)[0]]!r}). At least two are needed: check "
         "data.label, data.filter and the source"
     )
 

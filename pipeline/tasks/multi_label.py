@@ -60,7 +60,9 @@ class LabelSetAnswer(BaseModel):
     """Probability of every label."""
 
 
-def label_set_answers(readings: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+def label_set_answers(
+    readings: np.ndarray, names: Sequence[str], _texts: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
     """Return each text's labels, and the scores of all labels."""
     answers = []
     rows = zip(label_probabilities(readings), chosen_labels(readings), strict=True)
@@ -96,8 +98,8 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
         agreement(
             evaluation,
             config,
-            "set_agreement",
-            "Student and teacher answer with the same set of labels on {} of the test texts",
+            "label_agreement",
+            "The student agrees with the teacher on {} of the labels of all test texts",
         ),
         worst_class_lost(evaluation, config),
         calibration_lost(evaluation, config),
@@ -169,7 +171,7 @@ def _objective() -> "Objective":
 
 
 def _agrees(agreement: float) -> str:
-    return f"gives {agreement:.1%} of the texts the same set of labels as its teacher"
+    return f"agrees with the teacher on {agreement:.1%} of the labels of all texts"
 
 
 MULTI_LABEL = Task(
@@ -187,7 +189,7 @@ MULTI_LABEL = Task(
     words=Words(
         loss="binary cross-entropy per label, nats",
         distance="KL to the teacher per label (nats)",
-        agreement="texts with the teacher's set of labels",
+        agreement="labels on which both agree",
         agrees=_agrees,
         constant=_CONSTANT,
         model="multi-label text classifier with the labels",
@@ -204,7 +206,7 @@ MULTI_LABEL = Task(
     ),
     objective=_objective,
     main_metric="micro_f1",
-    agreement="set_agreement",
+    agreement="label_agreement",
     distance="mean_kl",
     metrics=SET_QUALITY,
     fidelity=SET_FIDELITY,

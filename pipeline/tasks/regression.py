@@ -92,7 +92,9 @@ def absolute_errors(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return errors
 
 
-def number_answers(outputs: np.ndarray, _names: Sequence[str]) -> list[dict[str, Any]]:
+def number_answers(
+    outputs: np.ndarray, _names: Sequence[str], _texts: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
     """Return each text's number."""
     return [{"value": float(value)} for value in outputs[:, 0]]
 

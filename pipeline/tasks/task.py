@@ -25,7 +25,7 @@ from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Statistic
-from pipeline.texts.cells import Cell, Label, spell_cells
+from pipeline.texts.cells import MISSING_LABEL, Cell, Label, read_texts_of, spell_cells
 
 if TYPE_CHECKING:
     from models.losses import Objective
@@ -76,6 +76,10 @@ class Labels:
     that has no spelling."""
     per_output: bool = False
     """Whether a text has a label for each output, and not one in all."""
+    texts: Callable[[str, Sequence[Cell], str, Callable[[int], str]], list[str]] = read_texts_of
+    """(column, cells, source, place) -> each cell as a text. Raises InputError for another cell."""
+    misfit: Callable[[Sequence[str], Label], str | None] | None = None
+    """(text, its label) -> why they cannot belong together; None where they can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,8 +169,9 @@ class Task:
     """What a user should know of a student that passes them."""
     shifts: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], list[Shift]]
     """(old labels, new labels, readings of old texts, readings of new texts) -> drift of both."""
-    answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
-    """(readings, names) -> what a user reads of each text, as plain JSON."""
+    answers: Callable[..., list[dict[str, Any]]]
+    """(readings, names, texts) -> what a user reads of each text, as plain JSON. A task with one
+    row of outputs per text does without the texts."""
     answer_type: type[BaseModel]
     """Schema of an answer."""
     problem_type: str | None = None
@@ -175,6 +180,13 @@ class Task:
     """Type of its heads in AdapterHub's files, where one output is a regression; None for none."""
     thresholds: Thresholds | None = None
     """Thresholds that its outputs are read by; None for a task without any."""
+    model_suffix: str = "ForSequenceClassification"
+    """End of the name of transformers' classes for it."""
+    per_word: bool = False
+    """Whether a text has a row of outputs for each of its words, and not one in all. Outputs are
+    (N, W, C) then, and labels (N, W): NaN and -100 behind the last word of a text. Words are parted
+    by single spaces in texts of the data, and found by pipeline/tasks/words.py in others. A model
+    answers for a word at the word's first token."""
 
     def key(self) -> str:
         """Return what a stage's key holds of a task: its name."""
@@ -205,7 +217,21 @@ class Task:
     # Any: arrays and tensors alike.
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
+        if self.per_word:
+            return _unpack_tokens(packed)
         if self.labels.per_output:
             count = packed.shape[1] // 2
             return packed[:, :count], packed[:, count:]
         return packed[:, 0], packed[:, 1:]
+
+
+# Any: arrays and tensors alike.
+def _unpack_tokens(packed: Any) -> tuple[Any, Any]:
+    """Return the labels (N, T) and the teacher's outputs (N, T, C) of packed rows, (N, T, 1 + C).
+
+    Padding is NaN, or -100 in all columns as the Trainer fills up; its outputs become NaN.
+    """
+    filled = (packed == MISSING_LABEL).all(-1) | (packed != packed).any(-1)
+    labels, outputs = packed[..., 0] * 1, packed[..., 1:] * 1
+    labels[filled], outputs[filled] = MISSING_LABEL, float("nan")
+    return labels, outputs

@@ -27,8 +27,11 @@ class Number:
 # refused.
 Cell = str | Number | object | None
 
+MISSING_LABEL = -100
+"""Label of a word or token that has none."""
+
 Label = int | float | tuple[int, ...]
-"""A label as the splits hold it: a class index, a number, or 0 or 1 for each output."""
+"""A label as the splits hold it: a class index, a number, or several indices."""
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (str, "text"),

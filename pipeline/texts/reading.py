@@ -1,9 +1,10 @@
-"""A source as a table of typed cells: CSV, TSV, JSON, Parquet, or a data set of the hub."""
+"""A source as a table of typed cells: CSV, TSV, JSON, Parquet, CoNLL, or a data set of the hub."""
 
 from collections.abc import Collection, Sequence
 
 from pipeline.errors import InputError
 from pipeline.texts.arrow_tables import read_hub, read_parquet
+from pipeline.texts.conll_files import read_conll
 from pipeline.texts.delimited import read_delimited
 from pipeline.texts.json_tables import read_json_table
 from pipeline.texts.source_table import SourceTable
@@ -47,4 +48,6 @@ def read_source(
         return read_delimited(path, wanted, label=label, labels=labels, delimiter=expected)
     if suffix == ".parquet":
         return read_parquet(path, wanted)
+    if suffix == ".conll":
+        return read_conll(path, wanted)
     return read_json_table(path, wanted)

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file
 
 PACKAGE_SCHEME = "package://"
-DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".conll")
 
 
 def locate(reference: str) -> Path | None:

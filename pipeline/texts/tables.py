@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, refusing
 from pipeline.store.digests import sha256_json
+from pipeline.texts.cells import MISSING_LABEL, Label
 
 _SOFT_TARGETS = "soft_targets.parquet"
 
@@ -37,6 +38,14 @@ class Split:
     def head(self, size: int | None) -> "Split":
         """Return the first ``size`` examples; all of them for None."""
         return Split(texts=self.texts[:size], labels=self.labels[:size])
+
+
+def stack_labels(labels: Sequence[Label], dtype: type[np.generic]) -> np.ndarray:
+    """Return labels as one array, (N,) or (N, L); rows of unlike lengths end in -100."""
+    rows = [label for label in labels if isinstance(label, tuple)]
+    width = max(map(len, rows), default=0)
+    padded = [(*row, *[MISSING_LABEL] * (width - len(row))) for row in rows]
+    return np.array(padded or labels, dtype=dtype)
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -109,16 +118,22 @@ def _is_number(kind: Any) -> bool:
 
 
 def _as_column(array: np.ndarray) -> Any:
-    """Return an array (N,) as it is, and one (N, L) as N lists of L numbers."""
+    """Return an array (N,) as it is, and one (N, L, ...) as N lists of L numbers, or of lists."""
     if array.ndim == 1:
         return array
-    return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+    column = pa.array(array.ravel())
+    for size in reversed(array.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
 
 
 def _as_array(column: Any) -> np.ndarray:
-    """Return a column of numbers, (N,), or of lists of L numbers, (N, L)."""
-    if not pa.types.is_fixed_size_list(column.type):
+    """Return a column of numbers, (N,), or of lists of L numbers, (N, L), or of lists."""
+    shape, kind, chunks = [len(column)], column.type, column.chunks
+    while pa.types.is_fixed_size_list(kind):
+        shape.append(kind.list_size)
+        kind, chunks = kind.value_type, [chunk.flatten() for chunk in chunks]
+    if len(shape) == 1:
         return np.asarray(column.to_numpy())
     # As one array: 1,000 outputs of 100,000 texts would be gigabytes of Python's numbers.
-    numbers = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    return numbers.reshape(-1, column.type.list_size)
+    return np.concatenate([chunk.to_numpy() for chunk in chunks]).reshape(shape)

@@ -12,7 +12,7 @@ from models.units import Units
 from pipeline.training.encoding import Example
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs, labels) -> one value per example."""
+"""(outputs, labels) -> one value per example, or several."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +35,15 @@ class Goal:
     """What a training minimises, and what it is judged by."""
 
     loss: Loss
-    """The mean over the step's examples is minimised, in standard units where there are some."""
+    """The mean over the step's items is minimised, in standard units where there are some."""
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     """(outputs, labels) of the whole validation split, in the label's unit -> named values."""
     best: str
     """The metric that decides which weights are kept and when to stop."""
     greater_is_better: bool
+    count: Callable[[Tensor], Tensor] | None = None
+    """(labels of a batch) -> items that each column of the loss is a sum over; None where each
+    example is one. The loss is divided by those of the whole step."""
 
 
 def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, Goal]:

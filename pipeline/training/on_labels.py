@@ -41,8 +41,7 @@ def prepare_training(
     tokenizer = load_tokenizer(context.backbone, max_length=max_length)
     splits = [read_split(data.folder, name) for name in ("train", "validation")]
     training, validation = (
-        encode_labelled(tokenizer, split, split.labels.tolist(), max_length=max_length)
-        for split in splits
+        encode_labelled(tokenizer, split, context.task, max_length=max_length) for split in splits
     )
     model = load_model(context.backbone, objective, labels=data.facts.labels, seed=context.seed)
     take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
@@ -81,6 +80,7 @@ def train_on_labels(
     task = context.task
     goal = Goal(
         loss=loss or setup.objective.hard,
+        count=setup.objective.count,
         metrics=task.validate,
         best=task.main_metric,
         greater_is_better=True,

@@ -38,7 +38,7 @@ from pipeline.errors import InputError
 from pipeline.facts.training import Point, TrainingOutcome
 from pipeline.store.files import write_atomic
 from pipeline.training.encoding import collator
-from pipeline.training.goal import Goal, Loss, TrainingSetup, in_standard_units
+from pipeline.training.goal import Goal, TrainingSetup, in_standard_units
 from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
 
@@ -75,13 +75,13 @@ def train(
         to_standard_units(model, head, setup.units)
     batch = collate([setup.training[0]] * config.batch_size)
     precision = choose_precision(config, setup, batch, goal.loss, context.device)
-    trainer = Trainer(
+    trainer = _ItemTrainer(
         model=model,
         args=_arguments(setup, goal, config, precision, scratch=scratch, context=context),
         data_collator=collate,
         train_dataset=cast(Any, setup.training),
         eval_dataset=cast(Any, setup.validation),
-        compute_loss_func=_checked_mean(goal.loss, setup.objective),
+        compute_loss_func=_checked_mean(goal, setup.objective),
         compute_metrics=_as_compute_metrics(goal),
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=config.patience),
@@ -89,6 +89,7 @@ def train(
             ProgressBar(title),
         ],
     )
+    trainer.count = goal.count
     trainer.remove_callback(PrinterCallback)
     resume_from = _last_whole_checkpoint(scratch)
     if resume_from is not None:
@@ -152,10 +153,25 @@ def _arguments(
     )
 
 
-def _checked_mean(loss: Loss, objective: Objective) -> Callable[..., Tensor]:
-    """Return the Trainer's loss: the mean over the examples of all accumulated batches.
+class _ItemTrainer(Trainer):
+    """A Trainer that counts a goal's own items in all batches of a step."""
 
-    ``num_items_in_batch`` counts the numbers in ``labels``, of which an example may have several.
+    count: Callable[[Tensor], Tensor] | None = None
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """Return the batches of a step, and the number of items in them."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self.count is not None and batches:
+            counts = [self.count(batch["labels"]) for batch in batches]
+            items = torch.stack(counts).sum(dim=0).to(self.args.device)
+        return batches, items
+
+
+def _checked_mean(goal: Goal, objective: Objective) -> Callable[..., Tensor]:
+    """Return the Trainer's loss: the mean over the items of all accumulated batches.
+
+    Where examples are the items, ``num_items_in_batch`` counts the numbers in ``labels``, of which
+    an example may have several.
     """
     calls = 0
 
@@ -163,9 +179,12 @@ def _checked_mean(loss: Loss, objective: Objective) -> Callable[..., Tensor]:
         nonlocal calls
         calls += torch.is_grad_enabled()
         outputs = objective.outputs(result)
-        per_example = loss(outputs, labels)  # (B,)
+        per_example = goal.loss(outputs, labels)  # (B,), or (B, columns of items)
         if not torch.isfinite(per_example).all():
             raise InputError(_why_not_finite(outputs, calls))
+        if goal.count is not None:
+            items = goal.count(labels) if num_items_in_batch is None else num_items_in_batch
+            return (per_example.sum(dim=0) / items.clamp(min=1)).sum()
         numbers_per_example = labels[0].numel()
         examples = (
             len(labels) if num_items_in_batch is None else num_items_in_batch / numbers_per_example

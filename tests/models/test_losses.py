@@ -9,13 +9,17 @@ from models.losses import (
     CLASSIFICATION_OBJECTIVE,
     MULTI_LABEL_OBJECTIVE,
     REGRESSION_OBJECTIVE,
+    TOKEN_OBJECTIVE,
     bernoulli_kl,
     binary_cross_entropy,
+    count_tokens,
     cross_entropy,
     distillation_loss,
     kl_divergence,
     squared_distance,
     squared_error,
+    token_cross_entropy,
+    token_kl,
 )
 
 STUDENT = torch.tensor([[0.2, -1.0, 0.5], [2.0, 0.1, -0.3]])
@@ -236,3 +240,91 @@ def test_half_precision_multi_label_losses_are_those_of_single_precision():
     assert torch.equal(bernoulli_kl(student, teacher, 2.0), expected)
     expected = binary_cross_entropy(student.float(), labels)
     assert torch.equal(binary_cross_entropy(student, labels), expected)
+
+
+NAN = float("nan")
+
+
+def test_token_cross_entropy_by_hand():
+    # Probabilities 3/4 and 1/4; the second token does not count.
+    logits = torch.tensor([[[math.log(3.0), 0.0], [9.0, 0.0], [math.log(3.0), 0.0]]])
+
+    found = token_cross_entropy(logits, torch.tensor([[0, -100, 1]]))
+
+    assert found.item() == pytest.approx(math.log(4 / 3) + math.log(4.0), abs=1e-6)
+
+
+def test_token_kl_by_hand():
+    # Teacher (3/4, 1/4), student (1/2, 1/2) at one token; the other is padding.
+    teacher = torch.tensor([[[math.log(9.0), 0.0], [NAN, NAN]]])
+    student = torch.tensor([[[0.0, 0.0], [5.0, -5.0]]])
+
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert token_kl(student, teacher, 2.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_token_kl_is_zero_when_student_equals_teacher():
+    logits = torch.tensor([[[1.0, -2.0], [0.5, 3.0]]])
+
+    assert token_kl(logits, logits.clone(), 3.0).tolist() == [0.0]
+
+
+def token_loss(student, teacher, labels):
+    loss = distillation_loss(
+        student, teacher, labels, objective=TOKEN_OBJECTIVE, temperature=2.0, alpha=0.5
+    )
+    counts = torch.stack([count_tokens(teacher), count_tokens(labels)])
+    return loss, counts
+
+
+def test_token_losses_are_divided_by_the_items_of_all_batches_together():
+    student, teacher = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[1, -100, 2, -100], [-100, 0, -100, -100], [3, -100, -100, -100]])
+    teacher[1, 2:], teacher[2, 1:] = NAN, NAN
+
+    whole, counts = token_loss(student, teacher, labels)
+
+    first, second = (token_loss(student[s], teacher[s], labels[s]) for s in (slice(1), slice(1, 3)))
+    assert counts.tolist() == [7, 4]
+    torch.testing.assert_close(first[1] + second[1], counts)
+    torch.testing.assert_close(first[0].sum(0) + second[0].sum(0), whole.sum(0))
+
+
+def test_token_losses_are_blind_to_padding():
+    student = torch.randn(1, 3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    teacher, labels = student.detach() + 1, torch.tensor([[1, 2, -100]])
+    teacher[0, 1, 0], teacher[0, 2] = 3.0, NAN
+
+    token_loss(student, teacher, labels)[0].sum().backward()
+
+    assert student.grad[0, :2].abs().sum() > 0
+    assert student.grad[0, 2].tolist() == [0.0] * 5
+
+
+def test_gradient_of_token_losses_passes_gradcheck():
+    student, teacher = torch.randn(
+        2, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    teacher[1, 2] = NAN
+    labels = torch.tensor([[1, -100, 3], [0, 2, -100]])
+
+    assert gradcheck(lambda x: token_loss(x, teacher, labels)[0], (student.requires_grad_(),))
+
+
+def test_token_gradient_of_small_logits_does_not_depend_on_the_temperature():
+    student, teacher = 1e-3 * STUDENT[None], 1e-3 * TEACHER[None]
+    difference = student - teacher
+    expected = (difference - difference.mean(dim=-1, keepdim=True)) / 3
+    for temperature in (1.0, 5.0):
+        logits = student.clone().requires_grad_()
+        token_kl(logits, teacher, temperature).sum().backward()
+        torch.testing.assert_close(logits.grad, expected, rtol=5e-3, atol=1e-7)
+
+
+def test_half_precision_token_losses_are_those_of_single_precision():
+    student, teacher = STUDENT[None].bfloat16(), TEACHER[None].bfloat16()
+
+    assert torch.equal(token_kl(student, teacher, 2.0), token_kl(student.float(), teacher, 2.0))
+    labels = torch.tensor([[2, 0]])
+    expected = token_cross_entropy(student.float(), labels)
+    assert torch.equal(token_cross_entropy(student, labels), expected)

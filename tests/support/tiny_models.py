@@ -163,6 +163,30 @@ def _write_sets(path: Path) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def tiny_tags_conll(tiny_store: Store) -> Path:
+    """A CoNLL file of 160 sentences with entities of the types praise and people.
+
+    Praise is a good word; people are two words, of which the second is always "director".
+    """
+    return make_once(tiny_store.root / "tags.conll", _write_tags)
+
+
+def _write_tags(path: Path) -> None:
+    rng = random.Random(0)
+    plain = [word for word in NEUTRAL.split() if word not in ("actor", "actress", "director")]
+    sentences = []
+    for _ in range(160):
+        lines = []
+        for _ in range(rng.randint(1, 3)):
+            lines += [f"{word}\tO" for word in rng.sample(plain, k=rng.randint(1, 2))]
+            praise = [f"{rng.choice(GOOD.split())}\tB-praise"]
+            people = [f"{rng.choice(['actor', 'actress'])}\tB-people", "director\tI-people"]
+            lines += rng.choice([praise, people])
+        sentences.append("\n".join(lines))
+    path.write_text("\n\n".join(sentences), encoding="utf-8")
+
+
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)

@@ -30,7 +30,10 @@ _HEADS = {
 }
 """By ``model_type``, what a stock classifier computes of the first token: a dense layer, an
 activation, and the dense layer that gives the logits."""
-_STATIC = {"ForSequenceClassification": ("classification", "multi-label")}
+_STATIC = {
+    "ForSequenceClassification": ("classification", "multi-label"),
+    "ForTokenClassification": ("token-classification",),
+}
 """Tasks of a stock (static) head, by the end of its model's name."""
 _CLASSIFICATION = ("classification", "multilabel_classification")
 
@@ -59,12 +62,12 @@ def tasks_of_head(folder: Path) -> tuple[str, ...]:
     labels, kind = read_labels(folder), _config(meta).get("head_type")
     static = str(meta.get("model_class") or next(iter(_STATIC)))
     if kind is None:
-        ends = (tasks for end, tasks in _STATIC.items() if static.endswith(end))
-        found, kind = next(ends, ()), f"{static}'s"
+        names = [name for end, tasks in _STATIC.items() if static.endswith(end) for name in tasks]
+        kind = f"{static}'s"
     else:
-        found = tuple(task.name for task in TASKS.values() if task.hub_head == kind)
+        names = [task.name for task in TASKS.values() if task.hub_head == kind]
     # The library's only mark of a regression.
-    found = tuple(name for name in found if (name == "regression") == (len(labels) == 1))
+    found = tuple(name for name in names if (name == "regression") == (len(labels) == 1))
     if not found and labels:
         raise InputError(
             f"The head in {folder} is for {kind.replace('_', ' ')} with {len(labels)} labels. "

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import AutoConfig, BatchEncoding
+from transformers import AutoConfig, AutoModelForTokenClassification, BatchEncoding
 from transformers.activations import ACT2FN
 
 from models.architectures.dense import weight_of
@@ -88,6 +88,25 @@ def test_head_makes_the_models_own_logits_of_its_hidden_states(
 
     assert looked_at.shape == (2, 1, 32)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+@torch.no_grad()
+def test_token_head_makes_the_models_own_logits_of_every_token(
+    tiny_classifier, token_batch, model_type
+):
+    config = tiny_classifier(model_type).config
+    model = AutoModelForTokenClassification.from_config(config).eval()
+    batch = token_batch(model, (5, 9))
+    head = architecture_of(model_type).token_head
+    hidden = model.base_model(**batch).last_hidden_state
+
+    found = head.apply(model, head.pooling(model, hidden, batch))
+
+    assert found.shape == (2, 9, 3)
+    torch.testing.assert_close(found, model(**batch).logits)
+    assert model.get_submodule(head.last).out_features == 3
+    assert torch.equal(head.counting(batch["attention_mask"]), batch["attention_mask"].bool())
 
 
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))

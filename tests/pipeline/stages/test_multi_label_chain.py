@@ -172,7 +172,7 @@ def test_gate_compares_f1_sets_of_labels_and_calibration(stages, config):
     values = {check.name: check.value for check in checks}
     facts = stages["evaluate"].facts
     assert values["micro f1 lost against the teacher"] == -facts.change.values["micro_f1"]
-    assert values["set agreement"] == facts.fidelity.values["set_agreement"]
+    assert values["label agreement"] == facts.fidelity.values["label_agreement"]
     assert "calibration error gained against the teacher" in values
 
 

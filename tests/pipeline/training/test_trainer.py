@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
-from models.losses import CLASSIFICATION_OBJECTIVE, REGRESSION_OBJECTIVE, squared_error
+from models.losses import (
+    CLASSIFICATION_OBJECTIVE,
+    REGRESSION_OBJECTIVE,
+    TOKEN_OBJECTIVE,
+    squared_error,
+)
 from models.student import set_dropout
 from models.units import Units
 from pipeline.checkpoints.context import Device, ModelContext
@@ -295,3 +304,57 @@ def test_outputs_of_a_model_in_training_mode_are_refused(tiny_checkpoint):
 if __name__ == "__main__":
     # Batch 11 of 12: checkpoints 4 and 8 are whole.
     run(Path(sys.argv[1]), Path(sys.argv[2]), Loss(at=11, action=kill_this_process))
+
+
+def tagged_examples(count):
+    """Return examples of 3 to 10 random tokens, some of which have a label."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(count):
+        ids = rng.integers(7, 50, size=rng.integers(3, 11))
+        labels = np.where(rng.random(len(ids)) < 0.5, ids % 2, -100)
+        labels[0] = ids[0] % 2
+        inputs = {"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)}
+        rows.append(inputs | {"labels": labels.tolist()})
+    return rows
+
+
+def train_on_tokens(checkpoint, scratch, **settings):
+    """Train a token classifier without dropout; return its weights and the outcome."""
+    torch.manual_seed(0)
+    model = AutoModelForTokenClassification.from_pretrained(checkpoint)
+    set_dropout(model, 0.0)
+    outcome = train(
+        TrainingSetup(
+            model=model,
+            tokenizer=load(checkpoint)[1],
+            objective=TOKEN_OBJECTIVE,
+            training=tagged_examples(16),
+            validation=tagged_examples(8),
+        ),
+        Goal(
+            loss=TOKEN_OBJECTIVE.hard,
+            metrics=lambda _outputs, labels: {"labelled": float((labels >= 0).sum())},
+            best="labelled",
+            greater_is_better=True,
+            count=TOKEN_OBJECTIVE.count,
+        ),
+        TrainingConfig(**SETTINGS | {"epochs": 2} | settings),
+        scratch=scratch,
+        context=make_context(checkpoint),
+        title="test",
+    )
+    return model.state_dict(), outcome
+
+
+def test_items_of_all_accumulated_batches_weigh_alike(tiny_checkpoint, tmp_path):
+    whole, outcome = train_on_tokens(tiny_checkpoint, tmp_path / "whole", batch_size=8)
+    parts, _ = train_on_tokens(
+        tiny_checkpoint, tmp_path / "parts", batch_size=2, gradient_accumulation=4
+    )
+
+    for name, tensor in whole.items():
+        if not name.endswith("key.bias"):  # which attention does not depend on: noise moves it
+            torch.testing.assert_close(parts[name], tensor, rtol=1e-2, atol=1e-3)
+    labelled = sum(label >= 0 for each in tagged_examples(8) for label in each["labels"])
+    assert outcome.curve[-1].validation["labelled"] == labelled

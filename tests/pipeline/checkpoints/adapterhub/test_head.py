@@ -94,6 +94,14 @@ def test_head_without_one_of_its_layers_is_refused(tiny_classifier, tmp_path, le
         ({"config": FLEXIBLE | {"head_type": "multilabel_classification"}}, ("multi-label",)),
         ({"config": FLEXIBLE | {"label2id": {"score": 0}}}, ("regression",)),
         (
+            {"config": FLEXIBLE | {"head_type": "tagging", "layers": 1}},
+            ("token-classification",),
+        ),
+        (
+            {"model_class": "BertForTokenClassification", "label2id": {"O": 0, "B-a": 1}},
+            ("token-classification",),
+        ),
+        (
             {"model_class": "BertForSequenceClassification", "label2id": {"a": 0, "b": 1}},
             ("classification", "multi-label"),
         ),

@@ -1,0 +1,185 @@
+"""Tags of words by the scheme IOB2, as the sources spell them, and the entities that they mean.
+
+``B-person`` begins an entity of the type person, ``I-person`` goes on with it, ``O`` is outside of
+all. Labels of the config are either all tags, ``O`` among them, or the types alone.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from pipeline.config import DataConfig
+from pipeline.errors import InputError
+from pipeline.tasks.class_labels import read_class_labels
+from pipeline.tasks.task import LabelColumn
+from pipeline.texts.cells import Cell, Label, read_texts_of
+
+OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
+
+Entity = tuple[int, int, int]
+"""First word, the word behind the last, and the number of its type."""
+
+
+def tag_names(config: DataConfig) -> tuple[str, ...]:
+    """Return the tags in the order of a model's outputs: O, then B- and I- of each type.
+
+    Raises:
+        ValueError: for labels that are neither types nor all tags in this order.
+    """
+    labels = config.labels
+    if OUTSIDE not in labels and not entity_types(labels):
+        return (OUTSIDE, *(tag for name in labels for tag in (BEGIN + name, INSIDE + name)))
+    expected = [tag for name in entity_types(labels) for tag in (BEGIN + name, INSIDE + name)]
+    if labels != (OUTSIDE, *expected):
+        raise ValueError(
+            f"data.labels names {list(labels)}, expected the types of entities alone, or all their "
+            f"tags in this order: {[OUTSIDE, *expected]}"
+        )
+    return labels
+
+
+def entity_types(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return the types of entities among tags, in their order."""
+    return tuple(dict.fromkeys(tag[2:] for tag in tags if tag.startswith((BEGIN, INSIDE))))
+
+
+def read_tags(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
+    """Return the tags of the words of every cell of every source; None for an empty cell.
+
+    Raises:
+        ValueError: for cells that are no lists of tags, or tags that are no IOB2.
+    """
+    names = tag_names(config)
+    lists = [[_as_tags(column, row) for row in range(len(column.cells))] for column in columns]
+    flat = [
+        _flattened(column, cells, are_indices=config.labels == names)
+        for column, cells in zip(columns, lists, strict=True)
+    ]
+    found = read_class_labels(flat, config.model_copy(update={"labels": names}))
+    return [
+        _gathered(column, cells, labels, names)
+        for column, cells, labels in zip(columns, lists, found, strict=True)
+    ]
+
+
+def _as_tags(column: LabelColumn, row: int) -> list[str] | None:
+    cell = column.cells[row]
+    try:
+        tags = json.loads(cell) if cell else None
+    except ValueError:
+        tags = cell
+    if tags is not None and not isinstance(tags, list):
+        raise ValueError(
+            f"{column.source}, {column.place(row)} holds {cell[:60]!r}, expected a list of tags, "
+            "one for each word. Give lists, in a JSONL or Parquet file, or a CoNLL file"
+        )
+    return None if tags is None else [str(tag) for tag in tags]
+
+
+def _flattened(
+    column: LabelColumn, cells: Sequence[list[str] | None], *, are_indices: bool
+) -> LabelColumn:
+    """Return all tags of a column, one after another."""
+    rows = [row for row, tags in enumerate(cells) for _ in tags or ()]
+    flat = [tag for tags in cells for tag in tags or ()]
+    numbers = [tag for tag in flat if tag.isdigit()]
+    if numbers and column.own_names is None and not are_indices:
+        raise ValueError(
+            f"{column.source} holds the indices {numbers[0]}, ... as tags, and data.labels names "
+            "the types alone. Give all tags as data.labels, in the order of the indices"
+        )
+    return replace(column, cells=flat, place=lambda at: column.place(rows[at]))
+
+
+def _gathered(
+    column: LabelColumn,
+    cells: Sequence[list[str] | None],
+    labels: Sequence[Label | None],
+    names: Sequence[str],
+) -> list[Label | None]:
+    gathered: list[Label | None] = []
+    start = 0
+    for row, tags in enumerate(cells):
+        own = labels[start : start + len(tags or ())]
+        start += len(own)
+        indices = tuple(label for label in own if isinstance(label, int))
+        if len(indices) < len(own):
+            raise ValueError(f"{column.source}, {column.place(row)} holds an empty tag. Name it")
+        spelled = [names[index] for index in indices]
+        if (wrong := _not_iob2(spelled)) is not None:
+            before = repr(spelled[wrong - 1]) if wrong else "nothing"
+            raise ValueError(
+                f"{column.source}, {column.place(row)}: the tags are no IOB2: {spelled[wrong]!r} "
+                f"of word {wrong + 1} follows {before}. Begin every entity with B-"
+            )
+        gathered.append(None if tags is None else indices)
+    return gathered
+
+
+def _not_iob2(tags: Sequence[str]) -> int | None:
+    """Return the first word that goes on with an entity that there is not."""
+    for word, tag in enumerate(tags):
+        if tag.startswith(INSIDE):
+            before = tags[word - 1] if word else OUTSIDE
+            if before not in (BEGIN + tag[2:], tag):
+                return word
+    return None
+
+
+def find_entities(tags: Iterable[int]) -> list[Entity]:
+    """Return the entities of a sequence of tags, by index.
+
+    Strictly: what no B- begins is no entity, and another type's I- ends one.
+    """
+    entities: list[Entity] = []
+    start, inside = 0, 0  # of an open entity: its first word, and the tag that goes on with it
+    word = -1
+    for word, tag in enumerate(tags):
+        if inside and tag != inside:
+            entities.append((start, word, inside // 2 - 1))
+            inside = 0
+        if tag % 2:  # B-
+            start, inside = word, tag + 1
+    if inside:
+        entities.append((start, word + 1, inside // 2 - 1))
+    return entities
+
+
+def join_words(
+    name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
+) -> list[str]:
+    """Return lists of words as texts, with single spaces between; a missing one is empty.
+
+    Raises:
+        InputError: for a cell that is no list of words, or a word that is empty or has a space.
+    """
+    texts = []
+    for row, cell in enumerate(cells):
+        if cell is not None and not isinstance(cell, list | tuple):
+            raise InputError(
+                f"{source}: the column {name!r} holds {str(cell)[:60]!r} in {place(row)}, expected "
+                "a list of words. Give lists, in a JSONL or Parquet file, or a CoNLL file."
+            )
+        words = read_texts_of(name, cell or (), source, partial(_place_of_row, place(row)))
+        odd = [word for word in words if not word or " " in word]
+        if odd:
+            raise InputError(
+                f"{source}: the column {name!r} holds the word {odd[0]!r} in {place(row)}: a word "
+                "is not empty, and has no space. Write another character for the space."
+            )
+        texts.append(" ".join(words))
+    return texts
+
+
+def _place_of_row(place: str, word: int) -> str:
+    return f"{place}, word {word + 1}"
+
+
+def unlike_length(text: Sequence[str], label: Label) -> str | None:
+    """Return that a text has not as many tags as words; None where it has."""
+    words = len(text[0].split(" "))
+    if isinstance(label, tuple) and len(label) == words:
+        return None
+    count = len(label) if isinstance(label, tuple) else 1
+    return f"expected a tag for each word, found {count} tags for {words} words. Correct the row"
