@@ -10,10 +10,11 @@ import errno
 import os
 import platform
 import re
+import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
@@ -26,6 +27,7 @@ from rich.markup import escape
 from pipeline.errors import InputError, ProjectError, first_line, without_password
 
 UNFORESEEN, BAD_INPUT, STOPPED = 1, 2, 130
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_SUCH_PATH = (
@@ -37,21 +39,52 @@ _LIBRARIES = ("adapter-distill", "torch", "transformers", "tokenizers", "onnxrun
 def run_guarded(command: Callable[[], None]) -> None:
     """Run the command line, and end the process as its outcome says."""
     _make_streams_safe()
+    with _stopped_by_signals() as received:
+        _run(command, received)
+
+
+def _run(command: Callable[[], None], received: Sequence[int]) -> None:
     try:
         check_arguments(sys.argv[1:])
         command()
     except SystemExit as stop:
         if stop.code == STOPPED:
-            fail_stopped()
+            fail_stopped(received)
         _leave(stop.code)
     except KeyboardInterrupt:
-        fail_stopped()
+        fail_stopped(received)
     except ProjectError as error:
         fail(str(error))
     except OSError as error:
         fail(explain_os_error(error))
     except BaseException as error:  # a library's panic is no Exception
         fail(_explain_unforeseen(error), code=UNFORESEEN)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[list[int]]:
+    """Let every signal that asks a process to end do what Ctrl-C does; yield those that came.
+
+    A shell starts background jobs with SIGINT ignored, and then no Python process hears it. Only a
+    hangup stays ignored where it was: nohup asks for that.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    wanted = [each for each in _STOPPING if not _is_kept_ignored(each)]
+    before = {each: signal.signal(each, stop) for each in wanted}
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _is_kept_ignored(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 def _make_streams_safe() -> None:
@@ -90,9 +123,10 @@ def fail(message: str, *, code: int = BAD_INPUT) -> NoReturn:
     _leave(code)
 
 
-def fail_stopped() -> NoReturn:
-    """End the process as Ctrl-C does."""
-    fail("Stopped. Run the same command again to go on from the last checkpoint.", code=STOPPED)
+def fail_stopped(received: Sequence[int] = ()) -> NoReturn:
+    """End the process with the exit code of the signal that stopped it; 130, as of Ctrl-C, else."""
+    code = 128 + received[0] if received else STOPPED
+    fail("Stopped. Run the same command again to go on from the last checkpoint.", code=code)
 
 
 def explain_os_error(error: OSError) -> str:

@@ -19,7 +19,7 @@ from flows.cli.faults import run_guarded
 from flows.cli.models import models
 from flows.cli.serving import package_command, serve_command
 from flows.cli.sweep import sweep_command
-from flows.cli.terminal import beside_imports, check_writable, patiently
+from flows.cli.terminal import beside_imports, check_writable, guarded, patiently
 from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
 from flows.up.command import up
 from pipeline.chain.stage_names import StageName
@@ -158,10 +158,11 @@ QUIET: dict[str, Callable[..., None]] = {
     "export-adapter": export_adapter_command,
     "package": package_command,
 }
-for name, command in SPEAKING.items():
-    app.command(name)(command)
-for name, command in QUIET.items():
-    app.command(name)(patiently(name, command))
+STARTING_PROCESSES = ("run", "compare", "sweep", "serve", "up", "benchmark")
+"""Commands that start processes, of which nothing outlives them."""
+COMMANDS = SPEAKING | {name: patiently(name, command) for name, command in QUIET.items()}
+for name, command in COMMANDS.items():
+    app.command(name)(guarded(command) if name in STARTING_PROCESSES else command)
 app.add_typer(models, name="models")
 
 

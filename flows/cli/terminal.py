@@ -16,6 +16,7 @@ from rich.text import Text
 from flows.cli.prefect_server import lost_server_explained, prepare_server
 from pipeline.errors import InputError
 from pipeline.workers.child import prepared_child
+from pipeline.workers.guardian import start_guardian
 from pipeline.workers.heartbeat import heartbeat
 from pipeline.workers.importing import without_collection
 
@@ -106,6 +107,17 @@ def patiently(title: str, command: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, **options: Any) -> None:  # Any: the command's own
         with heartbeat(title, say=Console(stderr=True, soft_wrap=True, highlight=False).print):
             command(*arguments, **options)
+
+    return run
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command of whose processes nothing outlives it, whatever ends it."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:  # Any: the command's own
+        start_guardian()
+        command(*arguments, **options)
 
     return run
 
