@@ -17,6 +17,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 
+from flows.names import slots
 from flows.page.progress import ShowProgress
 from pipeline.store.store import Facts, Store, build_here, keep_scratch
 from pipeline.workers.child import BuildKilledError, BuildProcess, build_process
@@ -29,11 +30,6 @@ LIMIT = "adapter-distill-compute"
 _FULL_DISK_BYTES = 16 * 1024**2
 _LEASE_SECONDS = 60.0
 """So long a killed run's slot stays taken."""
-
-
-def slots() -> int:
-    """Return how many stages may be built at once on this installation."""
-    return int(os.environ.get("ADAPTER_DISTILL_SLOTS", "1"))
 
 
 @contextmanager

@@ -1,6 +1,9 @@
-"""Names that the parts of an installation share: pool, deployment file, interface."""
+"""What the parts of an installation share: pool, deployment file, interface, slots."""
 
+import os
 from pathlib import Path
+
+from pipeline.errors import InputError
 
 PREFECT_FILE = Path(__file__).parents[1] / "prefect.yaml"
 
@@ -11,3 +14,18 @@ POOL = "adapter-distill"
 
 MLFLOW_UI = "ADAPTER_DISTILL_MLFLOW_UI"
 """Environment variable: where a browser finds MLflow over the registry."""
+
+SLOTS = "ADAPTER_DISTILL_SLOTS"
+"""Environment variable: how many stages may be built at once."""
+
+
+def slots() -> int:
+    """Return how many stages may be built at once on this installation.
+
+    Raises:
+        InputError: when ADAPTER_DISTILL_SLOTS is no number of slots.
+    """
+    given = os.environ.get(SLOTS, "1")
+    if not given.isascii() or not given.isdigit() or int(given) < 1:
+        raise InputError(f"{SLOTS} is {given!r}: give a whole number, at least 1, or unset it.")
+    return int(given)

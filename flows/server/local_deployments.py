@@ -6,6 +6,7 @@ No worker and no work pool are needed, only PREFECT_API_URL. Runs start within t
 click. Ctrl-C pauses the schedules: production takes a worker, as `adapter-distill up` starts it.
 """
 
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -14,6 +15,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.types.entrypoint import EntrypointType
 
 from flows.chain import adapter_to_student, run_stage
 from flows.compare import compare
@@ -34,9 +36,9 @@ _FLOWS = (
 FLOWS = {flow.fn.__name__: flow for flow in _FLOWS}
 
 
-def local_deployments() -> list[RunnerDeployment]:
+def local_deployments(file: Path = PREFECT_FILE) -> list[RunnerDeployment]:
     """Return the deployments of prefect.yaml, to be served by this process."""
-    entries = yaml.safe_load(PREFECT_FILE.read_text(encoding="utf-8"))["deployments"]
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
     return [_read(entry) for entry in entries]
 
 
@@ -50,6 +52,7 @@ def _read(entry: dict[str, Any]) -> RunnerDeployment:
         parameters=entry["parameters"],
         schedules=[_schedule(schedule) for schedule in entry.get("schedules", [])],
         concurrency_limit=ConcurrencyLimitConfig(**limit) if limit else None,
+        entrypoint_type=EntrypointType.MODULE_PATH,
     )
     # Typed as what its asynchronous form returns.
     return cast(RunnerDeployment, deployment)
