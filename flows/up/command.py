@@ -10,19 +10,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from flows.names import slots
 from flows.up import services
 from flows.up.installation import Ports, list_services, missing_services, shared_environment
 from flows.up.services import Service
 from flows.up.supervision import Running, supervise
 from pipeline.errors import InputError
+from pipeline.workers.heartbeat import heartbeat
 
 
 def up(
@@ -44,17 +47,22 @@ def up(
     ] = 8000,
     worker_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the worker's health check.")
-    ] = 8080,
+    ] = 8090,
 ) -> None:
     """Start Prefect, MLflow, a worker and the student server here; Ctrl-C stops them all."""
+    from pipeline.release.registry import check_name
+
     console = Console(soft_wrap=True, markup=False, highlight=False)
     state = state.resolve()
+    ports = Ports(server=server_port, mlflow=mlflow_port, worker=worker_port, student=student_port)
+    served = list(dict.fromkeys(students or ["demo", "first-run"]))
+    for name in served:
+        check_name(name)
+    slots()
+    first, then = list_services(state, ports, served)
+    services.check_ports([*first, *then])
     for folder in (state / "logs", state / "runs" / "mlartifacts"):
         folder.mkdir(parents=True, exist_ok=True)
-    ports = Ports(server=server_port, mlflow=mlflow_port, worker=worker_port, student=student_port)
-    first, then = list_services(state, ports, students or ["demo", "first-run"])
-    for service in (*first, *then):
-        services.check_port(service.name, service.port)
     with _alone_in(state):
         _run(first, then, state, shared_environment(state, ports), console)
 
@@ -68,22 +76,20 @@ def _run(
 ) -> None:
     """Start everything in order, keep it running, and stop it at the end, whatever ends it."""
     logs = state / "logs"
-    # A polite end of this process stops its children as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
     services.adopt_orphans()
     running: list[Running] = []
     try:
         _start(first, running, logs, console)
-        console.print("registering the deployments ...")
-        _bootstrap(environment)
+        console.print("registering the deployments ... (usually 20 s)")
+        _bootstrap(environment, logs, console)
         _start(then, running, logs, console)
         _tell([*first, *then], state, console)
         supervise(running, logs, console.print)
     except KeyboardInterrupt:
         console.print("stopping ...")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must leave nothing over
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must leave nothing over
         services.stop([each.process for each in running])
         services.end_orphans()
 
@@ -106,15 +112,17 @@ def _alone_in(state: Path) -> Iterator[None]:
 
 
 def _start(listed: list[Service], running: list[Running], logs: Path, console: Console) -> None:
-    """Start services side by side and wait until all of them answer."""
+    """Start services side by side, wait until all of them answer, and say how far that is."""
     started = []
     for service in listed:
-        console.print(f"starting {service.name} ...")
+        console.print(f"starting {service.name} ... (usually {service.usual_s} s)")
         started.append(Running(service=service, process=services.start(service, logs)))
         running.append(started[-1])
     for each in started:
         log = logs / f"{each.service.name}.log"
-        services.wait_until_healthy(each.service, each.process, log)
+        with heartbeat(f"starting {each.service.name}", say=console.print):
+            services.wait_until_healthy(each.service, each.process, log)
+        console.print(f"{each.service.name} answers after {time.monotonic() - each.since:.0f} s")
 
 
 def _tell(listed: list[Service], state: Path, console: Console) -> None:
@@ -128,17 +136,23 @@ def _tell(listed: list[Service], state: Path, console: Console) -> None:
     console.print("Ctrl-C stops everything.")
 
 
-def _bootstrap(environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.server.provision"],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError(f"The deployments could not be registered:\n{done.stderr[-3000:]}")
-
-
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _bootstrap(environment: Mapping[str, str], logs: Path, console: Console) -> None:
+    """Bring the server up to date, and show what was done and what people's changes are left."""
+    log = logs / "provision.log"
+    with (
+        log.open("wb") as errors,
+        heartbeat("registering the deployments", say=console.print),
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.server.provision", "--alone"],
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as provision,
+    ):
+        for line in provision.stdout or ():
+            console.print(f"  {line.rstrip()}")
+    if provision.returncode != 0:
+        said = log.read_text("utf-8", "replace")
+        raise InputError(f"The deployments could not be registered:\n{said[-3000:]}")

@@ -107,6 +107,7 @@ def _server(environment: dict[str, str], port: int) -> Service:
         port=port,
         health=f"{address}/api/ready",
         address=address,
+        usual_s=15,
         environment=environment,
     )
 
@@ -124,6 +125,7 @@ def _mlflow(environment: dict[str, str], port: int, runs: Path) -> Service:
         port=port,
         health=f"{address}/health",
         address=address,
+        usual_s=10,
         # Its jobs evaluate language models, in processes of their own.
         environment=environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
@@ -139,6 +141,7 @@ def _worker(environment: dict[str, str], port: int) -> Service:
         port=port,
         health=f"http://127.0.0.1:{port}/health",
         address=None,
+        usual_s=5,
         environment=environment
         | {
             "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
@@ -156,9 +159,10 @@ def _student(environment: dict[str, str], port: int, students: Sequence[str]) ->
             *("--host", "127.0.0.1", "--port", str(port)),
         ],
         port=port,
-        # Ready it is with its first champion.
+        # It is ready when the first champion is promoted.
         health=f"{address}/v2/health/live",
         address=f"{address}/v2/models",
+        usual_s=5,
         environment=environment,
     )
 

@@ -38,21 +38,42 @@ class Service:
     """URL that answers with status 200 once it is ready."""
     address: str | None
     """What a user opens; None where there is nothing to see."""
+    usual_s: int
+    """Usual time until it answers, in seconds, on two idle cores."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """In addition to this process's own."""
 
 
-def check_port(name: str, port: int) -> None:
-    """Raise `InputError` where another process listens on a port."""
+def check_ports(listed: Sequence[Service]) -> None:
+    """Raise `InputError` where two services share a port, or another process listens on one.
+
+    Everything that is wrong is named at once.
+    """
+    problems = []
+    for number, service in enumerate(listed):
+        shared = next((each for each in listed[:number] if each.port == service.port), None)
+        if shared is not None:
+            problems.append(
+                f"--{shared.name}-port and --{service.name}-port are both {service.port}. Give "
+                "each service a port of its own."
+            )
+        else:
+            problems += _why_not_free(service.name, service.port)
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _why_not_free(name: str, port: int) -> list[str]:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise InputError(
+            return [
                 f"Port {port} for {name} cannot be used: {error.strerror}. Stop what listens there "
                 f"(ss -ltnp 'sport = :{port}' names it), or give another one with --{name}-port."
-            ) from error
+            ]
+    return []
 
 
 def start(service: Service, folder: Path) -> "subprocess.Popen[bytes]":

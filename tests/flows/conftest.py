@@ -2,21 +2,16 @@
 
 import logging
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-import psutil
 import pytest
-from support.installations import COMMANDS, Installation
-from support.prefect_api import free_port, wait_for
+from support.installations import Installation, starting
+from support.prefect_api import wait_for
 
 from flows.cli.main import main
-from flows.up.installation import Ports
 from pipeline.config.load import load_config
 
 
@@ -29,34 +24,8 @@ def give_wait_for() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """`adapter-distill up` on free ports, stopped by Ctrl-C when the session ends."""
-    state = tmp_path_factory.mktemp("state")
-    ports = Ports(server=free_port(), mlflow=free_port(), worker=free_port(), student=free_port())
-    options = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
-    command = [sys.executable, "-m", "flows.cli.main", "up"]
-    said = state / "up.log"
-    with said.open("wb") as log:
-        up = subprocess.Popen(
-            [*command, f"--state={state}", "--student=smoke", *options],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    found = Installation(
-        up=psutil.Process(up.pid),
-        ports=ports,
-        state=state,
-        # SQLite waits for a minute before the server says that it is busy.
-        client=httpx.Client(base_url=f"http://127.0.0.1:{ports.server}/api", timeout=90),
-    )
-    try:
-        wait_for(lambda: up.poll() is not None or "Ctrl-C stops" in said.read_text(), seconds=400)
-        assert up.poll() is None, said.read_text()
+    with starting(tmp_path_factory.mktemp("state"), "--student=smoke") as found:
         yield found
-    finally:
-        children = found.up.children(recursive=True) if up.poll() is None else []
-        up.send_signal(signal.SIGINT)
-        up.wait(90)
-    _, left = psutil.wait_procs(children, timeout=10)
-    assert left == []
 
 
 @pytest.fixture(scope="session")

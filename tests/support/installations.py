@@ -1,14 +1,21 @@
 """`adapter-distill up` under test: its processes by their command lines, and its API."""
 
+import contextlib
 import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
-from support.prefect_api import Api, wait_for
+from support.prefect_api import Api, free_port, wait_for
 
 from flows.up import services
-from flows.up.installation import Ports, list_services
+from flows.up.installation import Ports, list_services, shared_environment
 from pipeline.release.registry import Registry, open_registry
 
 COMMANDS = {
@@ -50,6 +57,11 @@ class Installation(Api):
         """The registry that all services share."""
         return open_registry(f"sqlite:///{self.state / 'runs' / 'mlflow.db'}", self.state)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its services."""
+        return os.environ | shared_environment(self.state, self.ports)
+
     def service(self, name: str) -> psutil.Process | None:
         """Return the process of a service; None while there is none."""
         children = self.up.children()
@@ -81,3 +93,32 @@ class Installation(Api):
         run = self.run_process()
         children = run.children() if run else []
         return next((p for p in children if "spawn_main" in command_of(p)), None)
+
+
+@contextlib.contextmanager
+def starting(state: Path, *options: str) -> Iterator[Installation]:
+    """`adapter-distill up` on free ports, stopped by Ctrl-C when the block ends."""
+    ports = Ports(server=free_port(), mlflow=free_port(), worker=free_port(), student=free_port())
+    listening = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
+    command = [sys.executable, "-m", "flows.cli.main", "up", f"--state={state}"]
+    said = state / "up.log"
+    with said.open("wb") as log:
+        up = subprocess.Popen([*command, *listening, *options], stdout=log, stderr=log)
+    found = Installation(
+        up=psutil.Process(up.pid),
+        ports=ports,
+        state=state,
+        # SQLite waits for a minute before the server says that it is busy.
+        client=httpx.Client(base_url=f"http://127.0.0.1:{ports.server}/api", timeout=90),
+    )
+    children = []
+    try:
+        wait_for(lambda: up.poll() is not None or "Ctrl-C stops" in said.read_text(), seconds=400)
+        assert up.poll() is None, said.read_text()
+        yield found
+        children = found.up.children(recursive=True) if up.poll() is None else []
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(90)
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert left == []

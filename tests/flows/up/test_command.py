@@ -1,4 +1,6 @@
 import contextlib
+import inspect
+import itertools
 import os
 import signal
 import socket
@@ -10,31 +12,98 @@ import httpx
 import psutil
 import pytest
 from filelock import FileLock
+from support.prefect_api import free_port
 
 from flows.up.command import up
 from flows.up.installation import Ports, list_services, missing_services
-from flows.up.services import check_port
+from flows.up.services import Service, check_ports
 from pipeline.errors import InputError
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
+from pipeline.serving.settings import ServeSettings
 
 PORTS = Ports(server=1, mlflow=2, worker=3, student=4)
 SLEEP = [sys.executable, "-c", "import subprocess as s; s.run(['sleep', '99'])"]
+SLEEPING = {
+    "name": "sleep",
+    "command": SLEEP,
+    "port": 0,
+    "health": "",
+    "address": None,
+    "usual_s": 0,
+}
 
 
-def test_taken_port_is_told_before_anything_is_started():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+@pytest.fixture
+def start(tmp_path):
+    """``start(**options)``: `up` with options, on free ports, in a new state folder."""
+
+    def start(**options):
+        ports = {f"{name}_port": free_port() for name in ("server", "mlflow", "student", "worker")}
+        up(state=tmp_path / "state", **(ports | options))
+
+    return start
+
+
+def test_taken_port_is_refused_before_anything_is_started(start, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
         with pytest.raises(InputError, match=rf"Port {port} for server .* --server-port"):
-            check_port("server", port)
+            start(server_port=port)
+    assert not (tmp_path / "state").exists()
 
 
-def test_state_that_another_one_uses_is_told_before_anything_is_started(tmp_path):
-    with FileLock(tmp_path / ".up.lock"), pytest.raises(InputError, match=r"Another .* uses"):
-        up(state=tmp_path, server_port=0, mlflow_port=0, student_port=0, worker_port=0)
+@pytest.mark.parametrize(
+    ("one", "other"), itertools.combinations(("server", "student", "worker"), 2)
+)
+def test_port_of_two_services_is_refused_before_anything_is_started(start, tmp_path, one, other):
+    port = free_port()
+
+    with pytest.raises(InputError, match=rf"--.*-port and --.*-port are both {port}"):
+        start(**{f"{one}_port": port, f"{other}_port": port})
+    assert not (tmp_path / "state").exists()
+
+
+def test_every_wrong_port_is_named_at_once():
+    listed = [Service(**SLEEPING | {"name": name, "port": 4200}) for name in ("a", "b", "c")]
+
+    with pytest.raises(InputError) as refused:
+        check_ports(listed)
+
+    assert str(refused.value).count("are both 4200") == 2
+
+
+def test_default_ports_differ_from_each_other_and_from_those_of_serve():
+    parameters = inspect.signature(up).parameters
+    ports = [each.default for name, each in parameters.items() if name.endswith("_port")]
+    ports.append(ServeSettings().http_port)
+
+    assert len(ports) == len(set(ports)) == 5
+
+
+@pytest.mark.parametrize("name", ["../x", "", "Demo", "a b", "-x"])
+def test_bad_name_of_a_student_is_refused_before_anything_is_started(start, tmp_path, name):
+    with pytest.raises(InputError, match="is not a student's name"):
+        start(students=["demo", name])
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("given", ["0", "two", "-1", "1.5", ""])
+def test_bad_number_of_slots_is_refused_before_anything_is_started(start, monkeypatch, given):
+    monkeypatch.setenv("ADAPTER_DISTILL_SLOTS", given)
+
+    with pytest.raises(InputError, match=r"ADAPTER_DISTILL_SLOTS is .*at least 1"):
+        start()
+
+
+def test_state_that_another_one_uses_is_refused_before_anything_is_started(start, tmp_path):
+    (tmp_path / "state").mkdir()
+    with (
+        FileLock(tmp_path / "state" / ".up.lock"),
+        pytest.raises(InputError, match=r"Another .* uses"),
+    ):
+        start()
 
 
 def test_every_service_listens_on_loopback_and_keeps_its_state_together(tmp_path):
@@ -52,8 +121,9 @@ def supervisor(tmp_path):
     """A process that supervises one service: ``sleep``, started by a process of its own."""
     script = (
         "import sys; from pathlib import Path; from flows.up import services, supervision as s\n"
-        f"sleep = services.Service(name='sleep', command={SLEEP},\n"
-        "                         port=0, health='', address=None)\n"
+        f"sleep = services.Service(**{SLEEPING})\n"
+        # Also where this test runs in the background of a shell, with SIGINT ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "logs = Path(sys.argv[1]); services.adopt_orphans()\n"
         "running = [s.Running(service=sleep, process=services.start(sleep, logs))]\n"
         "try: s.supervise(running, logs, lambda text: print(text, flush=True))\n"
