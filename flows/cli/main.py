@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.adapters import absorb_command, export_adapter_command, import_adapter_command
+from flows.cli.backup import backup_command, restore_command
 from flows.cli.benchmark import benchmark_command
 from flows.cli.compare import compare_command
 from flows.cli.faults import run_guarded
@@ -157,6 +158,8 @@ QUIET: dict[str, Callable[..., None]] = {
     "import-adapter": import_adapter_command,
     "export-adapter": export_adapter_command,
     "package": package_command,
+    "backup": backup_command,
+    "restore": restore_command,
 }
 STARTING_PROCESSES = ("run", "compare", "sweep", "serve", "up", "benchmark")
 """Commands that start processes, of which nothing outlives them."""

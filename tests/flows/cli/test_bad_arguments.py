@@ -29,6 +29,8 @@ USES = [
     "package BAD --for hub --out OUT",
     "serve --bundle tiny=BAD --port 0",
     "models register BAD --runs-dir RUNS",
+    "backup OUT --state BAD",
+    "restore BAD --state OUT",
 ]
 OUTS = [
     "absorb BUNDLE --texts TEXTS --out BAD",
@@ -40,6 +42,7 @@ OUTS = [
     "models register BUNDLE --runs-dir BAD",
     "run CONFIG --set runs_dir=BAD",
     "up --state BAD",
+    "backup BAD --state RUNS",
 ]
 
 
