@@ -1,6 +1,7 @@
 """The Prefect server of a command: one that is there already, or a temporary one that it starts."""
 
 import contextlib
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -25,6 +26,8 @@ def prepare_server() -> Callable[[], None]:
     faults: list[UnreachableError] = []
 
     def start() -> None:
+        # The server inherits this: Ctrl-C is the command's, which ends its server itself.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             _ask(url)
         except UnreachableError as error:

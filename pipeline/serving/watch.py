@@ -44,6 +44,7 @@ async def sightings(
             "pipeline.serving.watch",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the server's, which ends its watcher itself
         )
         try:
             if watcher.stdin is None or watcher.stdout is None:

@@ -115,7 +115,12 @@ class BuildProcess:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, imports), name="build")
-            self._process.start()
+            # The child inherits this: the parent decides what an interrupt ends.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()  # so that the child's death ends what we read
             self._connection = ours
         return self._connection
@@ -199,7 +204,6 @@ def _serve(connection: Connection, imports: Sequence[str]) -> None:
     with contextlib.suppress(PermissionError):
         os.setsid()
     threading.Thread(target=_follow_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     limit_threads()  # before anything is imported that starts some
     lock = threading.Lock()
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.installations import COMMANDS as SERVICES
 from support.prefect_api import free_port
 
 from flows.cli.main import COMMANDS, STARTING_PROCESSES
+from flows.up.installation import missing_services
 
 pytestmark = pytest.mark.xdist_group("survivors")
 
@@ -27,7 +29,7 @@ STARTED = {
     "sweep": ("uvicorn", "spawn_main"),
     "compare": ("uvicorn", "spawn_main"),
     "serve": ("pipeline.serving.watch",),
-    "up": ("prefect server start", "prefect worker start", "mlflow server", "main serve"),
+    "up": tuple(words for name, words in SERVICES.items() if name not in missing_services()),
     "benchmark": ("pipeline.timing.time_",),
     "predict": ("main predict",),
 }
