@@ -15,9 +15,11 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 
+from pipeline.inference.tokens import Tokens
 from pipeline.serving.errors import OverloadedError, RequestError
 from pipeline.serving.jobs import Answer, Job
 from pipeline.serving.metrics import ServerMetrics
@@ -149,7 +151,8 @@ def _outputs(taken: Sequence[_Taken]) -> Sequence[np.ndarray | Exception]:
     rows = [each.rows[number] for each, number in taken]
     try:
         if job.are_texts:
-            return list(classifier.run(classifier.pad(rows)))
+            texts = cast(Sequence[Tokens], rows)
+            return list(classifier.run(classifier.pad(texts)))
         return list(classifier.run({name: np.stack([r[name] for r in rows]) for name in rows[0]}))
     except Exception as error:  # whatever onnxruntime raises
         if len(taken) == 1:

@@ -70,7 +70,7 @@ async def _serve(settings: ServeSettings, listening: socket.socket) -> None:
             access_log=False,
             server_header=False,
             lifespan="off",
-            http=partial(Connection, settings=settings),
+            http=partial(Connection, settings=settings),  # type: ignore[arg-type] # it is called
             ws="none",
             timeout_keep_alive=settings.keep_alive_s,
         )

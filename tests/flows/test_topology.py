@@ -98,7 +98,7 @@ def expect_run_outlives(topology: Topology, name: str, config: dict[str, Any]) -
     time.sleep(20)
     topology.processes[name] = [topology.launch(name)]
     topology.wait_until(name, "service_healthy")
-    assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
+    assert api.wait(run, seconds=600)["type"] == "COMPLETED", api.logs(run)
 
 
 def test_server_asks_for_the_password(core):
@@ -166,7 +166,7 @@ def test_deployment_runs_to_a_served_prediction(core, smoke_config):
     run = api.start(CHAIN, config=config, release="if_gate_passes")
 
     assert before == 503
-    assert api.wait(run)["type"] == "COMPLETED", api.logs(run)
+    assert api.wait(run, seconds=600)["type"] == "COMPLETED", api.logs(run)
     api.wait_for(lambda: httpx.get(f"{student}/health/ready").status_code == 200, seconds=60)
     asked = {"url": f"{student}/models/smoke/texts", "json": {"texts": ["a good film"]}}
     token = {"Authorization": f"Bearer {SECRETS['ADAPTER_DISTILL_TOKEN']}"}

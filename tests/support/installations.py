@@ -4,9 +4,8 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +46,10 @@ def command_of(process: psutil.Process) -> str:
 class Installation(Api):
     """`adapter-distill up`, and the requests that the UI makes of its server."""
 
-    up: psutil.Process
+    up: psutil.Popen
     ports: Ports
     state: Path
+    options: tuple[str, ...] = ()
     is_gone = staticmethod(is_gone)
 
     @property
@@ -61,6 +61,17 @@ class Installation(Api):
     def environment(self) -> dict[str, str]:
         """The environment of its services."""
         return os.environ | shared_environment(self.state, self.ports)
+
+    def wait_until_up(self) -> None:
+        """Wait until `up` says that everything is there."""
+        said = self.state / "up.log"
+        wait_for(lambda: is_gone(self.up) or "Ctrl-C stops" in said.read_text(), seconds=400)
+        assert not is_gone(self.up), said.read_text()
+
+    def start_again(self) -> None:
+        """Start `up` once more, on the same state and ports."""
+        self.up = begin(self.state, self.ports, self.options)
+        self.wait_until_up()
 
     def service(self, name: str) -> psutil.Process | None:
         """Return the process of a service; None while there is none."""
@@ -99,26 +110,30 @@ class Installation(Api):
 def starting(state: Path, *options: str) -> Iterator[Installation]:
     """`adapter-distill up` on free ports, stopped by Ctrl-C when the block ends."""
     ports = Ports(server=free_port(), mlflow=free_port(), worker=free_port(), student=free_port())
-    listening = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
-    command = [sys.executable, "-m", "flows.cli.main", "up", f"--state={state}"]
-    said = state / "up.log"
-    with said.open("wb") as log:
-        up = subprocess.Popen([*command, *listening, *options], stdout=log, stderr=log)
     found = Installation(
-        up=psutil.Process(up.pid),
+        up=begin(state, ports, options),
         ports=ports,
         state=state,
+        options=options,
         # SQLite waits for a minute before the server says that it is busy.
         client=httpx.Client(base_url=f"http://127.0.0.1:{ports.server}/api", timeout=90),
     )
     children = []
     try:
-        wait_for(lambda: up.poll() is not None or "Ctrl-C stops" in said.read_text(), seconds=400)
-        assert up.poll() is None, said.read_text()
+        found.wait_until_up()
         yield found
-        children = found.up.children(recursive=True) if up.poll() is None else []
+        children = found.up.children(recursive=True) if not is_gone(found.up) else []
     finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(90)
+        if not is_gone(found.up):
+            found.up.send_signal(signal.SIGINT)
+        found.up.wait(90)
     _, left = psutil.wait_procs(children, timeout=10)
     assert left == []
+
+
+def begin(state: Path, ports: Ports, options: Sequence[str]) -> psutil.Popen:
+    """Start `adapter-distill up`; what it says goes to ``up.log``."""
+    listening = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
+    command = [sys.executable, "-m", "flows.cli.main", "up", f"--state={state}"]
+    with (state / "up.log").open("wb") as log:
+        return psutil.Popen([*command, *listening, *options], stdout=log, stderr=log)

@@ -165,10 +165,10 @@ def test_compressed_bodies_are_read(serving, path, coding, compress):
         ("gzip, deflate", b"{}", 415),
         ("gzip", b"{}", 400),
         ("gzip", b"", 400),
-        ("gzip", gzip.compress(b"{}")[:-3], 400),
-        ("gzip", gzip.compress(b"{}") + b"more", 400),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-3], 400),
+        ("gzip", gzip.compress(b"{}", mtime=0) + b"more", 400),
         ("deflate", zlib.compress(b"{}") + b"more", 400),
-        ("gzip", gzip.compress(bytes(5_000_000)), 413),
+        ("gzip", gzip.compress(bytes(5_000_000), mtime=0), 413),
         ("deflate", zlib.compress(bytes(5_000_000)), 413),
     ],
 )
