@@ -26,6 +26,8 @@ traceback to a log file. A full disk is an `OSError`, as everywhere. ::
     |   +-- _TwiceError           a key that a JSON object holds twice, caught in
     |                             pipeline/texts/json_tables.py
     +-- _StopForwardError         models/absorption/layerwise.py; ends a forward pass, caught there
+    +-- _RefusedHeadError       pipeline/serving/connection.py; ends the parser, caught there
+    +-- _RefusedCallError       pipeline/serving/grpc_server.py; becomes the call's status there
     +-- UnknownCodingError, DamagedBodyError, OversizedBodyError
                                   pipeline/serving/coding.py; guard.py answers 415, 400, 413
 

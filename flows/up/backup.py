@@ -96,7 +96,7 @@ def restore_backup(file: Path, state: Path) -> Contents:
             contents = _read_contents(archive, file)
             _check_place(contents, state)
             _check_versions(contents)
-            with new_folder(state) as folder:
+            with new_folder(state, is_public=False) as folder:
                 _extract(archive, contents, folder, file)
     except (tarfile.TarError, EOFError, UnicodeError) as error:
         raise _damaged(file, str(error)) from error

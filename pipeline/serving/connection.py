@@ -19,7 +19,7 @@ _FRAMING = 8
 """Bytes on the wire per byte of a body, at most: chunks of one byte take 6."""
 
 
-class _RefusedError(Exception):
+class _RefusedHeadError(Exception):
     """Ends the parsing of a request; uvicorn then asks for the answer to a bad request."""
 
 
@@ -130,7 +130,7 @@ class Connection(HttpToolsProtocol):
 
     def _stop_parsing(self, status: HTTPStatus) -> None:
         self._refusal = status
-        raise _RefusedError
+        raise _RefusedHeadError
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer with an error where no other answer has begun, and close."""

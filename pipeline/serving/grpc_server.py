@@ -73,7 +73,7 @@ class _Servicer(InferenceServicer):  # type: ignore[misc] # KServe's; it has no 
         return await super().ModelInfer(request, context)
 
 
-class _RefusedError(Exception):
+class _RefusedCallError(Exception):
     """A call is refused before it is read, with a code of its own."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -108,12 +108,12 @@ class GrpcGuard(AsyncServerInterceptor):
     def _check(self, method_name: str, context: Any) -> None:
         name = _short(method_name)
         if name in _CLOSED:
-            raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, "Models follow the registry.")
+            raise _RefusedCallError(grpc.StatusCode.UNIMPLEMENTED, "Models follow the registry.")
         if self._token is not None and name not in _OPEN:
             expected = f"Bearer {self._token.get_secret_value()}"
             sent = dict(context.invocation_metadata() or ()).get("authorization", "")
             if not hmac.compare_digest(sent.encode(), expected.encode()):
-                raise _RefusedError(grpc.StatusCode.UNAUTHENTICATED, "Send the server's token.")
+                raise _RefusedCallError(grpc.StatusCode.UNAUTHENTICATED, "Send the server's token.")
 
     def _record(self, method_name: str, code: grpc.StatusCode, seconds: float) -> None:
         self._metrics.requests.labels(method_name, code.name).observe(seconds)
@@ -132,7 +132,7 @@ def _short(method_name: str) -> str:
 
 
 def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
-    if isinstance(error, _RefusedError):
+    if isinstance(error, _RefusedCallError):
         return error.code, str(error)
     for kind, code in _CODES:
         if isinstance(error, kind):

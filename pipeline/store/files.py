@@ -28,10 +28,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, *, is_public: bool = True) -> Iterator[Path]:
     """Yield an empty folder beside ``out``; it is renamed to ``out`` when the block ends.
 
     After an exception, nothing is left but parents that were made.
+
+    Args:
+        out: The new folder.
+        is_public: Whether every user may read it; otherwise modes stay as the block leaves them.
 
     Raises:
         InputError: when ``out`` exists, before the block or at its end, or cannot be made.
@@ -48,7 +52,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield partial
         _check_new(out)  # rename would replace an empty folder
-        make_readable(partial)
+        if is_public:
+            make_readable(partial)
         partial.rename(out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

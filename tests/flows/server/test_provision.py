@@ -1,5 +1,6 @@
 """What a start changes on a server that people have changed, and that knows an older project."""
 
+import contextlib
 import copy
 import dataclasses
 import itertools
@@ -7,6 +8,7 @@ import itertools
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 
 from flows.building import LIMIT
 from flows.server.deployments import bring_up_deployments
@@ -125,12 +127,25 @@ def client(prefect_server):
 
 @pytest.fixture(scope="module")
 def provisioned(client):
-    """What the first start said."""
+    """What the first start said; tests before these may have brought everything up."""
+    remove_all(client)
     said = []
     bootstrap(said.append)
     yield said
+    remove_all(client)
+
+
+def remove_all(client):
+    """Remove all that a start brings up, and what it remembers of it."""
     for variable in client.read_variables():
         client.delete_variable_by_name(variable.name)
+    for deployment in client.read_deployments():
+        client.delete_deployment(deployment.id)
+    for silence in SILENCES:
+        for automation in client.read_automations_by_name(silence.name):
+            client.delete_automation(automation.id)
+    with contextlib.suppress(ObjectNotFound):
+        client.delete_global_concurrency_limit_by_name(LIMIT)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_of_costly_requests_the_cheaper_goes_first_and_none_is_passed_for_ever(s
             await ask(batcher, served, "17", 17)
         await asyncio.gather(*tasks)
 
-    run(sealed, work, seconds=0.002, max_batch_tokens=64, deadline_ms=20_000)
+    run(sealed, work, seconds=0.02, max_batch_tokens=64, deadline_ms=20_000)
 
     assert order[0] == "17"
     assert order.index("60") in (1, 2, 3, 4)
