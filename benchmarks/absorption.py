@@ -22,9 +22,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
-from pipeline.chain.chain import STAGES, teacher_stages
+from pipeline.chain.chain import teacher_stages
 from pipeline.chain.parts import TeacherStages
 from pipeline.chain.program import drive, perform
+from pipeline.chain.stage_names import STAGES
 from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets_step
 from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.checkpoints.teachers import load_teacher

@@ -17,8 +17,9 @@ import matplotlib.pyplot as plt
 import typer
 from transformers import PreTrainedModel
 
-from pipeline.chain.chain import STAGES, teacher_stages
+from pipeline.chain.chain import teacher_stages
 from pipeline.chain.program import drive, perform
+from pipeline.chain.stage_names import STAGES
 from pipeline.checkpoints.pretrained import Checkpoint, count_layers
 from pipeline.checkpoints.teachers import (
     adapters_of,

@@ -122,9 +122,10 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def run_directly(path: Path, overrides: list[str]) -> None:
     """Do what the flow does, in this process: build every stage, decide, publish."""
     with without_collection():  # as the command does it
-        from pipeline.chain.chain import STAGES, chain
+        from pipeline.chain.chain import chain
         from pipeline.chain.decide import decide_run
         from pipeline.chain.program import drive, perform
+        from pipeline.chain.stage_names import STAGES
         from pipeline.report.publish import publish
         from pipeline.store.store import Store
 

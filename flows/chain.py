@@ -12,11 +12,11 @@ from flows.page.run import explain_failure, show_report
 from flows.publishing import publish_once
 from flows.release import register_run, release_run, stand_against_champion
 from flows.tasks import as_tasks
-from pipeline.chain.chain import STAGES, chain, why_no_stage
+from pipeline.chain.chain import chain, why_no_stage
 from pipeline.chain.decide import decide_run
 from pipeline.chain.finished import FinishedStages
 from pipeline.chain.program import drive, progress
-from pipeline.chain.stage_names import StageName
+from pipeline.chain.stage_names import STAGES, StageName
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.errors import InputError

@@ -7,9 +7,9 @@ from prefect import flow
 from flows.building import building
 from flows.page.run import explain_failure, show_rows
 from flows.tasks import as_tasks
-from pipeline.chain.chain import STAGES
 from pipeline.chain.comparison import comparison, own_adapter
 from pipeline.chain.program import drive
+from pipeline.chain.stage_names import STAGES
 from pipeline.config import RunConfig
 from pipeline.report.methods_page import comparison_rows, publish_comparison
 from pipeline.tasks.all_tasks import find_task

@@ -13,7 +13,7 @@ from flows.page.retraining import show_decision, show_nothing_to_do
 from flows.page.run import explain_failure
 from flows.release import mark_refused, release_run
 from flows.tasks import as_tasks
-from pipeline.chain.chain import STAGES
+from pipeline.chain.stage_names import STAGES
 from pipeline.chain.teacher_steps import data_step
 from pipeline.config import RunConfig
 from pipeline.release.champion import find_champion

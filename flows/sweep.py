@@ -9,8 +9,9 @@ from flows.building import building
 from flows.chain import finish_run
 from flows.page.run import explain_failure, show_rows
 from flows.tasks import as_tasks
-from pipeline.chain.chain import STAGES, chain
+from pipeline.chain.chain import chain
 from pipeline.chain.program import drive
+from pipeline.chain.stage_names import STAGES
 from pipeline.chain.sweep import MeasuredSweep, quantized_stage, sweep
 from pipeline.chain.sweep_plan import check_sweep, shipped_as
 from pipeline.config import RunConfig

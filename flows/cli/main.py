@@ -18,6 +18,7 @@ from flows.cli.benchmark import benchmark_command
 from flows.cli.compare import compare_command
 from flows.cli.faults import run_guarded
 from flows.cli.models import models
+from flows.cli.retention import gc_command
 from flows.cli.serving import package_command, serve_command
 from flows.cli.sweep import sweep_command
 from flows.cli.terminal import beside_imports, check_writable, guarded, patiently
@@ -160,6 +161,7 @@ QUIET: dict[str, Callable[..., None]] = {
     "package": package_command,
     "backup": backup_command,
     "restore": restore_command,
+    "gc": gc_command,
 }
 STARTING_PROCESSES = ("run", "compare", "sweep", "serve", "up", "benchmark")
 """Commands that start processes, of which nothing outlives them."""

@@ -18,9 +18,6 @@ from pipeline.chain.teacher_steps import (
 )
 from pipeline.config import AdapterSource, RunConfig
 
-STAGES = ".stages"
-"""Folder of finished stages, inside ``runs_dir``."""
-
 
 def chain(config: RunConfig) -> Program[FinishedStages]:
     """Yield every step in the order of the chain; return the finished stages."""

@@ -2,6 +2,11 @@
 
 from typing import Literal
 
+STAGES = ".stages"
+"""Folder of finished stages, inside ``runs_dir``."""
+PUBLISH_LOCK = ".publish.lock"
+"""File in ``runs_dir`` that is locked while a run's folder is written."""
+
 StageName = Literal[
     "data",
     "head-only",

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.chain.finished import FinishedStages
+from pipeline.chain.stage_names import PUBLISH_LOCK
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.facts.arms import STUDENT
@@ -30,7 +31,7 @@ def publish(config: RunConfig, finished: FinishedStages, decision: Decision) -> 
     """Write ``runs_dir/<run_id>`` and point ``runs_dir/latest`` to it; return the folder."""
     config.runs_dir.mkdir(parents=True, exist_ok=True)
     # One run at a time, so that what is half-written now was left by a killed one.
-    with FileLock(config.runs_dir / ".publish.lock"):
+    with FileLock(config.runs_dir / PUBLISH_LOCK):
         for left in config.runs_dir.glob(".[0-9]*-[0-9]*-*.partial"):
             shutil.rmtree(left)
         return _publish(config, finished, decision)

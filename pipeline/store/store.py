@@ -60,7 +60,9 @@ class Store:
         """Return the finished stage of a step, building it only where no sound one exists."""
         folder = self.root / f"{step.name}-{step.key}"
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
+        lock = lock_of(folder)
+        with FileLock(lock):
+            lock.touch()  # its time says when the stage was last used
             if step.again:
                 shutil.rmtree(folder, ignore_errors=True)
             finished = _load(step.name, folder, step.facts)
@@ -72,6 +74,11 @@ class Store:
         for line in step.said(finished.facts) if step.said else ():
             logger.info("%s", line)
         return finished
+
+
+def lock_of(folder: Path) -> Path:
+    """Return the file that is locked while a stage's folder is built or looked at."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _load(name: str, folder: Path, facts_type: type[Facts]) -> Stage[Facts] | None:

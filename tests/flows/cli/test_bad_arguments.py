@@ -31,6 +31,8 @@ USES = [
     "models register BAD --runs-dir RUNS",
     "backup OUT --state BAD",
     "restore BAD --state OUT",
+    "gc --runs-dir BAD",
+    "gc --state BAD",
 ]
 OUTS = [
     "absorb BUNDLE --texts TEXTS --out BAD",

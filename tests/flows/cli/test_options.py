@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from flows.cli.models import promote_command, rollback
 from flows.cli.options import help_of, with_options_of
+from flows.cli.retention import gc_command
 from flows.cli.serving import serve_command
 from pipeline.config import PromotionRule, RegistryPlace, ReleaseConfig
 from pipeline.errors import InputError
 from pipeline.release.forms import PromotionForm, RollbackForm
+from pipeline.retention.settings import Retention
 from pipeline.serving.settings import ServeSettings
 
 RUNNER = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
@@ -20,6 +22,7 @@ COMMANDS = [
     (serve_command, ServeSettings),
     (promote_command, PromotionForm),
     (rollback, RollbackForm),
+    (gc_command, Retention),
 ]
 SERVE_OPTIONS = (
     *("--bundle", "--host", "--port", "--grpc-port", "--fd", "--token", "--threads"),

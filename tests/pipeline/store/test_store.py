@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from pipeline.config import AdapterConfig
 from pipeline.store.stage import RECORD, Stage
 from pipeline.store.step import step
-from pipeline.store.store import SCRATCH, Store
+from pipeline.store.store import SCRATCH, Store, lock_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +68,15 @@ def test_stage_is_built_once(store, builder):
 
     assert builder.found == [[]]
     assert (first.reused, second.reused) == (False, True)
+
+
+def test_time_of_a_stages_lock_is_that_of_its_last_use(store, builder):
+    lock = lock_of(ensure(store, builder).folder)
+    os.utime(lock, (0, 0))
+
+    ensure(store, builder)
+
+    assert lock.stat().st_mtime > 0
 
 
 def test_reused_stage_equals_the_built_one(store, builder):

@@ -1,0 +1,1 @@
+"""Which runs, stages and logs may go, and their removal."""
