@@ -7,7 +7,7 @@ that one student was trained on would flatter it, so a comparison needs the spli
 from pathlib import Path
 
 from pipeline.facts.paired import Paired
-from pipeline.inference.classifier import load_bundle
+from pipeline.inference.classifier import Classifier, load_bundle
 from pipeline.release.registry import REPORT, Registry, Version
 from pipeline.statistics.paired import compare_paired
 from pipeline.store.digests import sha256_file
@@ -44,14 +44,18 @@ def pair_on_held_out(
     if (models[0].task, models[0].labels) != (models[1].task, models[1].labels):
         labels = " and ".join(", ".join(model.labels[:5]) for model in models)
         return f"they answer with different labels ({labels})"
-    before, now = (model.outputs(texts.texts, title="comparing") for model in models)
-    task = models[0].task
+    return pair_models(models[0], models[1], texts, confidence=confidence)
+
+
+def pair_models(old: Classifier, new: Classifier, texts: Split, *, confidence: float) -> Paired:
+    """Return how one model differs from another of its task on the same labelled texts."""
+    before, now = (each.readings(texts.texts, title="comparing") for each in (old, new))
     return compare_paired(
         before,
         now,
         texts.labels,
-        metrics=task.metrics,
-        errors=task.errors,
+        metrics=old.task.metrics,
+        errors=old.task.errors,
         confidence=confidence,
     )
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 from pipeline.facts.paired import Paired
 from pipeline.inference.classifier import load_bundle
-from pipeline.release.held_out import held_out_of_both
+from pipeline.release.held_out import held_out_of_both, pair_models
 from pipeline.release.registry import BUNDLE
 from pipeline.retraining.challenge import ChallengeConfig
 from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
-from pipeline.statistics.paired import compare_paired
 from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import read_split
 
@@ -18,17 +17,8 @@ def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Pai
     held_out = held_out_of_both(champion / "data", challenger / "data")
     if not len(held_out):
         return None
-    models = [load_bundle(run / BUNDLE) for run in (champion, challenger)]
-    before, now = (model.readings(held_out.texts) for model in models)
-    task = models[0].task
-    return compare_paired(
-        before,
-        now,
-        held_out.labels,
-        metrics=task.metrics,
-        errors=task.errors,
-        confidence=rule.confidence,
-    )
+    old, new = (load_bundle(run / BUNDLE) for run in (champion, challenger))
+    return pair_models(old, new, held_out, confidence=rule.confidence)
 
 
 def find_drift(data: Path, champion: Path, rule: ChallengeConfig) -> tuple[Drift, ...]:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from support.tiny_models import BAD, GOOD, NEUTRAL
@@ -5,7 +7,8 @@ from support.tiny_models import BAD, GOOD, NEUTRAL
 from pipeline.config import PromotionRule
 from pipeline.errors import InputError
 from pipeline.inference.classifier import load_bundle
-from pipeline.release.held_out import held_out_of_both
+from pipeline.inference.thresholds import write_thresholds
+from pipeline.release.held_out import held_out_of_both, pair_models
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
 from pipeline.texts.tables import Split, write_split
@@ -81,6 +84,24 @@ def test_a_run_folder_that_changed_is_not_believed(registry, add_run, tmp_path):
 
     with pytest.raises(InputError, match="the texts of version 2 are not in"):
         promote(registry, "tiny")
+
+
+def test_models_are_compared_by_the_thresholds_that_they_ship(write_words_bundle, tmp_path):
+    """Two equal students of labels that exclude nothing; the second one's thresholds find none."""
+    models = []
+    for name, threshold in (("old", 0.0), ("new", 1.0)):
+        folder = write_words_bundle(tmp_path / name)
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"problem_type": "multi_label_classification"}
+        (folder / "config.json").write_text(json.dumps(config))
+        write_thresholds(folder, ("negative", "positive"), np.full(2, threshold))
+        models.append(load_bundle(folder))
+    split = Split(texts=TEXTS[:20], labels=np.ones((20, 2), dtype=np.int64))
+
+    paired = pair_models(*models, split, confidence=0.95)
+
+    assert paired.baseline["micro_f1"] == 1
+    assert paired.candidate["micro_f1"] == 0
 
 
 def test_texts_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):
