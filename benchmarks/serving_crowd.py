@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from benchmarks.serving_load import Server, load
@@ -88,11 +90,11 @@ def _measure(server: Server, texts: list[str] | None, seconds: float) -> dict[st
     return {"small": small, "crowd": dict(statuses), "memory_mib": memory}
 
 
-def _push(port: int, body: bytes, stop: object, results: object) -> None:
+def _push(port: int, body: bytes, stop: Event, results: "Queue[Counter[str]]") -> None:
     """Send one body again and again; put how often each status was answered."""
     statuses: Counter[str] = Counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    while not stop.is_set():  # type: ignore[attr-defined] # multiprocessing's, which has no type
+    while not stop.is_set():
         try:
             headers = {"content-type": "application/json"}
             connection.request("POST", f"/v2/models/{_NAME}/texts", body, headers)
@@ -102,7 +104,7 @@ def _push(port: int, body: bytes, stop: object, results: object) -> None:
         except (OSError, http.client.HTTPException) as error:
             statuses[type(error).__name__] += 1
             connection.close()
-    results.put(statuses)  # type: ignore[attr-defined]
+    results.put(statuses)
 
 
 def _half_sent(port: int) -> dict[str, int]:

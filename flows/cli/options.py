@@ -45,8 +45,8 @@ def with_options_of(
         def run(**given: Any) -> None:  # Any: the values of options of any type
             command(_validated(settings, shown, given))
 
-        # Typer reads it through inspect, which documents it; functions' stubs do not have it.
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        # Typer reads it through inspect, which documents it.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # no stub has it
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
 

@@ -21,7 +21,7 @@ from pipeline.facts.variants import Runtime
 from pipeline.inference.session import mixes_rows, open_session
 from pipeline.inference.thresholds import read_thresholds
 from pipeline.inference.tokens import INPUTS, TextEncoder, Tokens, load_encoder
-from pipeline.inference.words import FindWords, cut_windows, gather_words
+from pipeline.inference.words import FindWords, Window, cut_windows, gather_words
 from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
 from pipeline.tasks.task import Task
@@ -118,10 +118,8 @@ class Classifier:
         title: str | None,
     ) -> np.ndarray:
         """Return the outputs of every word, (N, W, C); long texts are read in windows."""
-        if any(len(text) != 1 for text in texts):
-            raise InputError(f"A {self.task.name} takes single texts, found a pair. Give one text.")
         batch_size = 1 if self.mixes_rows else batch_size
-        windows = cut_windows(texts, self.encoder.encodings(texts), find_words)
+        windows = self.windows(texts, find_words)
         rows = [self.encoder.tokens_of(window.encoding) for window in windows]
 
         def found() -> Iterator[tuple[int, np.ndarray]]:
@@ -134,6 +132,16 @@ class Classifier:
 
         outputs = gather_words(windows, found(), len(texts))
         return outputs if outputs.shape[2] else np.zeros((0, 0, len(self.labels)), np.float32)
+
+    def windows(self, texts: "Sequence[Text]", find_words: FindWords = free_words) -> list[Window]:
+        """Return the windows of texts, for a task with outputs for every word.
+
+        Raises:
+            InputError: for a pair of texts.
+        """
+        if any(len(text) != 1 for text in texts):
+            raise InputError(f"A {self.task.name} takes single texts, found a pair. Give one text.")
+        return cut_windows(texts, self.encoder.encodings(texts), find_words)
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph."""

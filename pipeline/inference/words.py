@@ -1,9 +1,11 @@
 """Outputs for every word of a text: long texts in windows, each word where it has most context.
 
+A window is a row of its own for the model, so that texts share calls with those of others.
+
 Shapes: N = texts, W = words, T = tokens, C = outputs per word.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +43,7 @@ def cut_windows(
 
 
 def gather_words(
-    windows: Sequence[Window], found: Iterator[tuple[int, np.ndarray]], texts: int
+    windows: Sequence[Window], found: Iterable[tuple[int, np.ndarray]], texts: int
 ) -> np.ndarray:
     """Return the outputs of every word, (N, W, C) float32; NaN behind a text's last word.
 

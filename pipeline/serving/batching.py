@@ -8,19 +8,24 @@ bounded, and given up when its deadline passes or its client goes.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from pipeline.serving.errors import DeadlineError, OverloadedError
-from pipeline.serving.jobs import Answer, Job, Row, Served
+from pipeline.errors import InputError
+from pipeline.inference.words import gather_words
+from pipeline.serving.errors import DeadlineError, OverloadedError, RequestError
+from pipeline.serving.jobs import Answer, Job, Served
 from pipeline.serving.lanes import Lane
 from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.settings import ServeSettings
 
 Texts = Sequence[tuple[str, ...]]
 Tensors = dict[str, np.ndarray]
+Result = TypeVar("Result")
 _FEW_CHARACTERS = 2048
 """Of a request that is made tokens of at once: under a millisecond."""
 _FEW_TOKENS = 256
@@ -45,11 +50,7 @@ class Batcher:
         with self._held(content):
             try:
                 async with asyncio.timeout(self._settings.deadline_ms / 1000):
-                    job = Job(
-                        served=served,
-                        rows=await self._rows(served, content),
-                        are_texts=not isinstance(content, dict),
-                    )
+                    job = await self._job(served, content)
                     lane = self._small if job.tokens <= _FEW_TOKENS else self._large
                     return await lane.answer(job)
             except TimeoutError as error:
@@ -89,18 +90,47 @@ class Batcher:
         self._characters += characters
         self._metrics.queue_texts.labels(self._name).set(self._texts)
 
-    async def _rows(self, served: Served, content: Texts | Tensors) -> Sequence[Row]:
+    async def _job(self, served: Served, content: Texts | Tensors) -> Job:
+        """Return a request with its rows.
+
+        Raises:
+            RequestError: for texts that the model's task does not take.
+        """
         if isinstance(content, dict):
             columns = zip(*content.values(), strict=True)
-            return [dict(zip(content, row, strict=True)) for row in columns]
-        encoder = served.classifier.encoder
-        if _size(content)[1] <= _FEW_CHARACTERS:
-            return encoder.encode(content)
-        rows: list[Row] = []
+            rows = [dict(zip(content, row, strict=True)) for row in columns]
+            return Job(served=served, rows=rows, are_texts=False)
+        classifier = served.classifier
+        if not classifier.task.per_word:
+            tokens = await self._in_turns(classifier.encoder.encode, content)
+            return Job(served=served, rows=tokens, are_texts=True)
+        try:
+            found = await self._in_turns(
+                lambda texts: [classifier.windows([text]) for text in texts], content
+            )
+        except InputError as error:
+            raise RequestError(str(error)) from error
+        windows = [
+            replace(window, text=number) for number, each in enumerate(found) for window in each
+        ]
+        return Job(
+            served=served,
+            rows=[classifier.encoder.tokens_of(window.encoding) for window in windows],
+            are_texts=True,
+            gather=lambda outputs: gather_words(windows, enumerate(outputs), len(content)),
+        )
+
+    async def _in_turns(
+        self, read: Callable[[Texts], Sequence[Result]], texts: Texts
+    ) -> list[Result]:
+        """Read texts: few characters at once, more one text at a time, in turns with others."""
+        if _size(texts)[1] <= _FEW_CHARACTERS:
+            return list(read(texts))
         loop = asyncio.get_running_loop()
-        for text in content:
-            rows += await loop.run_in_executor(self._tokenizing, encoder.encode, [text])
-        return rows
+        results: list[Result] = []
+        for text in texts:
+            results += await loop.run_in_executor(self._tokenizing, read, [text])
+        return results
 
 
 def _has_room(size: int, held: int, limit: int) -> bool:

@@ -1,10 +1,10 @@
 """Records of the queue: a model that answers, an answer, and a request that waits for one.
 
-Shapes: N = rows of one request, T = tokens, C = outputs per text.
+Shapes: N = rows of one request, W = words, T = tokens, C = outputs per text or word.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ class Answer:
     """The outputs of one request, and the model that gave them."""
 
     outputs: np.ndarray
-    """(N, C)."""
+    """(N, C); (N, W, C) for the texts of a task with outputs for every word."""
     served: Served
 
 
@@ -48,13 +48,15 @@ class Job:
     rows: Sequence[Row]
     are_texts: bool
     """Whether the rows may be padded: texts may, rows of a client's tensor may not."""
+    gather: Callable[[Sequence[np.ndarray]], np.ndarray] = np.stack
+    """(outputs of all rows) -> those of the answer."""
     answer: "asyncio.Future[Answer]" = field(
         init=False, default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     left: list[int] = field(init=False)
     """Numbers of the rows that have not run, longest first: the next one is the last."""
     outputs: dict[int, np.ndarray] = field(init=False, default_factory=dict)
-    """Output (C,) of each row that has run."""
+    """Output of each row that has run: (C,), or (T, C) of its tokens."""
 
     def __post_init__(self) -> None:
         self.left = sorted(range(len(self.rows)), key=self.width, reverse=True)
@@ -82,5 +84,5 @@ class Job:
             return
         self.outputs[number] = result
         if len(self.outputs) == len(self.rows):
-            outputs = np.stack([self.outputs[number] for number in range(len(self.rows))])
+            outputs = self.gather([self.outputs[number] for number in range(len(self.rows))])
             self.answer.set_result(Answer(outputs=outputs, served=self.served))

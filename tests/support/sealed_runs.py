@@ -13,9 +13,12 @@ from support.tiny_models import BAD, GOOD, NEUTRAL, SPECIAL
 
 @pytest.fixture(scope="session")
 def write_words_bundle() -> Callable[..., Path]:
-    """``write_words_bundle(folder, seed=0)``: an unsealed bundle of a bag-of-words classifier."""
+    """``write_words_bundle(folder, seed=0, per_word=False)``: an unsealed bag-of-words bundle.
 
-    def write_words_bundle(folder: Path, *, seed: int = 0) -> Path:
+    It is a classifier of texts, or one that finds entities of one word.
+    """
+
+    def write_words_bundle(folder: Path, *, seed: int = 0, per_word: bool = False) -> Path:
         import numpy as np
         from onnx import TensorProto, checker, helper, numpy_helper, save
         from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -28,20 +31,22 @@ def write_words_bundle() -> Callable[..., Path]:
         tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         table = np.random.default_rng(seed).normal(size=(len(words), 2)).astype(np.float32)
         ids = ("batch", "seq")
+        sums = helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0)
+        shape = (*ids, 2) if per_word else ("batch", 2)
         graph = helper.make_graph(
             [
                 helper.make_node("Gather", ["table", "input_ids"], ["rows"]),  # (B, T, C)
                 helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
                 helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
-                helper.make_node("Mul", ["rows", "wide"], ["kept"]),
-                helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0),
+                helper.make_node("Mul", ["rows", "wide"], ["logits" if per_word else "kept"]),
+                *([] if per_word else [sums]),
             ],
             "bag-of-words",
             [
                 helper.make_tensor_value_info(name, TensorProto.INT64, ids)
                 for name in ("input_ids", "attention_mask")
             ],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("batch", 2))],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)],
             [
                 numpy_helper.from_array(table, "table"),
                 numpy_helper.from_array(np.array([2]), "last"),
@@ -54,8 +59,10 @@ def write_words_bundle() -> Callable[..., Path]:
         save(model, folder / "onnx" / "model.onnx")
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16}))
-        labels = {"0": "negative", "1": "positive"}
-        (folder / "config.json").write_text(json.dumps({"id2label": labels, "pad_token_id": 0}))
+        labels = {"0": "O", "1": "B-praise"} if per_word else {"0": "negative", "1": "positive"}
+        config = {"id2label": labels, "pad_token_id": 0}
+        config |= {"architectures": ["BertForTokenClassification"]} if per_word else {}
+        (folder / "config.json").write_text(json.dumps(config))
         return folder
 
     return write_words_bundle

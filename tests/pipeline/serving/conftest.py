@@ -20,30 +20,34 @@ from pipeline.serving.slots import install, load_fixed, make_slot
 
 @pytest.fixture(scope="session")
 def sealed(write_words_bundle, tmp_path_factory):
-    """``sealed(seed)``: a sealed bundle that no test may change."""
+    """``sealed(seed, per_word=False)``: a sealed bundle that no test may change."""
     folders = {}
 
-    def sealed(seed=0):
-        if seed not in folders:
-            folders[seed] = write_words_bundle(
-                tmp_path_factory.mktemp("sealed") / "student", seed=seed
-            )
-            seal_bundle(folders[seed])
-        return folders[seed]
+    def sealed(seed=0, *, per_word=False):
+        key = seed, per_word
+        if key not in folders:
+            folder = tmp_path_factory.mktemp("sealed") / "student"
+            folders[key] = write_words_bundle(folder, seed=seed, per_word=per_word)
+            seal_bundle(folders[key])
+        return folders[key]
 
     return sealed
 
 
 @pytest.fixture
 def serving(sealed):
-    """``async with serving(**settings) as (client, plane, metrics)``: without a process."""
+    """``async with serving(**settings) as (client, plane, metrics)``: without a process.
+
+    ``per_word`` serves the one that finds entities.
+    """
 
     @contextlib.asynccontextmanager
-    async def serving(**changes):
-        settings = ServeSettings(bundles={"tiny": sealed()}, threads=1, **changes)
+    async def serving(*, per_word=False, **changes):
+        bundle = sealed(per_word=per_word)
+        settings = ServeSettings(bundles={"tiny": bundle}, threads=1, **changes)
         metrics = ServerMetrics()
         slot = make_slot("tiny", settings, metrics)
-        install(slot, load_fixed(sealed(), threads=1), metrics)
+        install(slot, load_fixed(bundle, threads=1), metrics)
         plane = Plane([Student(slot, settings)])
         answering = asyncio.create_task(slot.batcher.run())
         transport = httpx.ASGITransport(make_application(plane, settings, metrics))
