@@ -18,8 +18,6 @@ from pipeline.serving.routes import ERRORS, MODEL, VERSION, ModelName, VersionNu
 from pipeline.serving.settings import ServeSettings
 from pipeline.tasks.all_tasks import TASKS
 
-_Answer = Union[*(task.answer_type for task in TASKS.values())]
-
 
 class TextsRequest(BaseModel):
     """Texts to answer."""
@@ -35,8 +33,10 @@ class Predictions(BaseModel):
 
     model_name: str
     model_version: str
-    # The tasks' own types, so that the schema names every one.
-    predictions: list[_Answer]  # type: ignore[valid-type] # made at run time: for pydantic alone
+    # Of the tasks' own types, so that the schema names every one.
+    predictions: list[
+        Union[*(task.answer_type for task in TASKS.values())]  # type: ignore[valid-type] # pydantic reads it at run time
+    ]
 
 
 def add_texts(app: FastAPI, plane: Plane, settings: ServeSettings) -> None:

@@ -18,6 +18,7 @@ from pipeline.facts.quality import ClassQuality, EvaluateFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import load_bundle
 from pipeline.statistics.bootstrap import Resamples
+from pipeline.statistics.class_quality import measure_classes
 from pipeline.store.stage import Stage
 from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
@@ -74,15 +75,16 @@ def evaluate(
         fidelity=measured.fidelity(STUDENT, TEACHER),
         fidelity_fp32=measured.fidelity(STUDENT_FP32, TEACHER) if quantized else None,
         change=measured.change(STUDENT, TEACHER),
-        classes=_breakdown(measured, data.facts.labels),
+        classes=_classes(measured, data.facts.labels),
         gains={arm: measured.change(STUDENT, arm) for arm in settings.baselines},
     )
 
 
-def _breakdown(measured: MeasuredModels, names: Sequence[str]) -> tuple[ClassQuality, ...]:
-    if measured.task.breakdown is None:
+def _classes(measured: MeasuredModels, names: Sequence[str]) -> tuple[ClassQuality, ...]:
+    if measured.task.members is None:
         return ()
     teacher, student = measured.outputs[TEACHER], measured.outputs[STUDENT]
-    return measured.task.breakdown(
-        teacher, student, measured.labels, names, confidence=measured.confidence
+    found = measured.task.members(teacher, student, measured.labels, names)
+    return measure_classes(
+        found.teacher, found.student, found.labels, found.names, confidence=measured.confidence
     )

@@ -28,37 +28,13 @@ def measure_classes(
     *,
     confidence: float,
 ) -> tuple[ClassQuality, ...]:
-    """Return every class that has texts, in class order.
+    """Return every class that has texts, in class order; a text may be in any number of them.
 
     Args:
-        teacher: (N,) predicted class indices.
-        student: (N,) predicted class indices.
-        labels: (N,) class indices.
-        names: Names of the C classes.
-        confidence: That all intervals hold together, at least.
-    """
-    classes = np.arange(len(names))
-    chosen, by_student, wanted = (
-        each[:, None] == classes for each in (teacher, student, labels)
-    )  # (N, C) each
-    return measure_sets(chosen, by_student, wanted, names, confidence=confidence)
-
-
-def measure_sets(
-    teacher: np.ndarray,
-    student: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    *,
-    confidence: float,
-) -> tuple[ClassQuality, ...]:
-    """Return every label that has texts, where a text has any number of labels.
-
-    Args:
-        teacher: (N, C) booleans, the labels that it answers with.
+        teacher: (N, C) booleans, the classes that it answers with.
         student: (N, C) booleans.
         labels: (N, C) booleans.
-        names: Names of the C labels.
+        names: Names of the C classes.
         confidence: That all intervals hold together, at least.
     """
     texts = labels.sum(axis=0)  # (C,)

@@ -23,7 +23,7 @@ from pipeline.decisions.quality import (
     unsure_gain,
     worst_class,
 )
-from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.facts.quality import EvaluateFacts
 from pipeline.tasks.class_labels import read_class_labels
 from pipeline.tasks.class_metrics import (
     CLASS_FIDELITY,
@@ -31,7 +31,7 @@ from pipeline.tasks.class_metrics import (
     softmax_rows,
     wrong_labels,
 )
-from pipeline.tasks.task import Labels, Shift, Task, Words
+from pipeline.tasks.task import ClassMembers, Labels, Shift, Task, Words
 from pipeline.texts.cells import Label
 
 if TYPE_CHECKING:
@@ -66,18 +66,13 @@ def class_answers(
     return answers
 
 
-def _breakdown(
-    teacher: np.ndarray,
-    student: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    *,
-    confidence: float,
-) -> tuple[ClassQuality, ...]:
-    from pipeline.statistics.class_quality import measure_classes
-
-    return measure_classes(
-        teacher.argmax(axis=1), student.argmax(axis=1), labels, names, confidence=confidence
+def _members(
+    teacher: np.ndarray, student: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> ClassMembers:
+    classes = np.arange(len(names))
+    chosen, by_student = (each.argmax(axis=1)[:, None] == classes for each in (teacher, student))
+    return ClassMembers(
+        names=names, teacher=chosen, student=by_student, labels=labels[:, None] == classes
     )
 
 
@@ -276,7 +271,7 @@ CLASSIFICATION = Task(
     fidelity=CLASS_FIDELITY,
     errors=wrong_labels,
     constant=_commonest,
-    breakdown=_breakdown,
+    members=_members,
     checks=_checks,
     warnings=_warnings,
     shifts=_shifts,

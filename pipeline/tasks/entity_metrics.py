@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.facts.quality import ClassQuality, Metrics
+from pipeline.facts.quality import Metrics
 from pipeline.statistics.statistic import Contributions, Statistic
 from pipeline.tasks.class_metrics import kl_per_example
 from pipeline.tasks.tags import Entity, entity_types, find_entities
+from pipeline.tasks.task import ClassMembers
 from pipeline.texts.cells import MISSING_LABEL
 
 
@@ -122,20 +123,13 @@ def wrong_entities(readings: np.ndarray, tags: np.ndarray) -> np.ndarray:
     return wrong
 
 
-def measure_types(
-    teacher: np.ndarray,
-    student: np.ndarray,
-    tags: np.ndarray,
-    names: Sequence[str],
-    *,
-    confidence: float,
-) -> tuple[ClassQuality, ...]:
-    """Return what the student lost of each type's entities against its teacher.
+def members_of_types(
+    teacher: np.ndarray, student: np.ndarray, tags: np.ndarray, names: Sequence[str]
+) -> ClassMembers:
+    """Return the entities of every type.
 
     Every entity that is in a text, or that a model finds there, is a row of its own.
     """
-    from pipeline.statistics.class_quality import measure_sets
-
     types = entity_types(names)
     width = min(tags.shape[1], teacher.shape[1], student.shape[1])
     words = tags[:, :width] != MISSING_LABEL
@@ -150,4 +144,4 @@ def measure_types(
     for number, row in enumerate(rows):
         for source, (kind, is_there) in enumerate(row):
             held[source, number, kind] = is_there
-    return measure_sets(held[0], held[1], held[2], types, confidence=confidence)
+    return ClassMembers(names=types, teacher=held[0], student=held[1], labels=held[2])

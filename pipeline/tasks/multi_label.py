@@ -22,7 +22,7 @@ from pipeline.decisions.quality import (
     quality_lost,
     unsure_gain,
 )
-from pipeline.facts.quality import ClassQuality, EvaluateFacts
+from pipeline.facts.quality import EvaluateFacts
 from pipeline.tasks.classification import (
     calibration_lost,
     label_mix,
@@ -39,7 +39,7 @@ from pipeline.tasks.set_metrics import (
     label_probabilities,
     wrong_parts,
 )
-from pipeline.tasks.task import Labels, Shift, Task, Thresholds, Words
+from pipeline.tasks.task import ClassMembers, Labels, Shift, Task, Thresholds, Words
 from pipeline.texts.cells import Label, spell_lists
 
 if TYPE_CHECKING:
@@ -77,19 +77,11 @@ def label_set_answers(
     return answers
 
 
-def _breakdown(
-    teacher: np.ndarray,
-    student: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    *,
-    confidence: float,
-) -> tuple[ClassQuality, ...]:
-    from pipeline.statistics.class_quality import measure_sets
-
-    return measure_sets(
-        chosen_labels(teacher), chosen_labels(student), labels == 1, names, confidence=confidence
-    )
+def _members(
+    teacher: np.ndarray, student: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> ClassMembers:
+    chosen, by_student = (chosen_labels(each) for each in (teacher, student))
+    return ClassMembers(names=names, teacher=chosen, student=by_student, labels=labels == 1)
 
 
 def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
@@ -212,7 +204,7 @@ MULTI_LABEL = Task(
     fidelity=SET_FIDELITY,
     errors=wrong_parts,
     constant=_commonest,
-    breakdown=_breakdown,
+    members=_members,
     checks=_checks,
     warnings=_warnings,
     shifts=_shifts,

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
-from pipeline.facts.quality import ClassQuality, EvaluateFacts, Metrics
+from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Statistic
 from pipeline.texts.cells import MISSING_LABEL, Cell, Label, read_texts_of, spell_cells
 
@@ -90,6 +90,19 @@ class Thresholds:
     """(outputs, labels) -> one threshold per output, (C,)."""
     attach: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, thresholds) -> readings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassMembers:
+    """What belongs to which class, by each model and in truth: (R, C) booleans.
+
+    A row is a text, or an entity of one.
+    """
+
+    names: Sequence[str]
+    teacher: np.ndarray
+    student: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,9 +173,9 @@ class Task:
     """(readings, labels) -> (N,), the error of each text; less is better."""
     constant: Callable[[np.ndarray, int], np.ndarray]
     """(labels, C) -> (N, ...), readings of the best answer that is the same for every text."""
-    breakdown: Callable[..., tuple[ClassQuality, ...]] | None
-    """(teacher readings, student readings, labels, names, confidence=) -> quality by class; None
-    for a task without classes."""
+    members: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], ClassMembers] | None
+    """(teacher readings, student readings, labels, names) -> members of every class; None for a
+    task without classes."""
     checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
     """The gate's checks of quality."""
     warnings: Callable[[EvaluateFacts, GateConfig], tuple[str, ...]]

@@ -29,7 +29,7 @@ from pipeline.tasks.entity_metrics import (
     ENTITY_FIDELITY,
     ENTITY_QUALITY,
     entities_of,
-    measure_types,
+    members_of_types,
     predicted_tags,
     wrong_entities,
 )
@@ -243,7 +243,7 @@ TOKEN_CLASSIFICATION = Task(
     fidelity=ENTITY_FIDELITY,
     errors=wrong_entities,
     constant=_no_entities,
-    breakdown=measure_types,
+    members=members_of_types,
     checks=_checks,
     warnings=_warnings,
     shifts=_shifts,

@@ -12,7 +12,8 @@ Z = stats.norm.ppf(0.975)
 
 
 def measure(teacher, student, labels, names="abc"):
-    found = (np.array(answers) for answers in (teacher, student, labels))
+    classes = np.arange(len(names))
+    found = (np.array(answers)[:, None] == classes for answers in (teacher, student, labels))
     return measure_classes(*found, names, confidence=0.95)
 
 

@@ -182,17 +182,14 @@ def test_label_and_outputs_are_packed_and_unpacked():
     assert outputs.tolist() == [[0.5, 1.5], [2.0, -1.0]]
 
 
-def test_breakdown_is_by_class():
+def test_members_of_a_class_are_those_that_it_is_the_answer_of():
     teacher, student = one_hot([0, 0, 1, 1], 2), one_hot([0, 1, 1, 1], 2)
 
-    found = CLASSIFICATION.breakdown(
-        teacher, student, np.array([0, 0, 1, 1]), ("negative", "positive"), confidence=0.95
-    )
+    found = CLASSIFICATION.members(teacher, student, np.array([0, 0, 1, 1]), ("no", "yes"))
 
-    assert [(each.label, each.texts, each.recall_lost) for each in found] == [
-        ("negative", 2, 0.5),
-        ("positive", 2, 0.0),
-    ]
+    assert found.names == ("no", "yes")
+    assert found.teacher.T.tolist() == found.labels.T.tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+    assert found.student.T.tolist() == [[1, 0, 0, 0], [0, 1, 1, 1]]
 
 
 def test_equal_student_passes_every_check():

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from models.losses import token_kl
+from pipeline.statistics.class_quality import measure_classes
 from pipeline.tasks.entity_metrics import (
     ENTITY_FIDELITY,
     ENTITY_QUALITY,
-    measure_types,
+    members_of_types,
     predicted_tags,
     wrong_entities,
 )
@@ -110,8 +111,9 @@ def test_error_of_a_text_is_its_missed_and_vain_entities():
 
 
 def test_types_are_measured_by_their_entities():
-    person, place = measure_types(
-        readings_of(TAGS), readings_of(FOUND), TAGS, NAMES, confidence=0.95
+    found = members_of_types(readings_of(TAGS), readings_of(FOUND), TAGS, NAMES)
+    person, place = measure_classes(
+        found.teacher, found.student, found.labels, found.names, confidence=0.95
     )
 
     assert (person.label, person.texts) == ("person", 2)

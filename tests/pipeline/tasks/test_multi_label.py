@@ -70,16 +70,16 @@ def test_drift_sees_other_labels_and_more_of_them():
     assert all(each.p_value > 0.9 for each in same)
 
 
-def test_classes_are_measured_at_the_thresholds():
+def test_members_of_labels_are_those_at_the_thresholds():
     labels = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
     teacher = attach_thresholds(np.where(labels, 1.0, -1.0), np.array([0.5, 0.5]))
     student = attach_thresholds(np.where(labels, 1.0, -1.0), np.array([0.5, 0.9]))
 
-    first, second = MULTI_LABEL.breakdown(teacher, student, labels, NAMES[:2], confidence=0.95)
+    found = MULTI_LABEL.members(teacher, student, labels, NAMES[:2])
 
-    assert (first.texts, first.recall_lost) == (2, 0.0)
-    assert (second.teacher_recall, second.student_recall, second.recall_lost) == (1.0, 0.0, 1.0)
-    assert (second.teacher_f1, second.student_f1) == (1.0, 0.0)
+    assert found.names == NAMES[:2]
+    assert found.labels.tolist() == found.teacher.tolist() == (labels == 1).tolist()
+    assert found.student.tolist() == [[True, False], [True, False], [False, False], [False, False]]
 
 
 def test_best_constant_answer_has_the_highest_f1():

@@ -225,8 +225,8 @@ def test_label_and_outputs_are_packed_and_unpacked():
     assert outputs.tolist() == [[0.5], [2.5]]
 
 
-def test_there_is_no_breakdown_and_no_warning():
-    assert REGRESSION.breakdown is None
+def test_there_are_no_classes_and_no_warning():
+    assert REGRESSION.members is None
     assert REGRESSION.warnings(evaluation_of_numbers(), CONFIG) == ()
 
 
