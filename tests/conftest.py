@@ -14,6 +14,7 @@ pytest_plugins = (
     "support.tiny_store",
     "support.tiny_models",
     "support.tiny_stages",
+    "support.task_chains",
     "support.hub_files",
     "support.onnx_graphs",
     "support.sealed_runs",

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from models.losses import REGRESSION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces
-from pipeline.chain.chain import chain
-from pipeline.chain.program import perform, progress
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher, read_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
@@ -60,21 +57,6 @@ def make_config(tiny_checkpoint, tiny_scores_csv):
         return RunConfig.model_validate(tree | {"teacher": teacher})
 
     return make_config
-
-
-@pytest.fixture(scope="module")
-def run_until(tiny_store):
-    """``run_until(name, config)``: the stages of a chain up to one, by name."""
-
-    def run_until(name, config):
-        stages = {}
-        for stage in progress(chain(config), partial(perform, tiny_store)):
-            stages[stage.name] = stage
-            if stage.name == name:
-                return stages
-        raise AssertionError(f"no stage {name}")
-
-    return run_until
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,18 @@
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.task_chains import QUICK
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 from typer.testing import CliRunner
 
 from flows.cli.main import app
 from models.losses import TOKEN_OBJECTIVE as OBJECTIVE
-from pipeline.chain.chain import chain
-from pipeline.chain.program import perform, progress
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
@@ -34,47 +32,18 @@ from pipeline.training.encoding import compute_outputs, encode, read_words, word
 
 NAMES = ("O", "B-praise", "I-praise", "B-people", "I-people")
 MAX_LENGTH = 24
-QUICK = [
+SETTINGS = [
+    *QUICK,
     'data.labels=["praise", "people"]',
-    "data.validation_size=30",
-    "data.test_size=30",
     f"data.max_length={MAX_LENGTH}",
-    "teacher.adapter.bottleneck_size=8",
-    "head_only.epochs=10",
-    "head_only.learning_rate=1e-2",
-    *(f"{table}.batch_size=8" for table in ("finetune", "absorb", "distill")),
-    *(f"{table}.precision=fp32" for table in ("finetune", "distill")),
     "finetune.epochs=8",
-    "finetune.learning_rate=5e-3",
-    "quantize.calibration_texts=16",
-    "quantize.blocks=4",
-    "quantize.calls=1",
-    "quantize.bootstrap_samples=100",
-    "quantize.max_metric_drop=1.0",
-    "quantize.max_agreement_drop=1.0",
-    "evaluate.bootstrap_samples=100",
 ]
 
 
 @pytest.fixture(scope="module")
 def config(tiny_checkpoint, tiny_tags_conll):
     places = [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_tags_conll}"]
-    return load_config(Path("configs/token-classification.toml"), [*places, *QUICK])
-
-
-@pytest.fixture(scope="module")
-def run_until(tiny_store):
-    """``run_until(name, config)``: the stages of a chain up to one, by name."""
-
-    def run_until(name, config):
-        stages = {}
-        for stage in progress(chain(config), partial(perform, tiny_store)):
-            stages[stage.name] = stage
-            if stage.name == name:
-                return stages
-        raise AssertionError(f"no stage {name}")
-
-    return run_until
+    return load_config(Path("configs/token-classification.toml"), [*places, *SETTINGS])
 
 
 @pytest.fixture(scope="module")
