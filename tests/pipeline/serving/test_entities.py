@@ -3,16 +3,16 @@
 import asyncio
 
 import pytest
+from support.serving_requests import TEXTS
 from support.tiny_models import BAD, GOOD, NEUTRAL
 
 from pipeline.standalone.predict import predict
 
-TEXTS = "/v2/models/tiny/texts"
 LONG = " ".join([*GOOD.split(), *NEUTRAL.split(), *BAD.split()] * 3)
 """Longer than the model's 16 tokens, and its windows than what is made tokens of at once."""
 
 
-def ask(serving, *bodies, **settings):
+def ask_together(serving, *bodies, **settings):
     """Return the answers to requests that are sent together, and what the metrics say."""
 
     async def run():
@@ -26,7 +26,7 @@ def ask(serving, *bodies, **settings):
 
 @pytest.mark.parametrize("texts", [["good film"], [LONG, "the day", "good"], [LONG * 9, LONG]])
 def test_entities_are_those_of_predict(serving, sealed, texts):
-    (answer,), _ = ask(serving, texts)
+    (answer,), _ = ask_together(serving, texts)
 
     expected = predict(sealed(per_word=True), texts)
     found = answer.json()["predictions"]
@@ -41,26 +41,26 @@ def test_entities_are_those_of_predict(serving, sealed, texts):
 
 
 def test_windows_of_several_requests_share_a_call(serving):
-    answers, value = ask(serving, *[["good film"]] * 4)
+    answers, value = ask_together(serving, *[["good film"]] * 4)
 
     assert {answer.status_code for answer in answers} == {200}
     assert value("distill_model_call_seconds_count", {"model": "tiny"}) < 4
 
 
 def test_queue_holds_for_them(serving):
-    answers, _ = ask(serving, *[[LONG] * 8] * 4, max_queue_texts=8)
+    answers, _ = ask_together(serving, *[[LONG] * 8] * 4, max_queue_texts=8)
 
     assert {answer.status_code for answer in answers} == {200, 503}
 
 
 def test_deadline_holds_for_them(serving):
-    ((answer,), _) = ask(serving, [LONG] * 8, deadline_ms=0.001)
+    ((answer,), _) = ask_together(serving, [LONG] * 8, deadline_ms=0.001)
 
     assert answer.status_code == 504
 
 
 def test_pair_is_refused_by_name(serving):
-    ((answer,), _) = ask(serving, [["good film", "dull plot"]])
+    ((answer,), _) = ask_together(serving, [["good film", "dull plot"]])
 
     assert answer.status_code == 400
     assert "takes single texts, found a pair" in answer.json()["error"]
