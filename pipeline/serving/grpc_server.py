@@ -1,4 +1,4 @@
-"""The same protocol over gRPC: KServe's service with our checks before it."""
+"""The same protocol over gRPC: KServe's service with our checks before it, and the index."""
 
 import asyncio
 import hmac
@@ -28,6 +28,7 @@ from pipeline.serving.kserve_parts import (
 from pipeline.serving.log_lines import CallLog
 from pipeline.serving.metrics import ServerMetrics
 from pipeline.serving.protocol import Plane
+from pipeline.serving.repository_index import index_handler
 from pipeline.serving.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ logger = logging.getLogger(__name__)
 _STREAMS = 100
 """Calls at a time over one connection; clients let more of them wait."""
 _LONGEST_CONNECTION_MS = 300_000
+_COMPRESSION = {
+    "none": grpc.Compression.NoCompression,
+    "deflate": grpc.Compression.Deflate,
+    "gzip": grpc.Compression.Gzip,
+}
 _OPEN = ("ServerLive", "ServerReady")
 _CLOSED = ("RepositoryModelLoad", "RepositoryModelUnload")
 _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
@@ -150,6 +156,7 @@ async def start_grpc(
     """Start the gRPC server; return it and its port."""
     server = grpc.aio.server(
         interceptors=(GrpcGuard(settings, metrics),),
+        compression=_COMPRESSION[settings.grpc_compression],
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_metadata_size", settings.max_head_bytes),
@@ -165,6 +172,7 @@ async def start_grpc(
         ],
     )
     service.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane), server)
+    server.add_generic_rpc_handlers((index_handler(plane),))
     port = server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
     await server.start()
     return server, port

@@ -1,4 +1,4 @@
-"""What stands before every REST request: size, coding, token, log line, metrics, and faults hidden.
+"""What stands before every REST request: size, codings, token, log line, metrics, hidden faults.
 
 A plain ASGI middleware: nothing of a request's content, no header and no query is ever logged.
 """
@@ -20,6 +20,7 @@ from pipeline.serving.coding import (
     UnknownCodingError,
     decoder_of,
 )
+from pipeline.serving.compression import CompressedAnswer, coding_for
 from pipeline.serving.exchange import GONE, Exchange
 from pipeline.serving.log_lines import CallLog
 from pipeline.serving.metrics import ServerMetrics
@@ -87,9 +88,9 @@ class Guard:
             await _answer(exchange.send_marked, *refusal)
             return
         try:
-            codings = [value for name, value in scope["headers"] if name == b"content-encoding"]
+            codings = _values_of(scope, b"content-encoding")
             exchange.decoder = decoder_of(codings, limit=self._limit)
-            await self._app(scope, exchange.receive_decoded, exchange.send_unless_faulty)
+            await self._app(scope, exchange.receive_decoded, _sender(scope, exchange))
         except UnknownCodingError as error:
             await _answer(exchange.send_marked, 415, str(error))
         except OversizedBodyError:
@@ -120,6 +121,18 @@ class Guard:
             request_id=exchange.request_id,
             is_health=scope["path"] in _OPEN,
         )
+
+
+def _sender(scope: Scope, exchange: Exchange) -> Send:
+    """Return what sends the application's response: coded as the client asks for, or plain."""
+    coding = coding_for(_values_of(scope, b"accept-encoding"))
+    if coding is None:
+        return exchange.send_unless_faulty
+    return CompressedAnswer(exchange.send_unless_faulty, coding).send
+
+
+def _values_of(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for each, value in scope["headers"] if each == name]
 
 
 def _announced_length(scope: Scope) -> int:

@@ -144,11 +144,13 @@ class Plane(DataPlane):  # type: ignore[misc] # KServe's; it has no types
         slots = [model.slot for model in self.models.values()]
         return sum(slot.served is None and not slot.has_champion for slot in slots)
 
-    def index(self) -> list[dict[str, str]]:
-        """Return each model's name, version and state, as a repository index has them."""
+    def index(self, *, only_ready: bool = False) -> list[dict[str, str]]:
+        """Return each model's name, version, state and reason, as a repository index has them."""
         entries = []
         for name, model in self.models.items():
             served = model.slot.served
+            if only_ready and not served:
+                continue
             state = "READY" if served else "UNAVAILABLE"
             reason = "" if served else model.slot.missing
             version = str(served.version) if served else ""

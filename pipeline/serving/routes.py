@@ -47,6 +47,13 @@ class IndexedModel(BaseModel):
     reason: str
 
 
+class IndexRequest(BaseModel):
+    """Models that an index is to name."""
+
+    ready: bool = False
+    """Whether only models that are loaded are named."""
+
+
 class Readiness(ServerReadyResponse):  # type: ignore[misc] # KServe's; it has no types
     """Whether requests can be sent, and the models behind that."""
 
@@ -99,8 +106,9 @@ def _add_server(app: FastAPI, plane: Plane) -> None:
         return ListModelsResponse(models=list(plane.models))
 
     @app.post("/v2/repository/index", responses=ERRORS)
-    async def index() -> list[IndexedModel]:
-        return [IndexedModel.model_validate(each) for each in plane.index()]
+    async def index(asked: IndexRequest | None = None) -> list[IndexedModel]:
+        entries = plane.index(only_ready=asked is not None and asked.ready)
+        return [IndexedModel.model_validate(each) for each in entries]
 
 
 def _add_models(app: FastAPI, plane: Plane) -> None:

@@ -191,5 +191,6 @@ def _log_as_json() -> None:
     logging.getLogger("pipeline").setLevel(logging.INFO)
     # A line for each request that cannot be parsed would let any client fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    # Its loggers write tracebacks for requests that are answered as they should be.
-    logging.getLogger("kserve").setLevel(logging.CRITICAL)
+    # Their loggers write tracebacks for requests that are answered as they should be.
+    for name in ("kserve", "grpc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -26,6 +26,7 @@ def main(kind: str, port: str) -> None:
         return made
 
     packed = "request_compression_algorithm" if kind == "http" else "compression_algorithm"
+    coded = {"response_compression_algorithm": "gzip"} if kind == "http" else {}
     output, strange = (module.InferRequestedOutput(name) for name in ("logits", "nope"))
     with module.InferenceServerClient(f"127.0.0.1:{port}") as client:
         states = [
@@ -35,6 +36,7 @@ def main(kind: str, port: str) -> None:
             client.is_model_ready("tiny", "0"),
             "binary_tensor_data" in str(client.get_server_metadata()),
             "logits" in str(client.get_model_metadata("tiny", "0")),
+            "READY" in str(client.get_model_repository_index()),
         ]
         logits = [
             client.infer("tiny", inputs(IDS), **options).as_numpy("logits").tolist()
@@ -43,6 +45,7 @@ def main(kind: str, port: str) -> None:
                 {"model_version": "0", "outputs": [output]},
                 {packed: "gzip"},
                 {packed: "deflate", "request_id": "42"},
+                coded,
             )
         ]
         faults = []

@@ -2,7 +2,6 @@ import json
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import onnxruntime
@@ -86,11 +85,6 @@ print([list(each.dims) for each in config.input], list(config.output[0].dims))
 """
 
 
-# In no extra, because it and KServe claim the same protobuf names.
-@pytest.mark.skipif(
-    find_spec("tritonclient") is None,
-    reason="tritonclient is missing: pip install --no-deps tritonclient python-rapidjson",
-)
 def test_tritons_own_schema_takes_the_configuration(bundle, tmp_path):
     package(bundle, tmp_path / "triton", "triton", name="tiny")
 

@@ -1,11 +1,10 @@
-"""Calls of the protocol's real clients: KServe's, and tritonclient where it is installed."""
+"""Calls of the protocol's real clients: KServe's and Triton's."""
 
 import asyncio
 import contextlib
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import grpc
 import numpy as np
@@ -24,18 +23,41 @@ IDS = np.array([[2, 5, 3], [2, 6, 3]])
 
 @pytest.fixture
 def grpc_stub(serving):
-    """``async with grpc_stub() as (stub, address)``: gRPC, without a process."""
+    """``async with grpc_stub(**settings) as (stub, address)``: gRPC, without a process."""
 
     @contextlib.asynccontextmanager
-    async def grpc_stub():
-        async with serving() as (_, plane, metrics):
-            server, port = await start_grpc(plane, ServeSettings(grpc_port=0), metrics)
+    async def grpc_stub(**settings):
+        async with serving(**settings) as (_, plane, metrics):
+            settings = ServeSettings(grpc_port=0, **settings)
+            server, port = await start_grpc(plane, settings, metrics)
             address = f"127.0.0.1:{port}"
             async with grpc.aio.insecure_channel(address) as channel:
                 yield service.GRPCInferenceServiceStub(channel), address
             await server.stop(None)
 
     return grpc_stub
+
+
+@contextlib.asynccontextmanager
+async def counting_relay(address, counted):
+    """Relay connections to a server, and note what it sends."""
+
+    async def pump(reader, writer, note):
+        while data := await reader.read(65536):
+            note.extend(data)
+            writer.write(data)
+        writer.close()
+
+    async def relay(reader, writer):
+        host, _, port = address.rpartition(":")
+        inner_reader, inner_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(
+            pump(reader, inner_writer, bytearray()), pump(inner_reader, writer, counted)
+        )
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
 
 
 def infer_request(*, ids=IDS, is_binary=True, version="", outputs=()):
@@ -74,6 +96,27 @@ def test_grpc_answers_in_the_form_of_the_request(grpc_stub, sealed, is_binary, i
         else np.array(answer.outputs[0].contents.fp32_contents)
     )
     np.testing.assert_allclose(numbers.reshape(2, 2), expected_logits(sealed), atol=1e-6)
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate", "gzip"])
+def test_grpc_answers_are_compressed_where_the_server_is_told_to(grpc_stub, compression):
+    """A relay counts the bytes of an answer of 200 rows of equal numbers."""
+
+    async def run():
+        async with grpc_stub(grpc_compression=compression, max_texts=200) as (_, address):
+            counted = bytearray()
+            async with (
+                counting_relay(address, counted) as relayed,
+                grpc.aio.insecure_channel(relayed) as channel,
+            ):
+                stub = service.GRPCInferenceServiceStub(channel)
+                answer = await stub.ModelInfer(infer_request(ids=np.repeat(IDS[:1], 200, 0)))
+            return len(answer.raw_output_contents[0]), len(counted)
+
+    numbers_bytes, sent_bytes = asyncio.run(run())
+
+    assert numbers_bytes == 1600
+    assert (sent_bytes < numbers_bytes) == (compression != "none")
 
 
 def test_grpc_heeds_versions_outputs_and_ids(grpc_stub):
@@ -189,9 +232,6 @@ TRITON_FAULTS = {
 }
 
 
-@pytest.mark.skipif(
-    not find_spec("tritonclient"), reason="tritonclient is missing: pip install tritonclient[all]"
-)
 def test_tritons_clients_get_the_logits_and_the_faults(sealed, start):
     server = start("--bundle", f"tiny={sealed()}", "--port", 0, "--grpc-port", 0)
     ports = server.wait_for("listening")
