@@ -18,6 +18,7 @@ from flows.cli.benchmark import benchmark_command
 from flows.cli.compare import compare_command
 from flows.cli.faults import run_guarded
 from flows.cli.models import models
+from flows.cli.new import new_command
 from flows.cli.retention import gc_command
 from flows.cli.serving import package_command, serve_command
 from flows.cli.sweep import sweep_command
@@ -152,6 +153,7 @@ SPEAKING: dict[str, Callable[..., None]] = {
     "up": up,
 }
 QUIET: dict[str, Callable[..., None]] = {
+    "new": new_command,
     "predict": predict_command,
     "config": show_config,
     "benchmark": benchmark_command,

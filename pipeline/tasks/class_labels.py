@@ -13,6 +13,18 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from pipeline.config import DataConfig
+from pipeline.tasks.columns import (
+    Column,
+    Given,
+    Proposal,
+    UnfitError,
+    check_names,
+    find_label,
+    find_texts,
+    in_order,
+    is_class,
+    without,
+)
 from pipeline.tasks.task import LabelColumn
 from pipeline.texts.cells import Label
 
@@ -41,6 +53,30 @@ def read_class_labels(
         known = plain if column.own_names is None else _read_own(column, config)
         found.append([known[cell] if cell else None for cell in column.cells])
     return found
+
+
+def propose_classes(columns: Sequence[Column], given: Given) -> Proposal:
+    """Return how a table is read for a classification.
+
+    Raises:
+        UnfitError: where that is not certain.
+    """
+    text, assumed = find_texts(columns, given)
+    label, more = find_label(
+        without(columns, text), given, is_class, "2 to 1,000 values, each of several rows"
+    )
+    if label.own_names:
+        return Proposal(
+            text=text, label=(label.name,), labels=label.own_names, assumed=(*assumed, *more)
+        )
+    names = in_order(label.distinct)
+    if not 2 <= len(names) <= len(label.values or ()) // 2:
+        raise UnfitError(
+            f"The column {label.name!r} holds {len(names)} different values in "
+            f"{len(label.cells)} rows, which are no classes. Name another column with --label."
+        )
+    check_names(names, fold_label, label.name)
+    return Proposal(text=text, label=(label.name,), labels=names, assumed=(*assumed, *more))
 
 
 def _read_together(columns: Sequence[LabelColumn], config: DataConfig) -> dict[str, int]:

@@ -24,7 +24,7 @@ from pipeline.decisions.quality import (
     worst_class,
 )
 from pipeline.facts.quality import EvaluateFacts
-from pipeline.tasks.class_labels import read_class_labels
+from pipeline.tasks.class_labels import propose_classes, read_class_labels
 from pipeline.tasks.class_metrics import (
     CLASS_FIDELITY,
     CLASS_QUALITY,
@@ -247,6 +247,7 @@ CLASSIFICATION = Task(
         check=_check_labels,
         strata=_strata,
         counts=_count_labels,
+        propose=propose_classes,
     ),
     words=Words(
         loss="cross-entropy, nats",

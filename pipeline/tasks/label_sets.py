@@ -13,12 +13,28 @@ from dataclasses import dataclass, replace
 
 from pipeline.config import DataConfig
 from pipeline.tasks.class_labels import fold_label, read_class_labels
+from pipeline.tasks.columns import (
+    LABEL,
+    Column,
+    Given,
+    Proposal,
+    UnfitError,
+    check_names,
+    choose,
+    find_texts,
+    in_order,
+    is_flag,
+    named,
+    without,
+)
 from pipeline.tasks.task import LabelColumn
 from pipeline.texts.cells import Label
 
 logger = logging.getLogger(__name__)
 
 _DELIMITERS = (",", ";", "|")
+_FEWEST_PER_PART = 5
+"""Rows per name above which names repeat as labels do."""
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
@@ -131,6 +147,57 @@ def _as_list(cell: str) -> list[str] | None:
             return None
     is_list = isinstance(values, list) and all(type(value) in (str, int) for value in values)
     return [str(value).strip() for value in values] if is_list else None
+
+
+def propose_sets(columns: Sequence[Column], given: Given) -> Proposal:
+    """Return how a table is read for sets of labels.
+
+    Raises:
+        UnfitError: where that is not certain.
+    """
+    text, assumed = find_texts(columns, given)
+    rest = without(columns, text)
+    if len(given.label) > 1:
+        names = tuple(named(rest, name, LABEL).name for name in given.label)
+        return Proposal(text=text, label=names, assumed=assumed)
+    flags = [] if given.label else [each.name for each in rest if is_flag(each)]
+    fitting = [each for each in rest if _parts_of(each)]
+    if len(flags) > 1 and not fitting:
+        listed = ", ".join(map(repr, flags))
+        said = f"each of the columns {listed} holds 0 and 1 for the label of its name"
+        return Proposal(text=text, label=tuple(flags), assumed=(*assumed, said))
+    more: tuple[str, ...] = ()
+    if given.label:
+        label = named(rest, given.label[0], LABEL)
+    else:
+        wanted = "lists of names, or names with one delimiter between"
+        label, more = choose(replace(LABEL, usual="labels"), rest, fitting, wanted)
+    if not (parts := label.own_names or _parts_of(label)):
+        raise UnfitError(
+            f"The column {label.name!r} holds no sets of labels: lists of names, or names with "
+            "one delimiter between. Name another one with --label."
+        )
+    check_names(parts, fold_label, label.name)
+    return Proposal(text=text, label=(label.name,), labels=parts, assumed=(*assumed, *more))
+
+
+def _parts_of(column: Column) -> tuple[str, ...] | None:
+    """Return the labels of a column of sets; None where it is no such column."""
+    if column.lists is not None:
+        parts = {str(getattr(each, "spelled", each)) for row in column.lists for each in row}
+        is_plain = not any(isinstance(each, list | dict) for row in column.lists for each in row)
+        return in_order(parts) if parts and is_plain else None
+    values = column.values or ()
+    rows = [_as_list(value) for value in values]
+    if values and None not in rows:
+        return in_order({part for row in rows for part in row or ()})
+    ways = []
+    for delimiter in _DELIMITERS:
+        parts = {part for value in values for part in _parts(value, delimiter)}
+        repeats = len(parts) * _FEWEST_PER_PART <= len(values)
+        if any(delimiter in value for value in values) and repeats and "" not in parts:
+            ways.append(in_order(parts))
+    return ways[0] if len(ways) == 1 and len(ways[0]) > 1 else None
 
 
 def _read_flags(columns: Sequence[LabelColumn], names: Sequence[str]) -> list[Label | None]:

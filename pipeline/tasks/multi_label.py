@@ -29,7 +29,7 @@ from pipeline.tasks.classification import (
     uncertain_classes,
     worst_class_lost,
 )
-from pipeline.tasks.label_sets import read_label_sets, set_names
+from pipeline.tasks.label_sets import propose_sets, read_label_sets, set_names
 from pipeline.tasks.set_metrics import (
     SET_FIDELITY,
     SET_QUALITY,
@@ -175,6 +175,7 @@ MULTI_LABEL = Task(
         check=_check_labels,
         strata=_strata,
         counts=_count_labels,
+        propose=propose_sets,
         spell=spell_lists,
         per_output=True,
     ),

@@ -21,7 +21,8 @@ from pipeline.decisions.check import Check, make_check
 from pipeline.decisions.quality import agreement, gained, least_quality, quality_lost, unsure_gain
 from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Contributions, Statistic
-from pipeline.tasks.task import LabelColumn, Labels, Shift, Task, Words
+from pipeline.tasks.number_labels import propose_number, read_numbers
+from pipeline.tasks.task import Labels, Shift, Task, Words
 from pipeline.texts.cells import Label
 
 if TYPE_CHECKING:
@@ -157,33 +158,6 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
     )
 
 
-def _read_labels(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
-    labels = [[_number(cell) if cell else None for cell in column.cells] for column in columns]
-    wrong = [
-        (column.cells[row], f"{column.source}, {column.place(row)}")
-        for column, numbers in zip(columns, labels, strict=True)
-        for row, number in enumerate(numbers)
-        if number is not None and not math.isfinite(number)
-    ]
-    if wrong:
-        cells = sorted({cell for cell, _ in wrong})
-        first, place = wrong[0]
-        raise ValueError(
-            f"the column {config.label!r} holds {', '.join(map(repr, cells[:10]))}, which is no "
-            f"finite number (first: {first!r} in {place}). Write numbers with a decimal point, or "
-            "filter the rows out"
-        )
-    return [list(numbers) for numbers in labels]
-
-
-def _number(cell: str) -> float:
-    """Return a number; NaN for what is none, such as the underscores of Python's numbers."""
-    try:
-        return math.nan if "_" in cell else float(cell)
-    except ValueError:
-        return math.nan
-
-
 def _names(config: DataConfig) -> tuple[str, ...]:
     return config.label_columns
 
@@ -256,10 +230,11 @@ REGRESSION = Task(
     labels=Labels(
         dtype=np.float64,
         names=_names,
-        read=_read_labels,
+        read=read_numbers,
         check=_check_labels,
         strata=_strata,
         counts=_count_labels,
+        propose=propose_number,
     ),
     words=Words(
         loss="squared error, standardised",

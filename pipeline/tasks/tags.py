@@ -12,6 +12,19 @@ from functools import partial
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
 from pipeline.tasks.class_labels import read_class_labels
+from pipeline.tasks.columns import (
+    LABEL,
+    TEXT,
+    Column,
+    Given,
+    Proposal,
+    UnfitError,
+    choose,
+    find_label,
+    in_order,
+    named,
+    without,
+)
 from pipeline.tasks.task import LabelColumn
 from pipeline.texts.cells import Cell, Label, read_texts_of
 
@@ -61,6 +74,59 @@ def read_tags(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[L
         _gathered(column, cells, labels, names)
         for column, cells, labels in zip(columns, lists, found, strict=True)
     ]
+
+
+def propose_tags(columns: Sequence[Column], given: Given) -> Proposal:
+    """Return how a table is read for tags of words.
+
+    Raises:
+        UnfitError: where that is not certain.
+    """
+    if len(given.text) > 1:
+        raise UnfitError(f"Expected one text column, found --text {len(given.text)} times.")
+    assumed: tuple[str, ...] = ()
+    if given.text:
+        words = named(columns, given.text[0], TEXT)
+    else:
+        role = replace(TEXT, usual="tokens")
+        fitting = [each for each in columns if _are_words(each) and each.name not in given.label]
+        tagged = [each for each in fitting if not _spelled_tags(each)]
+        words, assumed = choose(role, columns, tagged, "lists of words, or a CoNLL file")
+    label, more = find_label(
+        without(columns, (words.name,)),
+        given,
+        lambda each: bool(each.own_names or _spelled_tags(each)) and _is_as_long(each, words),
+        "lists of as many tags as words, such as O, B-person and I-person",
+        replace(LABEL, usual="tags"),
+    )
+    types = entity_types(label.own_names or _spelled_tags(label) or ())
+    if not types:
+        raise UnfitError(
+            f"The column {label.name!r} holds no tags such as O, B-person and I-person. Write the "
+            "tags' names in place of indices, or name another column with --label."
+        )
+    labels = label.own_names or in_order(types)
+    return Proposal(
+        text=(words.name,), label=(label.name,), labels=labels, assumed=(*assumed, *more)
+    )
+
+
+def _are_words(column: Column) -> bool:
+    lists = column.lists
+    return bool(lists) and all(isinstance(each, str) for row in lists or () for each in row)
+
+
+def _spelled_tags(column: Column) -> tuple[str, ...] | None:
+    """Return the tags of a column of lists of them; None where it holds others."""
+    if not _are_words(column):
+        return None
+    tags = {str(each) for row in column.lists or () for each in row}
+    is_iob2 = all(tag == OUTSIDE or tag.startswith((BEGIN, INSIDE)) for tag in tags)
+    return tuple(sorted(tags)) if is_iob2 and entity_types(tuple(tags)) else None
+
+
+def _is_as_long(tags: Column, words: Column) -> bool:
+    return list(map(len, tags.lists or ())) == list(map(len, words.lists or ()))
 
 
 def _as_tags(column: LabelColumn, row: int) -> list[str] | None:

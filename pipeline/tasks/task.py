@@ -25,6 +25,7 @@ from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
 from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Statistic
+from pipeline.tasks.columns import Column, Given, Proposal
 from pipeline.texts.cells import MISSING_LABEL, Cell, Label, read_texts_of, spell_cells
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ class Labels:
     """Whether a text has a label for each output, and not one in all."""
     texts: Callable[[str, Sequence[Cell], str, Callable[[int], str]], list[str]] = read_texts_of
     """(column, cells, source, place) -> each cell as a text. Raises InputError for another cell."""
+    propose: Callable[[Sequence[Column], Given], Proposal] | None = None
+    """(columns of a table, names that the user gave) -> how it is read for the task. Raises
+    UnfitError where that is not certain. None: `adapter-distill new` knows no such task."""
     misfit: Callable[[Sequence[str], Label], str | None] | None = None
     """(text, its label) -> why they cannot belong together; None where they can."""
 

@@ -26,14 +26,22 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> SourceTable:
     Raises:
         InputError: for a damaged file, or a missing column.
     """
-    with refusing(f"Cannot read the file {path}", _ADVICE):
-        file = pq.ParquetFile(path)
-        names = list(file.schema_arrow.names)
+    names = parquet_names(path)
     found = find_columns(wanted, names, str(path))
     with refusing(f"Cannot read the file {path}", _ADVICE):
         own = {name: names[position] for name, position in found.items()}
-        table = file.read(columns=sorted(set(own.values())))
+        table = pq.ParquetFile(path).read(columns=sorted(set(own.values())))
         return _as_table(str(path), table, own, _own_label_names(table.schema.metadata or {}))
+
+
+def parquet_names(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns.
+
+    Raises:
+        InputError: for a damaged file.
+    """
+    with refusing(f"Cannot read the file {path}", _ADVICE):
+        return list(pq.ParquetFile(path).schema_arrow.names)
 
 
 def read_hub(reference: str, subset: str | None, wanted: Sequence[str]) -> SourceTable:

@@ -55,15 +55,9 @@ def read_delimited(
     Raises:
         InputError: where it cannot be told for certain which rows the file holds.
     """
-    text = read_text(path)
-    has_returns_alone = "\r" in text and "\n" not in text
+    text, delimiter, has_returns_alone = _prepare(path, delimiter)
     if has_returns_alone:
         logger.info("%s: its lines end in carriage returns", path)
-        text = text.replace("\r", "\n")
-    if hint := _HINT.match(text):
-        delimiter, text = hint[1], "\n" + text[hint.end() :]  # line numbers stay
-    if not text.strip():
-        raise _refused(path, "it is empty", "Give a file with a header and rows.")
     delimiter = _find_delimiter(text, wanted, delimiter, path)
     records = _read_records(text, delimiter, path, label=label, labels=labels)
     header, rows = records[0].fields, records[1:]
@@ -85,6 +79,37 @@ def read_delimited(
         size=len(rows),
         lines=[record.line for record in rows],
     )
+
+
+def delimited_names(path: Path, *, delimiter: str) -> list[str]:
+    """Return the names in the header of a CSV or TSV file.
+
+    Args:
+        path: The file.
+        delimiter: The one that the file's name says. Another one counts where it alone parts the
+            header.
+
+    Raises:
+        InputError: for an empty file, or one that is no text.
+    """
+    text, delimiter, _ = _prepare(path, delimiter)
+    headers = {each: _header(text, each) for each in (delimiter, *_DELIMITERS)}
+    if len(headers[delimiter]) > 1:
+        return headers[delimiter]
+    return max(headers.values(), key=len)
+
+
+def _prepare(path: Path, delimiter: str) -> tuple[str, str, bool]:
+    """Return a file's text with line feeds, its delimiter, and whether it had none of them."""
+    text = read_text(path)
+    has_returns_alone = "\r" in text and "\n" not in text
+    if has_returns_alone:
+        text = text.replace("\r", "\n")
+    if hint := _HINT.match(text):
+        delimiter, text = hint[1], "\n" + text[hint.end() :]  # line numbers stay
+    if not text.strip():
+        raise _refused(path, "it is empty", "Give a file with a header and rows.")
+    return text, delimiter, has_returns_alone
 
 
 def _find_delimiter(text: str, wanted: Sequence[str], expected: str, path: Path) -> str:

@@ -28,13 +28,8 @@ def read_json_table(path: Path, wanted: Sequence[str]) -> SourceTable:
     Raises:
         InputError: for what is no JSON, with its line, or is no table.
     """
-    text = read_text(path)
-    if not text.strip():
-        raise _refused(path, "it is empty")
-    rows, lines = _read_rows(text, path)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if not rows:
-        raise _refused(path, "it holds no rows")
+    rows, lines = _read_rows(path)
+    names = _names(rows)
     found = find_columns(wanted, names, str(path))
     columns: dict[str, Sequence[Cell]] = {}
     for name, position in found.items():
@@ -45,8 +40,31 @@ def read_json_table(path: Path, wanted: Sequence[str]) -> SourceTable:
     return SourceTable(source=str(path), columns=columns, size=len(rows), lines=lines)
 
 
-def _read_rows(text: str, path: Path) -> tuple[list[_Row], list[int] | None]:
+def json_names(path: Path) -> list[str]:
+    """Return all keys of the rows of a JSON Lines or JSON file.
+
+    Raises:
+        InputError: for what is no JSON, or is no table.
+    """
+    return _names(_read_rows(path)[0])
+
+
+def _names(rows: Sequence[_Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _read_rows(path: Path) -> tuple[list[_Row], list[int] | None]:
     """Return the objects of a file and the line of each, where it has one a line."""
+    text = read_text(path)
+    if not text.strip():
+        raise _refused(path, "it is empty")
+    rows, lines = _cut_rows(text, path)
+    if not rows:
+        raise _refused(path, "it holds no rows")
+    return rows, lines
+
+
+def _cut_rows(text: str, path: Path) -> tuple[list[_Row], list[int] | None]:
     if text.lstrip().startswith("["):
         return _rows_of(_parse(text, "", path), path), None
     lines = [

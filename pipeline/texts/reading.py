@@ -1,12 +1,13 @@
 """A source as a table of typed cells: CSV, TSV, JSON, Parquet, CoNLL, or a data set of the hub."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.texts.arrow_tables import read_hub, read_parquet
-from pipeline.texts.conll_files import read_conll
-from pipeline.texts.delimited import read_delimited
-from pipeline.texts.json_tables import read_json_table
+from pipeline.texts.arrow_tables import parquet_names, read_hub, read_parquet
+from pipeline.texts.conll_files import TAGS, WORDS, read_conll
+from pipeline.texts.delimited import delimited_names, read_delimited
+from pipeline.texts.json_tables import json_names, read_json_table
 from pipeline.texts.source_table import SourceTable
 from pipeline.texts.sources import DATA_SUFFIXES, locate
 
@@ -37,12 +38,7 @@ def read_source(
     path = locate(reference)
     if path is None:
         return read_hub(reference, subset, wanted)
-    suffix = path.suffix.lower()
-    if suffix not in DATA_SUFFIXES:
-        raise InputError(
-            f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found "
-            f"{path.name!r}."
-        )
+    suffix = _suffix_of(path, reference)
     if suffix in _DELIMITERS:
         expected = _DELIMITERS[suffix]
         return read_delimited(path, wanted, label=label, labels=labels, delimiter=expected)
@@ -51,3 +47,39 @@ def read_source(
     if suffix == ".conll":
         return read_conll(path, wanted)
     return read_json_table(path, wanted)
+
+
+def read_whole(reference: str) -> SourceTable:
+    """Return all named columns of a file, as they are.
+
+    A file with quoted fields of several lines is only read for certain once its label column is
+    known: read what is used of it with `read_source`.
+
+    Raises:
+        InputError: for a source that is no file, or cannot be read for certain.
+    """
+    path = locate(reference)
+    if path is None:
+        raise InputError(
+            f"{reference} is no file here. Give the path of a file, or package://name/path."
+        )
+    suffix = _suffix_of(path, reference)
+    if suffix in _DELIMITERS:
+        names = delimited_names(path, delimiter=_DELIMITERS[suffix])
+    elif suffix == ".parquet":
+        names = parquet_names(path)
+    else:
+        names = [WORDS, TAGS] if suffix == ".conll" else json_names(path)
+    # An index column of a data frame has no name.
+    wanted = [name for name in dict.fromkeys(each.strip() for each in names) if name]
+    return read_source(reference, wanted, label="")
+
+
+def _suffix_of(path: Path, reference: str) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in DATA_SUFFIXES:
+        raise InputError(
+            f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found "
+            f"{path.name!r}."
+        )
+    return suffix

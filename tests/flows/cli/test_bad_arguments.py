@@ -12,6 +12,8 @@ USES = [
     "run BAD",
     "compare BAD",
     "sweep BAD",
+    "new BAD",
+    "new TABLE --model BAD --out OUT",
     "config BAD",
     "predict BAD text",
     "predict BUNDLE --file BAD",
@@ -35,6 +37,7 @@ USES = [
     "gc --state BAD",
 ]
 OUTS = [
+    "new TABLE --model BUNDLE --out BAD",
     "absorb BUNDLE --texts TEXTS --out BAD",
     "export-adapter BUNDLE --out BAD",
     "import-adapter BUNDLE --backbone BUNDLE --out BAD",
@@ -99,7 +102,10 @@ def ask(cli, write_words_bundle, tmp_path, runs, monkeypatch):
     (tmp_path / "config.toml").write_text(
         'name = "x"\n[data]\ntrain = "a.csv"\n[teacher]\nmodel = "m"\n'
     )
+    rows = "".join(f"the text {n},{n % 2}\n" for n in range(40))
+    (tmp_path / "table.csv").write_text(f"text,label\n{rows}")
     good = {"OUT": "out", "TEXTS": "texts.txt", "BUNDLE": "student", "CONFIG": "config.toml"}
+    good["TABLE"] = "table.csv"
     good["RUNS"] = os.fspath(runs)
 
     def ask(use, bad):

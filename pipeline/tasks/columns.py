@@ -1,0 +1,296 @@
+"""Columns of one's own table, and which of them a task can be trained on.
+
+What `adapter-distill new` proposes of a table is certain or refused: a column is taken where the
+user names it, where it alone fits, or where it has the name that a config expects by default.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from pipeline.errors import InputError
+from pipeline.texts.cells import Cell, Number, spell_cells
+from pipeline.texts.source_table import SourceTable
+
+_WIDE = "\u2e80"
+"""First character of the scripts that are written without spaces between words."""
+_PROSE = 0.5
+"""Part of a text column's cells that hold several words, at least."""
+_FEWEST_PER_VALUE = 5
+"""Rows per value above which values repeat as classes do; texts repeat less."""
+_MOST_CLASSES = 1000
+_MISSING = ("nan", "null")
+_FLAGS = {"0", "1", "0.0", "1.0", "false", "true"}
+
+
+class UnfitError(InputError):
+    """A table cannot be read for a task, or in several ways."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A named column of a table, read."""
+
+    name: str
+    cells: Sequence[Cell]
+    own_names: tuple[str, ...] | None = None
+    """A data set's own names of the indices in its cells."""
+    values: tuple[str, ...] | None = field(init=False)
+    """Spelling of each cell that is not empty; None where a cell has no single spelling."""
+
+    def __post_init__(self) -> None:
+        """Spell the cells."""
+        object.__setattr__(self, "values", _values(self))
+
+    @property
+    def distinct(self) -> frozenset[str]:
+        """Its different values."""
+        return frozenset(self.values or ())
+
+    @property
+    def lists(self) -> list[list[Cell]] | None:
+        """Its cells that are not missing, where all of them are lists; None else."""
+        filled = [cell for cell in self.cells if cell is not None]
+        lists = [list(cell) for cell in filled if isinstance(cell, list | tuple)]
+        return lists if lists and len(lists) == len(filled) else None
+
+
+def columns_of(table: SourceTable) -> tuple[Column, ...]:
+    """Return the columns of a table."""
+    return tuple(
+        Column(name=name, cells=cells, own_names=table.label_names.get(name))
+        for name, cells in table.columns.items()
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """Columns that the user names; none where the table is to say."""
+
+    text: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """How a table is read for a task."""
+
+    text: tuple[str, ...]
+    label: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    """Value of ``data.labels``."""
+    assumed: tuple[str, ...] = ()
+    """What was taken without being told, in sentences."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Role:
+    """What a column is wanted for."""
+
+    noun: str
+    """Of messages: ``the label``."""
+    option: str
+    """Option that names such a column."""
+    usual: str
+    """Name that decides between several."""
+
+
+TEXT = Role(noun="the text", option="--text", usual="text")
+LABEL = Role(noun="the label", option="--label", usual="label")
+
+
+def find_texts(
+    columns: Sequence[Column], given: Given, *, most: int = 2
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the text columns, and what was assumed.
+
+    Args:
+        columns: Of the table.
+        given: Names that the user gave.
+        most: Text columns that the task takes.
+
+    Raises:
+        UnfitError: where they are not certain.
+    """
+    if given.text:
+        if len(given.text) > most:
+            raise UnfitError(
+                f"Expected at most {most} text column{'s' if most > 1 else ''}, found --text "
+                f"{len(given.text)} times."
+            )
+        return tuple(named(columns, name, TEXT).name for name in given.text), ()
+    fitting = [each for each in columns if is_prose(each) and each.name not in given.label]
+    names = {each.name for each in fitting}
+    pair = (TEXT.usual, f"{TEXT.usual}_b")
+    if most > 1 and set(pair) <= names:
+        return pair, assumed_of(TEXT, pair, names)
+    chosen, assumed = choose(TEXT, columns, fitting, "two words or more, mostly different")
+    return (chosen.name,), assumed
+
+
+def find_label(
+    columns: Sequence[Column],
+    given: Given,
+    fits: Callable[[Column], bool],
+    wanted: str,
+    role: Role = LABEL,
+) -> tuple[Column, tuple[str, ...]]:
+    """Return the label column and what was assumed.
+
+    Args:
+        columns: Of the table, without its text columns.
+        given: Names that the user gave.
+        fits: (column) -> whether it may be the label.
+        wanted: What such a column holds, for messages.
+        role: How messages name it.
+
+    Raises:
+        UnfitError: where it is not certain.
+    """
+    if len(given.label) > 1:
+        raise UnfitError(f"Expected one label column, found --label {len(given.label)} times.")
+    if given.label:
+        return named(columns, given.label[0], role), ()
+    return choose(role, columns, [each for each in columns if fits(each)], wanted)
+
+
+def without(columns: Sequence[Column], names: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns of other names."""
+    return tuple(each for each in columns if each.name not in names)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return label names in the order that people expect: numbers by value, names by letter."""
+    return tuple(sorted(names, key=lambda name: (_by_value(name), name.casefold(), name)))
+
+
+def check_names(names: Sequence[str], fold: Callable[[str], str], column: str) -> None:
+    """Refuse label names of which it is not certain that each is a label of its own.
+
+    Args:
+        names: All distinct ones.
+        fold: (name) -> what two spellings of one name have in common.
+        column: Name of the column.
+
+    Raises:
+        UnfitError: for a missing value that is spelled out, or two spellings of one name.
+    """
+    if empty := [name for name in names if name.casefold() in _MISSING]:
+        raise UnfitError(
+            f"The column {column!r} holds {empty[0]!r}, which may be a label or stand for a "
+            "missing one. Leave those cells empty, or write another name."
+        )
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(fold(name), name)) != name:
+            raise UnfitError(
+                f"The column {column!r} holds both {other!r} and {name!r}, which may be one label. "
+                "Write them one way, or write names that differ."
+            )
+
+
+def named(columns: Sequence[Column], name: str, role: Role) -> Column:
+    """Return the column of a name.
+
+    Raises:
+        UnfitError: where the table has none, or it has another role already.
+    """
+    found = next((each for each in columns if each.name == name), None)
+    if found is None:
+        raise UnfitError(
+            f"{role.option} {name}: there is no such column beside the others that were named. "
+            f"Give one of {_listed(each.name for each in columns)}."
+        )
+    return found
+
+
+def choose(
+    role: Role, columns: Sequence[Column], fitting: Sequence[Column], wanted: str
+) -> tuple[Column, tuple[str, ...]]:
+    """Return the one column that fits, or the one with the usual name, and what was assumed.
+
+    Raises:
+        UnfitError: where none fits, or several do.
+    """
+    if not fitting:
+        raise UnfitError(
+            f"No column looks like {role.noun} ({wanted}). Name it with {role.option}: one of "
+            f"{_listed(each.name for each in columns)}."
+        )
+    usual = [each for each in fitting if each.name == role.usual]
+    if len(fitting) > 1 and not usual:
+        pairs = " (twice for a pair of texts)" if role is TEXT else ""
+        raise UnfitError(
+            f"{len(fitting)} columns may be {role.noun}: {_listed(each.name for each in fitting)}. "
+            f"Name the right one with {role.option}{pairs}."
+        )
+    chosen = (usual or fitting)[0]
+    return chosen, assumed_of(role, (chosen.name,), {each.name for each in fitting})
+
+
+def assumed_of(role: Role, chosen: Sequence[str], fitting: Iterable[str]) -> tuple[str, ...]:
+    """Return what to say of columns that were taken without being named."""
+    others = sorted(set(fitting) - set(chosen))
+    aside = f", and not {_listed(others)}, which would fit too" if others else ""
+    return (f"{role.noun} is in {_listed(chosen)}{aside}",)
+
+
+def is_prose(column: Column) -> bool:
+    """Return whether a column holds texts: several words in most cells, and few repetitions."""
+    values = column.values
+    if not values or any(isinstance(cell, Number | bool) for cell in column.cells):
+        return False
+    if all(each.startswith("[") and each.endswith("]") for each in values):  # lists, written out
+        return False
+    several = sum(" " in each.strip() or any(char >= _WIDE for char in each) for each in values)
+    return several >= _PROSE * len(values) and not _repeats(column)
+
+
+def is_class(column: Column) -> bool:
+    """Return whether a column's values repeat as classes do: 2 of them, to 1,000."""
+    if column.values is None or not 2 <= len(column.distinct) <= _MOST_CLASSES:
+        return False
+    return _repeats(column) and all(map(_is_whole_or_name, column.distinct))
+
+
+def is_flag(column: Column) -> bool:
+    """Return whether a column holds 0 and 1, or false and true, and both occur."""
+    folded = {each.casefold() for each in column.distinct}
+    return len(folded) == 2 and folded <= _FLAGS
+
+
+def number_of(value: str) -> float:
+    """Return a number; NaN for what is none, such as the underscores of Python's numbers."""
+    try:
+        return math.nan if "_" in value else float(value)
+    except ValueError:
+        return math.nan
+
+
+def _values(column: Column) -> tuple[str, ...] | None:
+    try:
+        spelled = spell_cells(column.name, column.cells, "", partial(str))
+    except InputError:
+        return None
+    return tuple(each.strip() for each in spelled if each.strip())
+
+
+def _repeats(column: Column) -> bool:
+    """Return whether each value occurs several times on average; two values need less."""
+    count = len(column.distinct)
+    return count * _FEWEST_PER_VALUE <= len(column.values or ()) or count <= 2
+
+
+def _is_whole_or_name(value: str) -> bool:
+    number = number_of(value)
+    return math.isnan(number) or number.is_integer()
+
+
+def _by_value(name: str) -> tuple[bool, float]:
+    number = number_of(name)
+    return (True, 0.0) if math.isnan(number) else (False, number)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
