@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 
 from pipeline.decisions.overhead_reasons import change_text, removed_text
 from pipeline.facts.benchmark import BenchmarkFacts, Latency
@@ -113,12 +115,17 @@ def _picture(file: Path) -> str:
 # Any: Prefect's own types of a hook's arguments are generic in the flow.
 def explain_failure(flow: Any, flow_run: Any, state: Any) -> None:
     """Say on a failed run's page what happened, and how to go on: a state hook."""
-    create_markdown_artifact(
+    artifact = ArtifactCreate(
         key="failure",
-        markdown=(
+        type="markdown",
+        data=(
             f"## {flow.name}: {state.name}\n\n```\n{state.message or 'no message'}\n```\n\n"
             "Finished stages and checkpoints are kept. Go on from there with *Retry* on this page, "
             f"or with\n\n```\nprefect flow-run retry {flow_run.id}\n```"
         ),
         description="what happened, and how to go on",
+        # The hook of a crash runs outside of its run, which Prefect would not find by itself.
+        flow_run_id=flow_run.id,
     )
+    with get_client(sync_client=True) as client:
+        client.create_artifact(artifact)

@@ -1,11 +1,12 @@
 import logging
+import os
 import socket
 
 import pytest
 
 from flows.cli import prefect_server
 from flows.cli.prefect_server import lost_server_explained, prepare_server
-from flows.cli.terminal import _Progress, starting
+from flows.cli.terminal import _Progress, prepare_environment, starting
 from pipeline.errors import InputError, UnreachableError
 
 SMOKE = "configs/smoke.toml"
@@ -96,3 +97,16 @@ def test_progress_is_a_line_now_and_then_where_no_bar_shows_it(shown_by_bar, mon
         shown.append(progress.filter(record))
 
     assert shown == ([False] * 8 if shown_by_bar else [False, True] * 4)
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(False, "CRITICAL"), (True, "WARNING")])
+def test_libraries_of_the_temporary_server_are_quiet_unless_asked(monkeypatch, verbose, level):
+    from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH, load_logging_config
+
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for name in [each for each in os.environ if each.startswith("PREFECT_LOGGING")]:
+        del os.environ[name]
+
+    prepare_environment(verbose=verbose)
+
+    assert load_logging_config(DEFAULT_LOGGING_SETTINGS_PATH)["root"]["level"] == level
