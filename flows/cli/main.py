@@ -100,15 +100,19 @@ def predict_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print what a student answers to each text, as its task says, with onnxruntime alone."""
-    from pipeline.standalone.predict import predict
+    from pipeline.standalone.predict import answer_texts
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
-    for text, answer in zip(wanted, predict(bundle, wanted), strict=True):
+    found = answer_texts(bundle, wanted)
+    for position, (text, answer) in enumerate(zip(wanted, found.answers, strict=True)):
         if as_json:
             named = dict(zip(("text", "text_b"), text, strict=False))
-            typer.echo(json.dumps({**named, **answer}, ensure_ascii=False))
+            cut = {"truncated": True} if position in found.truncated else {}
+            typer.echo(json.dumps({**named, **answer, **cut}, ensure_ascii=False))
         else:
             typer.echo("\t".join([_in_a_line(answer), *text]))
+    if said := found.said():
+        typer.echo(said, err=True)
 
 
 # Any: an answer is whatever its task's schema says.

@@ -30,6 +30,18 @@ class TrainingOutcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Truncation:
+    """Texts that are longer than a model's longest input."""
+
+    max_length: int
+    """Longest input, in tokens."""
+    texts: dict[str, int]
+    """Number of longer texts, by split."""
+    reads_windows: bool
+    """Whether the exported student reads all of a long text, in windows; training never does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherFacts:
     """What trained, and how it went."""
 
@@ -45,6 +57,8 @@ class TeacherFacts:
     """Of the frozen parameters, equal before and after."""
     warnings: tuple[str, ...]
     outcome: TrainingOutcome
+    truncation: Truncation | None = None
+    """Texts that are truncated, counted by the baseline; None where another stage trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -143,6 +143,16 @@ class Classifier:
             raise InputError(f"A {self.task.name} takes single texts, found a pair. Give one text.")
         return cut_windows(texts, self.encoder.encodings(texts), find_words)
 
+    def find_truncated(self, texts: "Sequence[Text]") -> tuple[int, ...]:
+        """Return the positions of texts of which a part is not read; windows read all of a text."""
+        if self.task.per_word:
+            return ()
+        positions: list[int] = []
+        for first in range(0, len(texts), _PART):
+            marks = self.encoder.encode_marked(texts[first : first + _PART])[1]
+            positions += [first + row for row, is_cut in enumerate(marks) if is_cut]
+        return tuple(positions)
+
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph."""
         outputs: np.ndarray = self.session.run(None, inputs)[0]

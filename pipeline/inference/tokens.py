@@ -30,6 +30,8 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _PANIC = "PanicException"
 _CHARACTERS_PER_TOKEN = 8
 """Characters per wanted token that a long text is first cut to; words of English take 5 or 6."""
+_PART = 4096
+"""Texts that are counted at once, which bounds the memory."""
 _SHORTEST_WINDOW = 16
 """Tokens below which windows do not overlap: special tokens would leave no room."""
 
@@ -82,8 +84,13 @@ class TextEncoder:
         Raises:
             ValueError: when special tokens alone exceed the longest input, or the tokenizer panics.
         """
+        return self.encode_marked(texts)[0]
+
+    def encode_marked(self, texts: "Sequence[Text]") -> tuple[list[Tokens], list[bool]]:
+        """Return what `encode` does, and of each text whether a part of it was truncated."""
         wanted = self.settings.max_length * _CHARACTERS_PER_TOKEN
         rows: list[Tokens] = [{}] * len(texts)
+        is_truncated = [False] * len(texts)
         left = list(range(len(texts)))
         while left:
             given = [self._cut(texts[number], wanted) for number in left]
@@ -93,10 +100,16 @@ class TextEncoder:
                 # As many tokens as may be: those of the rest would be truncated.
                 if cut is texts[number] or len(encoding) == self.settings.max_length:
                     rows[number] = self.tokens_of(encoding)
+                    is_truncated[number] = cut is not texts[number] or bool(encoding.overflowing)
                 else:
                     unsettled.append(number)
             left, wanted = unsettled, 4 * wanted
-        return rows
+        return rows, is_truncated
+
+    def count_truncated(self, texts: "Sequence[Text]") -> int:
+        """Return how many texts are longer than the longest input."""
+        parts = (texts[first : first + _PART] for first in range(0, len(texts), _PART))
+        return sum(sum(self.encode_marked(part)[1]) for part in parts)
 
     def encodings(self, texts: "Sequence[Text]") -> list[Encoding]:
         """Return what the tokenizers library makes of each text or pair, truncated.

@@ -136,3 +136,23 @@ def _smaller(report: Report) -> str:
 def _than(speed: Speed, runtime: str) -> str:
     why = " (the machine was busy)" if speed.clock == "CPU time" else ""
     return f"{times_text(speed.ratio)} than the teacher in {runtime}, in {speed.clock}{why}"
+
+
+def truncation_text(report: Report) -> str:
+    """Return how many texts are longer than the model reads, and what happens to them."""
+    found = report.head_only.truncation
+    if found is None:
+        return "not counted"
+    counts = [
+        f"{count:,} of {report.data.sizes[split]:,} {split}"
+        for split, count in found.texts.items()
+        if count
+    ]
+    if not counts:
+        return f"no text (limit: {found.max_length:,} tokens)"
+    fate = (
+        "training cuts them, and the student reads them in windows"
+        if found.reads_windows
+        else "they are cut"
+    )
+    return f"{', '.join(counts)} texts (limit: {found.max_length:,} tokens); {fate}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pipeline.decisions.overhead_reasons import change_text, removed_text
-from pipeline.report.headline import spaced, times_text
+from pipeline.report.headline import spaced, times_text, truncation_text
 
 
 def render_template(template: str, **values: object) -> str:
@@ -33,6 +33,7 @@ def render_template(template: str, **values: object) -> str:
         "removed": removed_text,
         "times": times_text,
         "spaced": spaced,
+        "truncated": truncation_text,
         "md": _escape_markdown,
     }
     environment.filters.update(filters)

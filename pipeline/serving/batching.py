@@ -102,8 +102,14 @@ class Batcher:
             return Job(served=served, rows=rows, are_texts=False)
         classifier = served.classifier
         if not classifier.task.per_word:
-            tokens = await self._in_turns(classifier.encoder.encode, content)
-            return Job(served=served, rows=tokens, are_texts=True)
+            marked = await self._in_turns(
+                lambda texts: list(zip(*classifier.encoder.encode_marked(texts), strict=True)),
+                content,
+            )
+            cut = [position for position, (_, is_cut) in enumerate(marked) if is_cut]
+            self._metrics.truncated_texts.labels(self._name).inc(len(cut))
+            rows = [tokens for tokens, _ in marked]
+            return Job(served=served, rows=rows, are_texts=True, truncated=cut)
         try:
             found = await self._in_turns(
                 lambda texts: [classifier.windows([text]) for text in texts], content

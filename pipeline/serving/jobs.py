@@ -37,6 +37,8 @@ class Answer:
     outputs: np.ndarray
     """(N, C); (N, W, C) for the texts of a task with outputs for every word."""
     served: Served
+    truncated: Sequence[int] = ()
+    """Positions of texts that are longer than the model reads."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,6 +52,8 @@ class Job:
     """Whether the rows may be padded: texts may, rows of a client's tensor may not."""
     gather: Callable[[Sequence[np.ndarray]], np.ndarray] = np.stack
     """(outputs of all rows) -> those of the answer."""
+    truncated: Sequence[int] = ()
+    """Positions of texts that are longer than the model reads."""
     answer: "asyncio.Future[Answer]" = field(
         init=False, default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -85,4 +89,6 @@ class Job:
         self.outputs[number] = result
         if len(self.outputs) == len(self.rows):
             outputs = self.gather([self.outputs[number] for number in range(len(self.rows))])
-            self.answer.set_result(Answer(outputs=outputs, served=self.served))
+            self.answer.set_result(
+                Answer(outputs=outputs, served=self.served, truncated=self.truncated)
+            )

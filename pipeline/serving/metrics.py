@@ -57,3 +57,9 @@ class ServerMetrics:
             ("model",),
             registry=self.registry,
         )
+        self.truncated_texts = Counter(
+            "distill_truncated_texts",
+            "Texts that were longer than the model reads, and were cut.",
+            ("model",),
+            registry=self.registry,
+        )

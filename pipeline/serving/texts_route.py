@@ -37,6 +37,8 @@ class Predictions(BaseModel):
     predictions: list[
         Union[*(task.answer_type for task in TASKS.values())]  # type: ignore[valid-type] # pydantic reads it at run time
     ]
+    truncated: list[int]
+    """Positions of texts that are longer than the model reads: a part of them was cut."""
 
 
 def add_texts(app: FastAPI, plane: Plane, settings: ServeSettings) -> None:
@@ -73,6 +75,7 @@ async def _classify(
         "model_name": model.name,
         "model_version": str(answer.served.version),
         "predictions": answer.served.classifier.answers(answer.outputs, texts),
+        "truncated": answer.truncated,
     }
     return Response(orjson.dumps(content), media_type="application/json")
 

@@ -11,7 +11,7 @@ import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +39,11 @@ from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.tasks.words import pad_rows
 from pipeline.texts.cells import MISSING_LABEL
+from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import Split, read_split
 from pipeline.training.encoding import Example, batches_by_length, encode, word_positions
 from pipeline.training.small_work import threads_for
-from pipeline.training.truncation import log_truncated
+from pipeline.training.truncation import measure_truncation
 
 logger = logging.getLogger(__name__)
 
@@ -70,15 +71,17 @@ def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> 
     _say_head(model, context)
     freeze_backbone(model)
     digest = backbone_digest(model)
-    training, validation = (
-        _features(model, name, read_split(data.folder, name).head(most), context)
-        for name, most in (("train", settings.training.texts), ("validation", None))
-    )
+    splits = {name: read_split(data.folder, name) for name in SPLITS}
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    truncation = measure_truncation(tokenizer, splits, context)
+    training = _features(model, splits["train"].head(settings.training.texts), context)
+    validation = _features(model, splits["validation"], context)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     with threads_for(trained * settings.training.batch_size):
         outcome = _train(model, training, validation, settings)
     save_teacher(model, out, context=context, labels=labels, adapter=None)
-    return describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
+    facts = describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
+    return replace(facts, truncation=truncation)
 
 
 def _say_head(model: PreTrainedModel, context: ModelContext) -> None:
@@ -98,12 +101,11 @@ class _Features:
 
 
 @torch.no_grad()
-def _features(model: PreTrainedModel, name: str, split: Split, context: ModelContext) -> _Features:
+def _features(model: PreTrainedModel, split: Split, context: ModelContext) -> _Features:
     """Run the frozen backbone once over a split."""
     head = context.task.objective().head(find_architecture(model))
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     examples = encode(tokenizer, split.texts, max_length=context.max_length)
-    log_truncated(name, tokenizer, split.texts, examples, max_length=context.max_length)
     if context.task.per_word:
         return _word_features(model, split, examples, tokenizer, context)
     hidden = torch.zeros(len(split), model.config.hidden_size)

@@ -1,6 +1,8 @@
 """Answers of an exported student, without torch."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,42 @@ from pipeline.errors import refusing
 from pipeline.inference.classifier import load_bundle
 from pipeline.workers.threads import count_idle_threads
 
+logger = logging.getLogger(__name__)
+
+_LISTED = 10
+"""Truncated texts that are named."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """Answers to texts, in their order."""
+
+    answers: list[dict[str, Any]]
+    """Each as the student's task gives it, in plain JSON."""
+    truncated: tuple[int, ...]
+    """Positions of the texts that are longer than the student reads; a part of them was cut."""
+    max_length: int
+    """Longest input, in tokens."""
+
+    def said(self) -> str | None:
+        """Return what to know of truncated texts; None where there is none."""
+        if not self.truncated:
+            return None
+        count = len(self.truncated)
+        numbers = ", ".join(str(position + 1) for position in self.truncated[:_LISTED])
+        rest = f" and {count - _LISTED:,} more" if count > _LISTED else ""
+        return (
+            f"{count:,} of {len(self.answers):,} texts are longer than the {self.max_length:,} "
+            f"tokens that the student reads, and were cut: number {numbers}{rest}"
+        )
+
 
 def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[str, Any]]:
     """Return the answer to each text, as the student's task gives it.
 
     Classification: ``label``, its ``score``, and ``scores`` of all labels. Multi-label: ``labels``,
-    and ``scores`` of all labels. Regression: ``value``. Token classification: ``entities``.
+    and ``scores`` of all labels. Regression: ``value``. Token classification: ``entities``. Texts
+    that are cut are logged as a warning; `answer_texts` returns which.
 
     Args:
         bundle: The student's folder.
@@ -22,8 +54,25 @@ def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[s
     Raises:
         InputError: when the folder is not a bundle, or a damaged one.
     """
+    found = answer_texts(bundle, texts)
+    if said := found.said():
+        logger.warning("%s", said)
+    return found.answers
+
+
+def answer_texts(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> Answers:
+    """Return what `predict` does, and which texts were cut.
+
+    Raises:
+        InputError: when the folder is not a bundle, or a damaged one.
+    """
     model = load_bundle(bundle, threads=count_idle_threads())
     with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
         given = [(text,) if isinstance(text, str) else text for text in texts]
         outputs = model.outputs(given)
-    return model.answers(outputs, given)
+        truncated = model.find_truncated(given)
+    return Answers(
+        answers=model.answers(outputs, given),
+        truncated=truncated,
+        max_length=model.encoder.settings.max_length,
+    )

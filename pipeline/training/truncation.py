@@ -1,47 +1,40 @@
-"""How many texts are longer than ``data.max_length``, said where a split is first encoded."""
+"""How many texts are longer than ``data.max_length``: logged where a run first encodes them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.texts.tables import Text
-from pipeline.training.encoding import Example
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.tokenizers import encoder_of
+from pipeline.facts.training import Truncation
+from pipeline.texts.tables import Split
 
 logger = logging.getLogger(__name__)
 
 
-def log_truncated(
-    name: str,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[Text],
-    examples: Sequence[Example],
-    *,
-    max_length: int,
-) -> int:
-    """Log how many texts of a split were truncated, if any were, and return it.
+def measure_truncation(
+    tokenizer: PreTrainedTokenizerBase, splits: Mapping[str, Split], context: ModelContext
+) -> Truncation:
+    """Return how many texts of each split are longer than the longest input; log those that are.
 
     Args:
-        name: Name of the split.
-        tokenizer: What encoded them.
-        texts: Texts or pairs.
-        examples: The same texts, encoded.
-        max_length: Longest input, in tokens.
+        tokenizer: What encodes them.
+        splits: All texts by split.
+        context: Its longest input.
     """
-    # Only texts that fill the whole length can have been cut.
-    full = [t for t, e in zip(texts, examples, strict=True) if len(e["input_ids"]) >= max_length]
-    if not full:
-        return 0
-    columns = [list(column) for column in zip(*full, strict=True)]
-    whole = tokenizer(*columns, truncation=False, verbose=False)["input_ids"]
-    cut = sum(len(ids) > max_length for ids in whole)
-    if cut:
-        logger.info(
-            "%s: %s of %s texts (%.1f %%) are longer than data.max_length = %d tokens, and cut",
-            name,
-            f"{cut:,}",
-            f"{len(texts):,}",
-            100 * cut / len(texts),
-            max_length,
-        )
-    return cut
+    encoder = encoder_of(tokenizer, max_length=context.max_length)
+    found = {name: encoder.count_truncated(split.texts) for name, split in splits.items()}
+    for name, count in found.items():
+        if count:
+            logger.info(
+                "%s: %s of %s texts (%.1f %%) are longer than data.max_length = %d tokens, and cut",
+                name,
+                f"{count:,}",
+                f"{len(splits[name]):,}",
+                100 * count / len(splits[name]),
+                context.max_length,
+            )
+    return Truncation(
+        max_length=context.max_length, texts=found, reads_windows=context.task.per_word
+    )

@@ -92,3 +92,15 @@ def test_folder_without_a_bundle_exits_2(cli, tmp_path):
 
     assert code == 2
     assert "is not an exported classifier" in " ".join(stderr.split())
+
+
+def test_predict_says_which_texts_were_cut(cli, write_words_bundle, tmp_path):
+    bundle = write_words_bundle(tmp_path / "student")
+    long = "good " * 600
+
+    code, plain, said = cli("predict", str(bundle), "good film", long)
+    _, lines, _ = cli("predict", str(bundle), "good film", long, "--json")
+
+    assert (code, len(plain.splitlines())) == (0, 2)
+    assert "1 of 2 texts are longer than" in said
+    assert [json.loads(line).get("truncated") for line in lines.splitlines()] == [None, True]

@@ -1,5 +1,10 @@
+import pytest
+from support.report_document import document
+from support.report_facts import head_only
+
 from pipeline.facts.latency import Estimate
-from pipeline.report.headline import Speed, clearest
+from pipeline.report.headline import Speed, clearest, truncation_text
+from pipeline.report.report import Report
 
 
 def ratio(value, half):
@@ -32,3 +37,22 @@ def test_speed_says_by_which_clock_it_was_measured():
 
 def test_nothing_is_shown_of_a_rung_that_was_left_out():
     assert clearest(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "in_windows", "said"),
+    [
+        ({"train": 0, "test": 0}, False, "no text (limit: 64 tokens)"),
+        ({"train": 12, "test": 0}, False, "12 of {train} train texts (limit: 64 tokens); they"),
+        ({"train": 1, "test": 2}, True, "training cuts them, and the student reads them in wind"),
+    ],
+)
+def test_texts_that_the_model_does_not_read_whole_are_said(texts, in_windows, said):
+    facts = {"max_length": 64, "texts": texts, "reads_windows": in_windows}
+    report = Report.model_validate(document(head_only=head_only() | {"truncation": facts}))
+
+    assert said.format(train=f"{report.data.sizes['train']:,}") in truncation_text(report)
+
+
+def test_a_run_whose_texts_were_not_counted_says_so():
+    assert truncation_text(Report.model_validate(document())) == "not counted"

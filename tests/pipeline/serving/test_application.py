@@ -34,6 +34,22 @@ def test_texts_are_answered_as_predict_does(serving, sealed):
         assert mine["scores"] == pytest.approx(theirs["scores"], abs=1e-6)
 
 
+def test_texts_that_are_cut_are_named_and_counted(serving, sealed):
+    limit = load_bundle(sealed()).encoder.settings.max_length
+    long = " ".join(["good"] * (limit + 1))
+
+    async def run():
+        async with serving() as (client, _, metrics):
+            one = await client.post(TEXTS, json={"texts": ["good film", long, "dull", long]})
+            other = await client.post(TEXTS, json={"texts": ["good film"]})
+            return one.json(), other.json(), metrics.registry.get_sample_value
+
+    one, other, sample = asyncio.run(run())
+
+    assert (one["truncated"], other["truncated"]) == ([1, 3], [])
+    assert sample("distill_truncated_texts_total", {"model": "tiny"}) == 2
+
+
 def test_pairs_are_read_as_pairs(serving, sealed):
     answer = post(serving, TEXTS, {"texts": [["good film", "dull plot"], "good"]})
 

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pipeline.errors import InputError
-from pipeline.standalone.predict import predict
+from pipeline.standalone.predict import answer_texts, predict
 from pipeline.texts.tables import read_split
 
 
@@ -43,6 +43,21 @@ def test_pair_is_read_as_two_texts(tiny_export):
     (prediction,) = predict(bundle, [("good film", "awful plot")])
 
     assert list(prediction["scores"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_texts_that_are_cut_are_named_and_logged(tiny_export, caplog):
+    bundle = tiny_export.folder / "student"
+    texts = ["good film", "good " * 40, "bad", "good film " * 9000]
+
+    found = answer_texts(bundle, texts)
+    answers = predict(bundle, texts)
+
+    assert (found.truncated, found.answers) == ((1, 3), answers)
+    said = f"2 of 4 texts are longer than the {found.max_length} tokens"
+    assert found.said().startswith(said)
+    assert found.said().endswith("number 2, 4")
+    assert said in caplog.text
+    assert answer_texts(bundle, ["good film"]).said() is None
 
 
 def test_tab_is_white_space(tiny_export):
