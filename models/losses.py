@@ -39,6 +39,9 @@ class Objective:
     """(outputs, labels) -> (B,)."""
     soft: Callable[[Tensor, Tensor, float], Tensor]
     """(student outputs, teacher outputs, temperature) -> (B,)."""
+    margins: Callable[[Tensor, Tensor], Tensor]
+    """(outputs, mask (B, T)) -> the numbers that an answer hangs on, (B, M): an error that changes
+    them counts. Absorption weighs tokens by their gradients."""
     standardised: bool = False
     """Whether the head trains on standardised labels (models/units.py)."""
     count: Callable[[Tensor], Tensor] | None = None
@@ -50,6 +53,10 @@ class Objective:
         """Return the outputs in a model's result, (B, C)."""
         outputs: Tensor = getattr(result, self.output)
         return outputs
+
+    def margins_of(self, result: Any, mask: Tensor) -> Tensor:
+        """Return the margins in a model's result, (B, M)."""
+        return self.margins(self.outputs(result), mask)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -195,6 +202,23 @@ def count_tokens(values: Tensor) -> Tensor:
     return (values != IGNORED).sum()
 
 
+def every_output(outputs: Tensor, _mask: Tensor) -> Tensor:
+    """Return outputs that each are an answer of their own, (B, C)."""
+    return outputs
+
+
+def best_margin(logits: Tensor, _mask: Tensor) -> Tensor:
+    """Return how far the best class is before the next one, (B, 1)."""
+    best = logits.topk(2, dim=-1).values  # (B, 2)
+    return best[:, :1] - best[:, 1:]
+
+
+def token_margins(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return `best_margin` of every token, (B, T); zero for padding."""
+    best = logits.topk(2, dim=-1).values  # (B, T, 2)
+    return (best[..., 0] - best[..., 1]) * mask
+
+
 def _sequence_head(architecture: Architecture) -> Head:
     return architecture.sequence_head
 
@@ -225,6 +249,7 @@ CLASSIFICATION_OBJECTIVE = Objective(
     head_settings=_named_classes,
     hard=cross_entropy,
     soft=kl_divergence,
+    margins=best_margin,
 )
 """One of C classes for a text or a pair of texts."""
 
@@ -235,6 +260,7 @@ MULTI_LABEL_OBJECTIVE = Objective(
     head_settings=_independent_labels,
     hard=binary_cross_entropy,
     soft=bernoulli_kl,
+    margins=every_output,
 )
 """Any number of C labels for a text or a pair of texts."""
 
@@ -245,6 +271,7 @@ REGRESSION_OBJECTIVE = Objective(
     head_settings=_one_number,
     hard=squared_error,
     soft=squared_distance,
+    margins=every_output,
     standardised=True,
 )
 """One number for a text or a pair of texts."""
@@ -256,6 +283,7 @@ TOKEN_OBJECTIVE = Objective(
     head_settings=_named_classes,
     hard=token_cross_entropy,
     soft=token_kl,
+    margins=token_margins,
     count=count_tokens,
 )
 """One of C classes for every word of a text, read at its first token."""

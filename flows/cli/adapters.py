@@ -34,27 +34,58 @@ def absorb_command(
         Literal["never", "free", "always"],
         typer.Option(help="Fold exactly where possible; free: and needs no wider FFN."),
     ] = "free",
+    as_: Annotated[
+        Literal["model", "lora"],
+        typer.Option("--as", help="Write a model of its own, or PEFT's LoRA for the backbone."),
+    ] = "model",
+    rank: Annotated[int, typer.Option(min=1, help="Rank of each matrix's LoRA.")] = 64,
     pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
 ) -> None:
     """Move a teacher's adapters into its backbone's weights: no labels, no training."""
+    kept = None if layers is None else _read_layers(layers)
+    if as_ == "lora" and (kept is not None or extra_units):
+        raise InputError(
+            "--as lora keeps the backbone as it is: expected neither --layers nor --extra-units. "
+            "Leave them out, or leave out --as lora."
+        )
     wanted = read_texts([], texts, pairs=pairs, jsonl=jsonl)
     prepare_environment(verbose=verbose)
     prepare_terminal(verbose=verbose)
     from flows.cli.summary import print_absorption
     from pipeline.config import AbsorbConfig
-    from pipeline.standalone.absorb import absorb_alone
+    from pipeline.standalone.absorb import absorb_alone, absorb_as_lora
 
-    facts = absorb_alone(
-        teacher,
-        wanted,
-        out,
-        AbsorbConfig(texts=max(8, len(wanted)), exact=exact, extra_units=extra_units),
-        backbone=backbone,
-        layers=None if layers is None else _read_layers(layers),
-    )
+    config = AbsorbConfig(texts=max(8, len(wanted)), exact=exact, extra_units=extra_units)
+    if as_ == "lora":
+        facts = absorb_as_lora(teacher, wanted, out, config, rank=rank, backbone=backbone)
+    else:
+        facts = absorb_alone(teacher, wanted, out, config, backbone=backbone, layers=kept)
     print_absorption(facts, out, Console())
+
+
+def inspect_command(
+    teacher: Annotated[Path, typer.Argument(help="Teacher folder, such as runs/latest/finetune.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="Unlabelled texts for a trial, one a line; - reads standard input."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="The teacher's backbone, where it moved since.")
+    ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
+    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
+) -> None:
+    """Say how well a teacher's adapters will be absorbed, before anything is trained."""
+    given = [] if texts is None else read_texts([], texts, pairs=pairs, jsonl=jsonl)
+    prepare_environment(verbose=verbose)
+    prepare_terminal(verbose=verbose)
+    from flows.cli.summary import print_inspection
+    from pipeline.standalone.inspect_teacher import inspect_teacher
+
+    print_inspection(inspect_teacher(teacher, given, backbone=backbone), Console())
 
 
 def import_adapter_command(

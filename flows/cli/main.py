@@ -12,7 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.cli.adapters import absorb_command, export_adapter_command, import_adapter_command
+from flows.cli.adapters import (
+    absorb_command,
+    export_adapter_command,
+    import_adapter_command,
+    inspect_command,
+)
 from flows.cli.backup import backup_command, restore_command
 from flows.cli.benchmark import benchmark_command
 from flows.cli.compare import compare_command
@@ -161,6 +166,7 @@ QUIET: dict[str, Callable[..., None]] = {
     "predict": predict_command,
     "config": show_config,
     "benchmark": benchmark_command,
+    "inspect": inspect_command,
     "absorb": absorb_command,
     "import-adapter": import_adapter_command,
     "export-adapter": export_adapter_command,

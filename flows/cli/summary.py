@@ -1,6 +1,7 @@
 """The last lines of a run on the terminal: a table, the verdict and where the report is."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,9 @@ from pipeline.facts.variants import QuantizeFacts
 from pipeline.report.headline import answers, headlines, spaced
 from pipeline.report.report import Report
 from pipeline.tasks.all_tasks import find_task
+
+if TYPE_CHECKING:
+    from pipeline.standalone.inspect_teacher import Inspection
 
 MIB = 1024**2
 
@@ -90,8 +94,47 @@ def _print_variants(report: Report, quantized: QuantizeFacts, console: Console) 
         )
 
 
+def print_inspection(inspection: "Inspection", console: Console) -> None:
+    """Print what a teacher's adapters are, and how they will be absorbed."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    say(f"{inspection.task}, {len(inspection.labels)} outputs, in {inspection.backbone}")
+    for name, adapter in inspection.adapters.items():
+        places = [place for place in ("attention", "ffn") if getattr(adapter, place)]
+        say(
+            f"adapter {name}: {adapter.form.bottleneck_size} units, {adapter.form.activation}, at "
+            f"{' and '.join(places)} of each layer"
+        )
+    say(
+        f"{inspection.parameters:,} parameters; they add {inspection.extra_work:.1%} to the "
+        "multiplications of the layers"
+    )
+    fold = inspection.fold
+    if fold.possible:
+        width = f"with FFNs {fold.extra_units} units wider" if fold.extra_units else "at no cost"
+        say(f"They fold exactly, {width}.")
+    else:
+        say("They do not fold exactly, and will be absorbed by regression:")
+    for sentence in (*fold.obstacles, *inspection.advice):
+        say(f"  {sentence}")
+    trial = inspection.trial
+    if trial is None:
+        say("next: the same with --texts FILE, for a trial")
+        return
+    print_fits(trial.facts, console)
+    say(f"about {trial.seconds_per_1000:.0f} s for 1,000 texts on this machine")
+
+
 def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None:
     """Print how a student absorbed its teacher's adapters."""
+    print_fits(facts, console)
+    console.print(f"student: {folder}", markup=False, soft_wrap=True)
+
+
+def print_fits(facts: AbsorbFacts, console: Console) -> None:
+    """Print how close a student came at each site, and in all."""
     if facts.method == "exact":
         width = f", every FFN {facts.extra_units} units wider" if facts.extra_units else ""
         console.print(f"folded exactly{width}", markup=False)
@@ -112,9 +155,13 @@ def print_absorption(facts: AbsorbFacts, folder: Path, console: Console) -> None
             f"held-out R² of the embeddings (invertible adapter): {facts.embeddings_r2:.3f}",
             markup=False,
         )
+    where = {
+        "validation": "Before any gradient step, on the validation split:",
+        "given": "Before any gradient step, on held-out texts that the teacher may know:",
+    }
+    console.print(where[facts.held_out_texts], markup=False)
     for name, value in facts.held_out.items():
-        console.print(f"held-out {spaced(name)}: {value:.5g}", markup=False)
-    console.print(f"student: {folder}", markup=False, soft_wrap=True)
+        console.print(f"  {spaced(name)}: {value:.5g}", markup=False)
 
 
 def _with_interval(measured: Measured, name: str) -> str:

@@ -9,18 +9,17 @@ takes over what the skipped layers after it did. Neighbours: ReplaceMe (2025,
 https://arxiv.org/abs/2505.02819) fits linear maps of whole blocks; nobody fits adapters.
 
 Real tokens only: padding never enters a fit; and at the last layer those tokens only that the head
-reads. Hidden states of many texts lie on disk between two layers, and Gram
-matrices are sums: memory is bounded, but for the texts' token ids.
+reads. Tokens that the answers feel more weigh more (models/absorption/token_weights.py). Hidden
+states of many texts lie on disk between two layers, and Gram matrices are sums: memory is bounded,
+but for the texts' token ids and the tokens' weights.
 
 Shapes: B = texts of a batch, T = its tokens that count, D = hidden size, K = inputs of a dense
 layer, plus one for its bias.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,32 +27,17 @@ from transformers import BatchEncoding, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from models.absorption.extra_units import fit_units, set_units
-from models.absorption.fit import Fit, empty_grams, fit_site, set_dense, sum_that_gives, transposed
-from models.absorption.layerwise import Run, Side, Spill, ffn
+from models.absorption.fit import Fit, empty_grams, fit_site, set_dense, transposed
+from models.absorption.layerwise import Side, Spill
 from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
 from models.absorption.shared_layer import absorb_shared
+from models.absorption.token_weights import TokenWeights, token_weights
+from models.absorption.walk import AbsorptionPlan, LayerGroup, Walk, groups_of, teacher_sums
 from models.architectures.architecture import Architecture
 from models.architectures.heads import all_tokens
 
 _SAMPLE = 50_000
 """Tokens that extra units are fitted to, at most, so that memory stays bounded."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AbsorptionPlan:
-    """How adapters are absorbed."""
-
-    held_out: Sequence[bool]
-    """For each batch, whether it only chooses the ridge strength."""
-    counting: Callable[[Tensor], Tensor] = all_tokens
-    """(mask) -> the last layer's tokens that the head reads."""
-    kept: Sequence[int] | None = None
-    """The teacher's layer that each of the student's came from; all by default."""
-    extra_units: int = 0
-    """Units of every FFN of the student that do nothing yet, as `widen_ffn` adds them: they are
-    fitted to what the regression leaves over."""
-    seed: int = 0
-    """Seed for initialising the extra units."""
 
 
 @torch.no_grad()
@@ -77,97 +61,57 @@ def absorb_adapters(
         plan: How.
         scratch: Folder for hidden states that are too many for memory: up to 4 bytes per token
             and unit, of four hidden states and the FFN, while this runs.
-        on_layer: Called after each of the student's layers.
+        on_layer: Called after each of the student's layers, and after weighing the tokens.
 
     Raises:
         ValueError: when no batch is held out or none is left to fit on, when an activation is not
-            finite, or for extra units of an FFN that can't have them.
+            finite, for extra units of an FFN that can't have them, or for those and a rank.
     """
     held_out = plan.held_out
     if all(held_out) or not any(held_out):
         raise ValueError("expected batches to fit on and held-out ones, found one kind only")
+    if plan.rank is not None and plan.extra_units:
+        raise ValueError("expected extra units or changes of a low rank, found both")
+    weights: Sequence[TokenWeights] = [{}] * len(batches)
+    if plan.margins is not None:
+        weights = token_weights(teacher, architecture, batches, plan.margins, seed=plan.seed)
+        on_layer()
     if architecture.shared_layers:
-        fits = absorb_shared(teacher, student, architecture, batches, held_out=held_out)
+        fits = absorb_shared(
+            teacher, student, architecture, batches, weights, held_out=held_out, rank=plan.rank
+        )
         on_layer()
         return fits
-    walk = _Walk(
+    walk = Walk(
         teacher=Side(teacher, architecture, scratch / "teacher"),
         student=Side(student, architecture, scratch / "student"),
         architecture=architecture,
         batches=batches,
         plan=plan,
+        weights=weights,
         sums=Spill(scratch / "sums"),
         middle=Spill(scratch / "middle"),
         inputs=Spill(scratch / "inputs"),
         activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
     )
     fits = []
-    blocks = _blocks(architecture.layers(teacher.base_model), plan.kept)
+    groups = groups_of(architecture.layers(teacher.base_model), plan.kept)
     layers = architecture.layers(student.base_model)
-    for number, (block, layer) in enumerate(zip(blocks, layers, strict=True)):
-        fits += _absorb_layer(number, block, layer, walk, before=fits)
+    for number, (group, layer) in enumerate(zip(groups, layers, strict=True)):
+        fits += _absorb_layer(number, group, layer, walk, before=fits)
         on_layer()
     return fits
 
 
-class _Block(NamedTuple):
-    """The teacher's layers that one of the student's stands for."""
-
-    layers: list[nn.Module]
-    kept: nn.Module
-    """The one among them that the student's came from."""
-
-
-def _blocks(layers: nn.ModuleList, kept: Sequence[int] | None) -> list[_Block]:
-    """Give each skipped layer to the kept one before it, the very first ones to the first."""
-    numbers = list(range(len(layers))) if kept is None else list(kept)
-    starts = [0, *numbers[1:]]
-    ends = [*numbers[1:], len(layers)]
-    return [
-        _Block(list(layers[start:end]), layers[number])
-        for start, end, number in zip(starts, ends, numbers, strict=True)
-    ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Walk:
-    """What stays the same from layer to layer."""
-
-    teacher: Side
-    student: Side
-    architecture: Architecture
-    batches: Sequence[BatchEncoding]
-    plan: AbsorptionPlan
-    sums: Spill
-    """The teacher's sums before the block's last LayerNorm, (T, D)."""
-    middle: Spill
-    """The student's normalised sums after attention, (T, D)."""
-    inputs: Spill
-    """Of the student's dense layer that is being fitted, (T, K - 1)."""
-    activation: Callable[[Tensor], Tensor]
-    """Activation function of the FFN."""
-
-    def ffn_gram(self, layer: nn.Module) -> dict[bool, Gram]:
-        """Run a layer's FFN as far as its last dense layer; return the sums that this is fit to."""
-        output = self.architecture.dense(layer, "ffn")
-        grams = empty_grams(output)
-        for index, held_out in enumerate(self.plan.held_out):
-            middle = self.middle.read(index)
-            inputs = ffn(layer, middle, self.architecture, output)
-            grams[held_out].add(inputs, self.sums.read(index) - middle)
-            self.inputs.write(index, inputs)
-        return grams
-
-
 def _absorb_layer(
-    number: int, block: _Block, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]
+    number: int, group: LayerGroup, layer: nn.Module, walk: Walk, *, before: Sequence[Fit]
 ) -> list[Fit]:
     """Fit a layer's two sites, and move all batches to the layer's output."""
     architecture = walk.architecture
     attention = architecture.dense(layer, "attention")
     ffn_output = architecture.dense(layer, "ffn")
-    # What comes after the block's last LayerNorm is what the student's must give.
-    last_norm, norm = (architecture.norm_after(of, "ffn") for of in (block.layers[-1], layer))
+    # What comes after the group's last LayerNorm is what the student's must give.
+    last_norm, norm = (architecture.norm_after(of, "ffn") for of in (group.layers[-1], layer))
     if last_norm is not None and norm is not None:
         for name, parameter in norm.named_parameters():
             parameter.copy_(last_norm.get_parameter(name))
@@ -176,20 +120,22 @@ def _absorb_layer(
     counting = [count(batch["attention_mask"]) for batch in walk.batches]
 
     grams = empty_grams(attention)
+    weights = walk.weigh(group.first + group.kept, "attention", counting)
     for index, (batch, counts) in enumerate(zip(walk.batches, counting, strict=True)):
-        sums = _teacher_sums(block, walk.teacher.enter(index, batch), counts, walk, index)
+        sums = teacher_sums(group, walk.teacher.enter(index, batch), counts, walk, index)
         run = walk.student.enter(index, batch)
         inputs = run.attention(layer, attention)[counts]
         # What the dense layer adds to is the layer's own input.
-        grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts])
+        grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts], weights[index])
         walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
-    fits = [fit_site(attention, grams, number, "attention", before)]
+    fits = [fit_site(attention, grams, number, "attention", before, rank=walk.plan.rank)]
 
     for index, counts in enumerate(counting):
         total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)[counts]
         walk.middle.write(index, architecture.after(layer, "attention", total))
-    fits.append(_fit_ffn(number, layer, walk, before=[*before, *fits]))
+    weights = walk.weigh(group.first + len(group.layers) - 1, "ffn", counting)
+    fits.append(_fit_ffn(number, layer, walk, weights, before=[*before, *fits]))
 
     for index, counts in enumerate(counting):
         total = ffn_output(walk.inputs.read(index)) + walk.middle.read(index)
@@ -205,22 +151,29 @@ def _at(counts: Tensor, values: Tensor) -> Tensor:
     return everywhere
 
 
-def _fit_ffn(number: int, layer: nn.Module, walk: _Walk, *, before: Sequence[Fit]) -> Fit:
+def _fit_ffn(
+    number: int,
+    layer: nn.Module,
+    walk: Walk,
+    weights: Sequence[Tensor | None],
+    *,
+    before: Sequence[Fit],
+) -> Fit:
     """Fit the FFN's output, extra units included where there are some."""
     dense = walk.architecture.dense(layer, "ffn")
-    gram = walk.ffn_gram(layer)
+    gram = walk.ffn_gram(layer, weights)
     if not walk.plan.extra_units:
-        return fit_site(dense, gram, number, "ffn", before)
+        return fit_site(dense, gram, number, "ffn", before, rank=walk.plan.rank)
     missing = gram[True].sums(transposed(dense)).ee
     if _fit_extra_units(layer, dense, gram, walk):
-        gram = walk.ffn_gram(layer)
+        gram = walk.ffn_gram(layer, weights)
     left = gram[True].sums(transposed(dense)).ee
     fit = fit_site(dense, gram, number, "ffn", before)
     return replace(fit, r2=1 - (1 - fit.r2) * left / missing) if missing else fit
 
 
 def _fit_extra_units(
-    layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: _Walk
+    layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: Walk
 ) -> bool:
     """Give the extra units what a regression without the held-out tokens leaves over, if anything.
 
@@ -243,7 +196,7 @@ def _fit_extra_units(
     return True
 
 
-def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
+def _left_over(dense: nn.Module, walk: Walk) -> tuple[Tensor, Tensor]:
     """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
     per_batch = -(-_SAMPLE // len(walk.batches))
     rng = torch.Generator().manual_seed(walk.plan.seed)
@@ -256,31 +209,3 @@ def _left_over(dense: nn.Module, walk: _Walk) -> tuple[Tensor, Tensor]:
             hidden.append(middle[rows])
             missing.append(walk.sums.read(index)[rows] - total)
     return torch.cat(hidden), torch.cat(missing)
-
-
-def _teacher_sums(block: _Block, run: Run, counts: Tensor, walk: _Walk, index: int) -> Tensor:
-    """Move a batch through a block; return the sums after the kept layer's attention, (T, D)."""
-    architecture = walk.architecture
-    sums: dict[str, Tensor] = {}
-
-    def take(name: str, norm: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        total = arguments[0][counts]
-        if not architecture.norm_first:
-            total = sum_that_gives(output[counts], norm, total)
-        sums[name] = total
-
-    for layer in block.layers:
-        norms = {"ffn": architecture.norm_after(layer, "ffn")}
-        if layer is block.kept:
-            norms["attention"] = architecture.norm_of_middle(layer)
-        handles = [
-            norm.register_forward_hook(partial(take, name))
-            for name, norm in norms.items()
-            if norm is not None
-        ]
-        run.hidden = run.through(layer)
-        for handle in handles:
-            handle.remove()
-    walk.teacher.hidden.write(index, run.hidden)
-    walk.sums.write(index, sums.get("ffn", run.hidden[counts]))
-    return sums["attention"]

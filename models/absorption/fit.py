@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.absorption.low_rank import reduce_rank
 from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
 from models.adapters.parameter_names import ADAPTER
 from models.architectures.dense import Dense, bias_of, weight_of
@@ -38,9 +39,24 @@ def sum_that_gives(output: Tensor, norm: nn.Module, total: Tensor) -> Tensor:
 
 
 def fit_site(
-    dense: nn.Module, grams: dict[bool, Gram], layer: int, site: str, before: Sequence[Fit]
+    dense: nn.Module,
+    grams: dict[bool, Gram],
+    layer: int,
+    site: str,
+    before: Sequence[Fit],
+    *,
+    rank: int | None = None,
 ) -> Fit:
-    """Fit a dense layer and change it; where nothing explains the held-out tokens, leave it."""
+    """Fit a dense layer and change it; where nothing explains the held-out tokens, leave it.
+
+    Args:
+        dense: The layer.
+        grams: Sums over its held-out tokens, and over all others.
+        layer: Its number in the student.
+        site: Its half.
+        before: Earlier fits, whose ridge strengths are a start.
+        rank: Highest rank of the weight's change; None leaves it free.
+    """
     weights = transposed(dense)
     if not (grams[False].finite and grams[True].finite and weights.isfinite().all()):
         raise ValueError(
@@ -49,11 +65,16 @@ def fit_site(
         )
     same = (fit.ridge for fit in reversed(before) if fit.site == site and fit.ridge)
     first = next(same, FIRST_STRENGTH)
-    solution = solve(grams[False].sums(weights), grams[True].sums(weights), first=first)
+    fit, held_out = grams[False].sums(weights), grams[True].sums(weights)
+    solution = solve(fit, held_out, first=first)
     if solution is None:
         return Fit(layer=layer, site=site, r2=0.0, ridge=0.0)
-    set_dense(dense, weights + solution.change)
-    return Fit(layer=layer, site=site, r2=solution.r2, ridge=solution.strength)
+    change, r2 = solution.change, solution.r2
+    if rank is not None:
+        change = reduce_rank(change, fit.xx + held_out.xx, rank)
+        r2 = held_out.r2(reduce_rank(solution.without_held_out, fit.xx, rank))
+    set_dense(dense, weights + change)
+    return Fit(layer=layer, site=site, r2=r2, ridge=solution.strength)
 
 
 def empty_grams(dense: nn.Module) -> dict[bool, Gram]:

@@ -52,10 +52,19 @@ class Gram:
         self.yy = 0.0
         self.finite = True
 
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Add the tokens of a batch: x (T, K - 1) and what the dense layer should give, (T, D)."""
+    def add(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
+        """Add the tokens of a batch.
+
+        Args:
+            x: Inputs of the dense layer, (T, K - 1).
+            y: What it should give, (T, D).
+            weights: How much each token counts, (T,); by default all count alike.
+        """
         inputs = torch.nn.functional.pad(x, (0, 1), value=self.ones).float().cpu()  # (T, K)
         wanted = y.float().cpu()
+        if weights is not None:
+            roots = weights.sqrt()[:, None]
+            inputs, wanted = inputs * roots, wanted * roots
         self.finite &= bool((inputs.sum() + wanted.sum()).isfinite())
         size = inputs.shape[1]
         if self.upper.ndim == 0:

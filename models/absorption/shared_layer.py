@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
 from models.absorption.fit import Fit, empty_grams, fit_site, sum_that_gives
+from models.absorption.token_weights import TokenWeights
 from models.architectures.architecture import Architecture, Position
 
 _POSITIONS: tuple[Position, Position] = ("attention", "ffn")
@@ -25,8 +26,10 @@ def absorb_shared(
     student: PreTrainedModel,
     architecture: Architecture,
     batches: Sequence[BatchEncoding],
+    weights: Sequence[TokenWeights],
     *,
     held_out: Sequence[bool],
+    rank: int | None = None,
 ) -> list[Fit]:
     """Change the student's shared dense layers, in place, and return how each fit went.
 
@@ -35,7 +38,9 @@ def absorb_shared(
         student: The backbone's own shape, in eval mode.
         architecture: Where the sites are.
         batches: Token ids and masks of unlabelled texts.
+        weights: Of each batch's tokens, by the run of the layer; empty where all count alike.
         held_out: For each batch, whether it only chooses the ridge strength.
+        rank: Highest rank of each weight's change; None leaves it free.
 
     Raises:
         ValueError: when an activation is not finite.
@@ -43,14 +48,18 @@ def absorb_shared(
     (layer,) = architecture.layers(teacher.base_model)
     (own,) = architecture.layers(student.base_model)
     grams = {position: empty_grams(architecture.dense(own, position)) for position in _POSITIONS}
-    for batch, is_held_out in zip(batches, held_out, strict=True):
+    for batch, felt, is_held_out in zip(batches, weights, held_out, strict=True):
         real = batch["attention_mask"].bool()
-        for position, inputs, wanted in _passes(teacher, layer, architecture, batch, real):
-            grams[position][is_held_out].add(inputs, wanted)
+        for number, (position, inputs, wanted) in enumerate(
+            _passes(teacher, layer, architecture, batch, real)
+        ):
+            found = felt.get((number // len(_POSITIONS), position))
+            counts = None if found is None else found[real]
+            grams[position][is_held_out].add(inputs, wanted, counts)
     fits: list[Fit] = []
     for position in _POSITIONS:
         dense = architecture.dense(own, position)
-        fits.append(fit_site(dense, grams[position], 0, position, fits))
+        fits.append(fit_site(dense, grams[position], 0, position, fits, rank=rank))
     return fits
 
 

@@ -15,6 +15,7 @@ from pipeline.chain.teacher_steps import (
     head_only_step,
     make_context,
     teacher_step,
+    unlabelled_step,
 )
 from pipeline.config import AdapterSource, RunConfig
 
@@ -36,7 +37,7 @@ def chain(config: RunConfig) -> Program[FinishedStages]:
         quantized=student.quantized,
         evaluation=evaluation,
         benchmark=latency,
-        others=(student.targets,),
+        others=tuple(stage for stage in (student.unlabelled, student.targets) if stage),
     )
 
 
@@ -57,17 +58,29 @@ def student_stages(config: RunConfig, teacher: TeacherStages) -> Program[Student
     own = context
     if config.student.model is not None:
         own = make_context(config, (yield from found(find_model(config.student.model))))
+    unlabelled = None
+    if config.data.unlabelled:
+        unlabelled = yield from built(unlabelled_step(config, data))
     absorbed = None
     if absorbs(config):
-        absorbed = yield from built(absorb_step(config, context, data, teacher.teacher))
-    targets = yield from built(soft_targets_step(config, context, data, teacher.teacher))
-    student = yield from built(distill_step(config, own, data, teacher.teacher, targets, absorbed))
+        absorbed = yield from built(absorb_step(config, context, data, teacher.teacher, unlabelled))
+    targets = yield from built(
+        soft_targets_step(config, context, data, teacher.teacher, unlabelled)
+    )
+    student = yield from built(
+        distill_step(config, own, data, teacher.teacher, targets, absorbed, unlabelled)
+    )
     exported = yield from built(export_step(config, teacher, student))
     quantized = None
     if config.quantize.enabled:
         quantized = yield from built(quantize_step(config, context, data, exported))
     return StudentStages(
-        absorbed=absorbed, targets=targets, student=student, exported=exported, quantized=quantized
+        unlabelled=unlabelled,
+        absorbed=absorbed,
+        targets=targets,
+        student=student,
+        exported=exported,
+        quantized=quantized,
     )
 
 
@@ -81,6 +94,8 @@ def why_no_stage(config: RunConfig, stage: StageName) -> str | None:
     way = _way_to_teacher(config)
     if stage in ("finetune", "import", "fuse") and stage != way:
         return f"by its teacher.adapter, the stage {way} makes the teacher"
+    if stage == "unlabelled" and not config.data.unlabelled:
+        return "data.unlabelled names no texts"
     if stage == "absorb" and not absorbs(config):
         return "absorb.enabled is off, or student.model differs from the teacher's"
     if stage == "quantize" and not config.quantize.enabled:

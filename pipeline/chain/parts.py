@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.checkpoints.context import ModelContext
 from pipeline.facts.absorption import AbsorbFacts
-from pipeline.facts.data import DataFacts
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
@@ -25,6 +25,7 @@ class TeacherStages:
 class StudentStages:
     """The stages of a student, and the files that may ship."""
 
+    unlabelled: Stage[UnlabelledFacts] | None
     absorbed: Stage[AbsorbFacts] | None
     targets: Stage[SoftTargetFacts]
     student: Stage[StudentFacts]

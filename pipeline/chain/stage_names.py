@@ -13,6 +13,7 @@ StageName = Literal[
     "finetune",
     "import",
     "fuse",
+    "unlabelled",
     "absorb",
     "soft-targets",
     "distill",

@@ -3,7 +3,7 @@
 from pipeline.checkpoints.context import ModelContext
 from pipeline.config import RunConfig
 from pipeline.facts.absorption import AbsorbFacts
-from pipeline.facts.data import DataFacts
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
 from pipeline.stages.absorb import AbsorbSettings, absorb
 from pipeline.stages.distill import DistillSettings, distill
@@ -17,10 +17,11 @@ def absorb_step(
     context: ModelContext,
     data: Stage[DataFacts],
     teacher: Stage[TeacherFacts],
+    unlabelled: Stage[UnlabelledFacts] | None = None,
 ) -> Step[AbsorbFacts]:
     """The student's closed-form start."""
     settings = AbsorbSettings(context=context, absorb=config.absorb, layers=config.student.layers)
-    return step("absorb", absorb, data, teacher, settings=settings, facts=AbsorbFacts)
+    return step("absorb", absorb, data, unlabelled, teacher, settings=settings, facts=AbsorbFacts)
 
 
 def soft_targets_step(
@@ -28,12 +29,14 @@ def soft_targets_step(
     context: ModelContext,
     data: Stage[DataFacts],
     teacher: Stage[TeacherFacts],
+    unlabelled: Stage[UnlabelledFacts] | None = None,
 ) -> Step[SoftTargetFacts]:
     """The teacher's outputs on the training and validation texts."""
     return step(
         "soft-targets",
         compute_soft_targets,
         data,
+        unlabelled,
         teacher,
         settings=SoftTargetSettings(context=context, texts=config.distill.texts),
         facts=SoftTargetFacts,
@@ -47,6 +50,7 @@ def distill_step(
     teacher: Stage[TeacherFacts],
     targets: Stage[SoftTargetFacts],
     absorbed: Stage[AbsorbFacts] | None,
+    unlabelled: Stage[UnlabelledFacts] | None = None,
 ) -> Step[StudentFacts]:
     """The student; the context's backbone is its own pretrained model."""
     settings = DistillSettings(
@@ -56,6 +60,7 @@ def distill_step(
         "distill",
         distill,
         data,
+        unlabelled,
         teacher,
         targets,
         absorbed,

@@ -9,18 +9,20 @@ from pipeline.checkpoints.context import ModelContext, find_device
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, read_teacher
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
-from pipeline.facts.data import DataFacts
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.stages.data import DataSettings, prepare_data
 from pipeline.stages.finetune import FinetuneSettings, TeacherStart, finetune
 from pipeline.stages.fuse import FuseSettings, fuse
 from pipeline.stages.head_only import HeadOnlySettings, head_only
 from pipeline.stages.import_teacher import ImportSettings, import_teacher
+from pipeline.stages.unlabelled import UnlabelledSettings, collect_unlabelled
 from pipeline.store.digests import sha256_file
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step, step
 from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.sources import fingerprint
+from pipeline.texts.unlabelled import expand_sources
 
 
 def find_model(config: ModelConfig) -> Lookup[Checkpoint]:
@@ -52,7 +54,7 @@ def data_step(config: RunConfig) -> Step[DataFacts]:
         sources += map(str, sorted(Path(config.data.splits_of).glob("*.parquet")))
     settings = DataSettings(
         task=find_task(config.task),
-        data=config.data,
+        data=config.data.model_copy(update={"unlabelled": (), "unlabelled_size": None}),
         sources=tuple(map(fingerprint, sources)),
         seed=config.seed,
     )
@@ -63,6 +65,27 @@ def data_step(config: RunConfig) -> Step[DataFacts]:
         facts=DataFacts,
         reaches_out=True,
         said=DataFacts.said,
+    )
+
+
+def unlabelled_step(config: RunConfig, data: Stage[DataFacts]) -> Step[UnlabelledFacts]:
+    """Further texts without labels."""
+    sources = expand_sources(config.data.unlabelled)
+    settings = UnlabelledSettings(
+        sources=tuple(sources),
+        digests=tuple(map(fingerprint, sources)),
+        columns=config.data.text_columns,
+        subset=config.data.subset,
+        most=config.data.unlabelled_size,
+    )
+    return step(
+        "unlabelled",
+        collect_unlabelled,
+        data,
+        settings=settings,
+        facts=UnlabelledFacts,
+        reaches_out=True,
+        said=UnlabelledFacts.said,
     )
 
 

@@ -22,6 +22,14 @@ class DataConfig(Section):
     test: str | None = None
     """The same for the test split; without it, a part of ``train`` is held out."""
 
+    unlabelled: tuple[str, ...] = ()
+    """Further texts without labels, for absorption and distillation: tables with the text columns,
+    text files with a text a line, folders or patterns of such (``texts/*.parquet``), data sets of
+    the hub. They follow the training texts, as far as ``absorb.texts`` and ``distill.texts`` go."""
+
+    unlabelled_size: int | None = Field(default=None, ge=1)
+    """At most this many texts of ``unlabelled``; all of them by default."""
+
     subset: str | None = None
     """Configuration name of a Hugging Face data set, such as ``sst2`` of ``nyu-mll/glue``."""
 

@@ -40,12 +40,16 @@ class AbsorbConfig(Section):
     """Start the student from the absorbed adapters rather than from the plain backbone."""
 
     texts: int = Field(default=4000, ge=8)
-    """Training texts (without their labels) to fit on."""
+    """Training texts (without their labels), and then unlabelled ones, to fit on."""
 
     exact: Literal["never", "free", "always"] = "free"
     """Fold adapters exactly instead, where an exact fold exists: ``free`` only where it needs no
     wider FFN (linear adapters), ``always`` also where it does (parallel ones with the FFN's
     activation)."""
+
+    weigh_tokens: bool = True
+    """Fit those tokens best that the teacher's answers feel most. It brings the student closer, and
+    costs a forward and a backward pass of the teacher."""
 
     extra_units: int = Field(default=0, ge=0)
     """Units that every FFN of the student gains, fitted to what the regressions leave over. They

@@ -83,7 +83,13 @@ class DistillConfig(TrainingConfig):
     """Both distributions are softened by it."""
 
     alpha: float = Field(default=1.0, ge=0, le=1)
-    """Weight of the soft term; 1 - alpha is the weight of the labels' cross-entropy."""
+    """Weight of the soft term; 1 - alpha is the weight of the labels' cross-entropy. Below 1, texts
+    of ``data.unlabelled`` are left out here: they have no labels."""
 
     texts: int | None = Field(default=None, ge=1)
-    """At most this many training texts; all of them by default."""
+    """At most this many training texts, and then unlabelled ones; all of them by default."""
+
+    keep: Literal["closest", "best"] = "closest"
+    """Which weights of the training to keep, its start among them: those closest to the teacher, or
+    those with the best main metric on the validation split. ``best`` wants labels in the loss
+    (``alpha`` below 1)."""

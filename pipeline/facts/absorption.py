@@ -1,6 +1,9 @@
 """Facts of the stage absorb."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+HeldOutTexts = Literal["validation", "given"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,10 @@ class AbsorbFacts:
     """Part of the invertible adapter's change of the embeddings that the student's own took over,
     1 for all of it; None without one. The sites' regressions correct for the rest."""
     held_out: dict[str, float]
-    """Closeness to the teacher on the held-out texts, before any gradient step."""
+    """Closeness to the teacher on texts that no regression has seen, before any gradient step; with
+    labels, the student's quality too."""
+    held_out_texts: HeldOutTexts = "given"
+    """Which texts those are: the ``validation`` split, which the teacher was not trained on; or
+    ``given`` ones, which it may know: then a student easily agrees with it."""
     sites: tuple[SiteFit, ...]
     """Empty for an exact fold."""

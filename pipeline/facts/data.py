@@ -59,3 +59,17 @@ class DataFacts:
             return ()
         rest = f" and {len(small) - _NAMED:,} more" if len(small) > _NAMED else ""
         return (f"data: too few texts to be in all splits: {', '.join(small[:_NAMED])}{rest}",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnlabelledFacts:
+    """Texts without labels, beside the splits."""
+
+    texts: int
+    known: int
+    """Texts left out because a split has them, or because they had been read before."""
+
+    def said(self) -> tuple[str, ...]:
+        """Return what a person wants to know of them, in lines."""
+        dropped = f"{self.known:,} that were known already" if self.known else "nothing"
+        return (f"unlabelled: {self.texts:,} texts; dropped: {dropped}",)

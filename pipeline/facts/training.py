@@ -77,7 +77,7 @@ class StudentFacts:
     start: str
     """``absorbed``, or ``pretrained``: the checkpoint's own weights (or some of its layers)."""
     kept: str
-    """``trained``, or ``start`` where training did not lower the validation KL."""
+    """``trained``, or ``start`` where training brought the student no further (`distill.keep`)."""
     total_parameters: int
     start_validation: dict[str, float]
     validation: dict[str, float]

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
 
-from models.absorption.by_regression import AbsorptionPlan, absorb_adapters
+from models.absorption.by_regression import absorb_adapters
 from models.absorption.exact import FoldPlan, fold, plan_fold
 from models.absorption.extra_units import widen_ffn
 from models.absorption.fit import Fit
+from models.absorption.walk import AbsorptionPlan
 from models.adapters.invertible import absorb_embeddings, has_invertible
 from models.architectures.architecture import Architecture
 from models.student import adapter_traces, add_biases, keep_layers, take_head
@@ -33,20 +32,21 @@ from pipeline.checkpoints.weights import load_model
 from pipeline.config import AbsorbConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts, SiteFit
-from pipeline.facts.data import DataFacts
-from pipeline.facts.quality import Metrics
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
-from pipeline.tasks.task import Task
-from pipeline.tasks.words import pad_rows
-from pipeline.texts.tables import Text, read_split
-from pipeline.training.encoding import batches_by_length, encode
+from pipeline.texts.tables import Split, Text, read_split
+from pipeline.texts.unlabelled import read_transfer_texts
+from pipeline.training.closeness import compare_models
+from pipeline.training.encoding import batches_by_length, encode, encode_labelled
 
 logger = logging.getLogger(__name__)
 
 _FEWEST = 8
 """Texts without which none can be held out."""
+_MOST_UNSEEN = 1000
+"""Validation texts that are compared, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,23 +57,42 @@ class AbsorbSettings:
     absorb: AbsorbConfig
     layers: tuple[int, ...] | None
     """Layers of the backbone that the student keeps; None keeps all."""
+    rank: int | None = None
+    """Highest rank of each weight's change, for LoRA; None leaves it free."""
 
 
 def absorb(
-    data: Stage[DataFacts], teacher: Stage[TeacherFacts], settings: AbsorbSettings, out: Path
+    data: Stage[DataFacts],
+    unlabelled: Stage[UnlabelledFacts] | None,
+    teacher: Stage[TeacherFacts],
+    settings: AbsorbSettings,
+    out: Path,
 ) -> AbsorbFacts:
-    """Write the student absorbed on training texts to ``out``: see `absorb_teacher`."""
-    return absorb_teacher(read_split(data.folder, "train").texts, teacher.folder, settings, out)
+    """Write the student to ``out``, absorbed on training texts and then unlabelled ones.
+
+    Everything else is as in `absorb_teacher`.
+    """
+    more = None if unlabelled is None else unlabelled.folder
+    texts = read_transfer_texts(data.folder, more, settings.absorb.texts)
+    unseen = read_split(data.folder, "validation").head(_MOST_UNSEEN)
+    return absorb_teacher(texts, teacher.folder, settings, out, unseen=unseen)
 
 
 def absorb_teacher(
-    texts: Sequence[Text], teacher: Path, settings: AbsorbSettings, out: Path
+    texts: Sequence[Text],
+    teacher: Path,
+    settings: AbsorbSettings,
+    out: Path,
+    *,
+    unseen: Split | None = None,
 ) -> AbsorbFacts:
     """Write the absorbed student to ``out``, as a stock transformers model with its tokenizer.
 
     Args:
         texts: Unlabelled texts or pairs.
         teacher: Folder of a teacher.
+        unseen: Texts that the teacher was not trained on, to compare both models on. By default
+            the texts that choose the ridge strengths are compared.
 
     Raises:
         InputError: when the teacher has no adapters, there are too few texts to hold some out, a
@@ -87,7 +106,7 @@ def absorb_teacher(
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     examples = encode(tokenizer, texts, max_length=context.max_length)
     size = min(config.batch_size, max(1, len(texts) // 4))
-    batches = [batch for _, batch in batches_by_length(tokenizer, examples, batch_size=size)]
+    rows, batches = zip(*batches_by_length(tokenizer, examples, batch_size=size), strict=True)
     held_out = _choose(len(batches), config.held_out, context.seed)
 
     fold_plan = plan_fold(teacher_model, architecture)
@@ -95,6 +114,7 @@ def absorb_teacher(
         start = _Start(fold(teacher_model, architecture), "exact", fold_plan.extra_units)
     else:
         start = _start(teacher_model, teacher, settings)
+        start.why_not_exact = fold_plan.obstacles
         start.fits = _fit(
             teacher_model, start.model, batches, held_out, settings=settings, scratch=out / SCRATCH
         )
@@ -102,19 +122,21 @@ def absorb_teacher(
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     start.model.save_pretrained(out)
     save_tokenizer(tokenizer, out)
-    unseen = [batch for batch, chosen in zip(batches, held_out, strict=True) if chosen]
+    if unseen is None:
+        chosen = np.concatenate([of for of, held in zip(rows, held_out, strict=True) if held])
+        compared = [examples[row] for row in chosen]
+    else:
+        compared = encode_labelled(tokenizer, unseen, context.task, max_length=context.max_length)
     return AbsorbFacts(
         texts=len(texts),
         tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
         method=start.method,
         extra_units=start.extra_units,
-        why_not_exact=() if start.method == "exact" else fold_plan.obstacles,
+        why_not_exact=start.why_not_exact,
         embeddings_r2=start.embeddings_r2,
-        held_out=_fidelity(teacher_model, start.model, unseen, context.task),
-        sites=tuple(
-            SiteFit(layer=fit.layer, site=fit.site, r2=round(fit.r2, 4), ridge=fit.ridge)
-            for fit in start.fits
-        ),
+        held_out=compare_models(teacher_model, start.model, tokenizer, compared, context.task),
+        held_out_texts="given" if unseen is None else "validation",
+        sites=start.sites,
     )
 
 
@@ -135,7 +157,16 @@ class _Start:
     method: str
     extra_units: int
     embeddings_r2: float | None = None
+    why_not_exact: tuple[str, ...] = ()
     fits: list[Fit] = field(default_factory=list)
+
+    @property
+    def sites(self) -> tuple[SiteFit, ...]:
+        """The fits, as facts."""
+        return tuple(
+            SiteFit(layer=fit.layer, site=fit.site, r2=round(fit.r2, 4), ridge=fit.ridge)
+            for fit in self.fits
+        )
 
 
 def _folds(plan: FoldPlan, settings: AbsorbSettings) -> bool:
@@ -204,6 +235,7 @@ def _fit(
 ) -> list[Fit]:
     """Absorb by regression, in place."""
     architecture = find_architecture(student)
+    objective = settings.context.task.objective()
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
     inputs = architecture.ffn_size(student.base_model)
     if tokens < 2 * inputs:
@@ -215,14 +247,16 @@ def _fit(
         )
     plan = AbsorptionPlan(
         held_out=held_out,
-        counting=settings.context.task.objective().head(architecture).counting,
+        counting=objective.head(architecture).counting,
+        margins=objective.margins_of if settings.absorb.weigh_tokens else None,
         kept=settings.layers,
         extra_units=settings.absorb.extra_units,
+        rank=settings.rank,
         seed=settings.context.seed,
     )
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    total = len(architecture.layers(student.base_model))
-    with tqdm(total=total, desc="absorbing", unit="layer", leave=False, disable=None) as bar:
+    total = len(architecture.layers(student.base_model)) + settings.absorb.weigh_tokens
+    with tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=None) as bar:
         try:
             return absorb_adapters(
                 teacher, student, architecture, batches, plan, scratch=scratch, on_layer=bar.update
@@ -231,32 +265,6 @@ def _fit(
             raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-@torch.inference_mode()
-def _fidelity(
-    teacher: PreTrainedModel, student: PreTrainedModel, batches: Sequence[BatchEncoding], task: Task
-) -> Metrics:
-    """Return how close the student is to its teacher on the held-out texts."""
-    read = task.objective().outputs
-    own, wanted = (
-        [
-            row
-            for batch in batches
-            for row in _unpadded(read(model(**batch)).float().numpy(), batch["attention_mask"])
-        ]
-        for model in (student, teacher)
-    )
-    if task.per_word:
-        return task.fidelity(pad_rows(own, np.nan), pad_rows(wanted, np.nan))
-    return task.fidelity(np.stack(own), np.stack(wanted))
-
-
-def _unpadded(outputs: np.ndarray, mask: Tensor) -> list[np.ndarray]:
-    """Return the outputs of each text, (C,), or of each text's tokens, (T, C)."""
-    if outputs.ndim == 2:
-        return list(outputs)
-    return [row[kept] for row, kept in zip(outputs, mask.numpy() == 1, strict=True)]
 
 
 def _choose(batches: int, part: float, seed: int) -> list[bool]:

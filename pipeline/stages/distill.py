@@ -3,7 +3,8 @@
 The student minimises ``alpha * soft + (1 - alpha) * hard``: the task's losses on the teacher's
 outputs and on the labels (Hinton et al., 2015, https://arxiv.org/abs/1503.02531). It starts from
 the absorbed adapters, from the plain backbone or some of its layers, or as another model. The
-weights closest to the teacher on the validation split are kept; the start is one of the candidates.
+weights closest to the teacher on the validation split are kept, or those with the best metric; the
+start is one of the candidates.
 """
 
 import copy
@@ -30,15 +31,15 @@ from pipeline.checkpoints.weights import holds_head, load_model
 from pipeline.config import DistillConfig
 from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts
-from pipeline.facts.data import DataFacts
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.quality import Metrics
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.tasks.task import Task
 from pipeline.tasks.words import pad_rows
-from pipeline.texts.cells import MISSING_LABEL
 from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.unlabelled import add_unlabelled, read_unlabelled
 from pipeline.training.encoding import compute_outputs, encode_labelled
 from pipeline.training.goal import Goal, TrainingSetup
 from pipeline.training.trainer import train
@@ -57,6 +58,7 @@ class DistillSettings:
 
 def distill(
     data: Stage[DataFacts],
+    unlabelled: Stage[UnlabelledFacts] | None,
     teacher: Stage[TeacherFacts],
     targets: Stage[SoftTargetFacts],
     absorbed: Stage[AbsorbFacts] | None,
@@ -66,8 +68,9 @@ def distill(
     """Write the student to ``out`` as ``from_pretrained`` reads it, tokenizer included.
 
     Args:
+        unlabelled: Texts that follow the training texts, where the loss asks for no labels.
         teacher: Its head is the student's start where it fits.
-        targets: Its outputs on the training and validation texts.
+        targets: Its outputs on the training, unlabelled and validation texts.
         absorbed: The student's start, head and choice of layers included; None starts from the
             pretrained model.
 
@@ -77,10 +80,10 @@ def distill(
     """
     context, config = settings.context, settings.distill
     student = _start(data, teacher, absorbed, settings)
-    setup = _prepare(student, data, targets, settings)
+    setup = _prepare(student, data, unlabelled, targets, settings)
     rows = [np.asarray(example["labels"]) for example in setup.validation]
     packed = pad_rows(rows, np.nan) if context.task.per_word else np.array(rows)
-    goal = _goal(setup.objective, packed, settings)
+    goal = _goal(setup.objective, settings)
     best = goal.best
     at_start = goal.metrics(
         compute_outputs(student, setup.objective, setup.tokenizer, setup.validation), packed
@@ -89,7 +92,8 @@ def distill(
     if config.dropout is not None:
         set_dropout(student, config.dropout)
     outcome = train(setup, goal, config, scratch=out / SCRATCH, context=context, title="distilling")
-    helped = outcome.best_metric < at_start[best]
+    gain = outcome.best_metric - at_start[best]
+    helped = gain > 0 if goal.greater_is_better else gain < 0
     if not helped:
         student.load_state_dict(start_weights)
     if traces := adapter_traces(student):
@@ -143,6 +147,7 @@ def _bring_to_label_unit(
 def _prepare(
     student: PreTrainedModel,
     data: Stage[DataFacts],
+    unlabelled: Stage[UnlabelledFacts] | None,
     targets: Stage[SoftTargetFacts],
     settings: DistillSettings,
 ) -> TrainingSetup:
@@ -150,10 +155,13 @@ def _prepare(
     context = settings.context
     task, objective = context.task, context.task.objective()
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
-    splits = (
-        read_split(data.folder, "train").head(settings.distill.texts),
-        read_split(data.folder, "validation"),
-    )
+    labelled = read_split(data.folder, "train").head(settings.distill.texts)
+    train = labelled
+    if unlabelled is not None and settings.distill.alpha == 1:
+        most = settings.distill.texts
+        more = read_unlabelled(unlabelled.folder, most and most - len(labelled))
+        train = add_unlabelled(labelled, more, per_word=task.per_word)
+    splits = (train, read_split(data.folder, "validation"))
     training, validation = (
         encode_labelled(
             tokenizer,
@@ -166,7 +174,7 @@ def _prepare(
     )
     units: Units | None = None
     if objective.standardised:
-        units = units_of(splits[0].labels, student, objective.head(find_architecture(student)))
+        units = units_of(labelled.labels, student, objective.head(find_architecture(student)))
     return TrainingSetup(
         model=student,
         tokenizer=tokenizer,
@@ -177,15 +185,10 @@ def _prepare(
     )
 
 
-def _goal(objective: Objective, validation: np.ndarray, settings: DistillSettings) -> Goal:
-    """Return the loss of packed labels, and the closeness to the teacher that judges it.
-
-    Args:
-        validation: Packed labels of the validation split, which choose the teacher's thresholds.
-    """
+def _goal(objective: Objective, settings: DistillSettings) -> Goal:
+    """Return the loss of packed labels, and the closeness or quality that judges it."""
     task, config = settings.context.task, settings.distill
-    true, said = task.unpack(validation)
-    thresholds = task.choose(said, true)
+    closest = config.keep == "closest"
 
     def loss(outputs: Tensor, packed: Tensor) -> Tensor:
         labels, wanted = task.unpack(packed)
@@ -200,17 +203,13 @@ def _goal(objective: Objective, validation: np.ndarray, settings: DistillSetting
 
     def metrics(outputs: np.ndarray, packed: np.ndarray) -> Metrics:
         labels, wanted = task.unpack(packed)
-        own, other = (task.readings(each, thresholds) for each in (outputs, wanted))
-        if task.per_word:
-            other = np.where(labels[..., None] == MISSING_LABEL, np.nan, other)
-        quality = task.metrics(own, labels.astype(task.labels.dtype))
-        return {**task.fidelity(own, other), **quality}
+        return task.compare(outputs, wanted, labels)
 
     return Goal(
         loss=loss,
         metrics=metrics,
-        best=task.distance,
-        greater_is_better=False,
+        best=task.distance if closest else task.main_metric,
+        greater_is_better=not closest,
         count=None if objective.count is None else partial(_count, objective.count, task),
     )
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
-from pipeline.facts.data import DataFacts
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import SoftTargetFacts, TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split, write_soft_targets
+from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.encoding import compute_outputs, encode
 
 
@@ -22,21 +23,23 @@ class SoftTargetSettings:
 
     context: ModelContext
     texts: int | None
-    """Training texts; None takes all."""
+    """Training and unlabelled texts; None takes all."""
 
 
 def compute_soft_targets(
     data: Stage[DataFacts],
+    unlabelled: Stage[UnlabelledFacts] | None,
     teacher: Stage[TeacherFacts],
     settings: SoftTargetSettings,
     out: Path,
 ) -> SoftTargetFacts:
-    """Write the teacher's outputs on training texts and all validation texts to ``out``."""
+    """Write the teacher's outputs on training, unlabelled and validation texts to ``out``."""
     context = settings.context
     model = load_teacher(context.backbone, teacher.folder)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    more = None if unlabelled is None else unlabelled.folder
     wanted = (
-        *read_split(data.folder, "train").head(settings.texts).texts,
+        *read_transfer_texts(data.folder, more, settings.texts),
         *read_split(data.folder, "validation").texts,
     )
     examples = encode(tokenizer, wanted, max_length=context.max_length)

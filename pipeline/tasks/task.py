@@ -223,6 +223,21 @@ class Task:
         """Return the metrics of outputs on the validation split, which chooses the thresholds."""
         return self.metrics(self.readings(outputs, self.choose(outputs, labels)), labels)
 
+    def compare(self, student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> Metrics:
+        """Return a student's closeness to its teacher, and its quality, on the validation split.
+
+        Args:
+            student: Outputs, (N, ...).
+            teacher: Outputs, (N, ...). They choose the thresholds, where the task has some.
+            labels: Labels, (N, ...). Tokens without a label do not count.
+        """
+        thresholds = self.choose(teacher, labels)
+        own, wanted = (self.readings(each, thresholds) for each in (student, teacher))
+        if self.per_word:
+            wanted = np.where(labels[..., None] == MISSING_LABEL, np.nan, wanted)
+        quality = self.metrics(own, labels.astype(self.labels.dtype))
+        return {**self.fidelity(own, wanted), **quality}
+
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return rows of labels and the teacher's outputs: distillation's targets, (N, 1 + C).
 

@@ -24,7 +24,7 @@ from pipeline.config import (
     TrainingConfig,
 )
 from pipeline.facts.absorption import AbsorbFacts
-from pipeline.facts.data import DataFacts
+from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
@@ -150,6 +150,7 @@ def tiny_targets(
             "soft-targets",
             compute_soft_targets,
             tiny_data,
+            None,
             tiny_teacher,
             settings=SoftTargetSettings(context=tiny_context, texts=None),
             facts=SoftTargetFacts,
@@ -164,11 +165,12 @@ def tiny_absorb(
     tiny_teacher: Stage[TeacherFacts],
     tiny_context: ModelContext,
 ) -> Callable[..., Stage[AbsorbFacts]]:
-    """``tiny_absorb(teacher=..., layers=None, store=..., **settings)``: a closed-form start."""
+    """``tiny_absorb(teacher=..., unlabelled=None, layers=None, store=..., **settings)``."""
 
     def tiny_absorb(
         *,
         teacher: Stage[TeacherFacts] = tiny_teacher,
+        unlabelled: Stage[UnlabelledFacts] | None = None,
         layers: tuple[int, ...] | None = None,
         store: Store = tiny_store,
         **settings: object,
@@ -176,7 +178,15 @@ def tiny_absorb(
         config = AbsorbConfig(**{"batch_size": 8} | settings)
         absorbing = AbsorbSettings(context=tiny_context, absorb=config, layers=layers)
         return store.ensure(
-            step("absorb", absorb, tiny_data, teacher, settings=absorbing, facts=AbsorbFacts)
+            step(
+                "absorb",
+                absorb,
+                tiny_data,
+                unlabelled,
+                teacher,
+                settings=absorbing,
+                facts=AbsorbFacts,
+            )
         )
 
     return tiny_absorb
@@ -196,11 +206,13 @@ def tiny_distill(
     tiny_targets: Stage[SoftTargetFacts],
     tiny_context: ModelContext,
 ) -> Callable[..., Stage[StudentFacts]]:
-    """``tiny_distill(absorbed=None, layers=None, store=..., **settings)``: a student."""
+    """``tiny_distill(absorbed=None, unlabelled=None, targets=..., layers=None, **settings)``."""
 
     def tiny_distill(
         *,
         absorbed: Stage[AbsorbFacts] | None = None,
+        unlabelled: Stage[UnlabelledFacts] | None = None,
+        targets: Stage[SoftTargetFacts] = tiny_targets,
         layers: tuple[int, ...] | None = None,
         store: Store = tiny_store,
         **settings: object,
@@ -212,8 +224,9 @@ def tiny_distill(
                 "distill",
                 distill,
                 tiny_data,
+                unlabelled,
                 tiny_teacher,
-                tiny_targets,
+                targets,
                 absorbed,
                 settings=DistillSettings(context=tiny_context, distill=config, layers=layers),
                 facts=StudentFacts,

@@ -134,7 +134,7 @@ def _training_finding(report: Report) -> str:
     reached = [value for _, value in _validations(report.teacher.outcome.curve, task.main_metric)]
     best = f"The teacher reaches {max(reached):.1%} validation {metric}. " if reached else ""
     if student.kept == "start":
-        return f"{best}Training did not lower the student's {distance}: its start was kept"
+        return f"{best}Training brought the student no further: its start was kept"
     before, after = student.start_validation[task.distance], student.validation[task.distance]
     return f"{best}Training takes the student's {distance} from {before:.4f} to {after:.4f}"
 

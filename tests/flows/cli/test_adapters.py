@@ -21,10 +21,49 @@ def test_absorb_makes_a_student_of_a_teacher_and_texts(cli, smoke_run, texts_fil
 
     assert code == 0
     assert "Held-out R² by site, from 20 texts (140 tokens)" in printed
-    assert "held-out agreement: " in printed
+    assert "on held-out texts that the teacher may know:\n  agreement: " in printed
     assert "Traceback" not in errors
     assert (out / "model.safetensors").is_file()
     assert (out / "tokenizer.json").is_file()
+
+
+def test_absorb_as_lora_makes_a_folder_for_peft(cli, smoke_run, texts_file, tmp_path):
+    out = tmp_path / "lora"
+    arguments = (smoke_run / "finetune", "--texts", texts_file, "--out", out, "--as", "lora")
+
+    code, printed, _ = cli("absorb", *arguments, "--rank", "4")
+
+    assert code == 0
+    assert f"student: {out}" in printed
+    assert (out / "adapter_model.safetensors").is_file()
+
+
+def test_lora_of_another_shape_is_refused(cli, smoke_run, texts_file, tmp_path):
+    arguments = (smoke_run / "finetune", "--texts", texts_file, "--out", tmp_path / "lora")
+
+    code, _, errors = cli("absorb", *arguments, "--as", "lora", "--layers", "0")
+
+    assert code == 2
+    assert "expected neither --layers nor --extra-units" in " ".join(errors.split())
+
+
+def test_inspect_says_what_folds_and_tries_the_rest(cli, smoke_run, texts_file):
+    code, printed, _ = cli("inspect", smoke_run / "finetune", "--texts", texts_file)
+
+    found = " ".join(printed.split())
+    assert code == 0
+    assert "adapter task: 8 units, relu, at attention and ffn of each layer" in found
+    assert "They do not fold exactly" in found
+    assert 'A linear adapter (activation = "linear") folds exactly' in found
+    assert "on held-out texts that the teacher may know: agreement: " in found
+    assert "for 1,000 texts on this machine" in found
+
+
+def test_inspect_needs_no_texts(cli, smoke_run):
+    code, printed, _ = cli("inspect", smoke_run / "finetune")
+
+    assert code == 0
+    assert "next: the same with --texts FILE, for a trial" in printed
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ USES = [
     "benchmark --compare BAD BAD",
     "absorb BAD --texts TEXTS --out OUT",
     "absorb BUNDLE --texts BAD --out OUT",
+    "inspect BAD",
+    "inspect BUNDLE --texts BAD",
     "import-adapter BAD --backbone BUNDLE --out OUT",
     "import-adapter BUNDLE --backbone BAD --out OUT",
     "import-adapter BUNDLE BUNDLE --fusion BAD --backbone BUNDLE --out OUT",

@@ -9,8 +9,9 @@ import torch
 from transformers import BatchEncoding
 
 from models.absorption import layerwise
-from models.absorption.by_regression import AbsorptionPlan, absorb_adapters
+from models.absorption.by_regression import absorb_adapters
 from models.absorption.extra_units import widen_ffn
+from models.absorption.walk import AbsorptionPlan
 from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.composition import Average, Fuse
 from models.adapters.hooks import add_adapter, add_fusion, insert_adapters, set_active, settings_of

@@ -64,6 +64,8 @@ def variant_of(section, path):
         return "fuse"
     if section is AdapterSource:
         return "fused before" if path.endswith(".fusion") else "stack"
+    if path.startswith("data.unlabelled"):
+        return "unlabelled"
     return "another student" if path.startswith("student.model.") else "finetune"
 
 
@@ -82,6 +84,7 @@ def files(tiny_csv, tiny_teacher, tmp_path_factory):
         "data.validation": str(other),
         "data.test": str(other),
         "data.splits_of": str(root / "a"),
+        "data.unlabelled": [str(other)],
         "teacher.model": "another",
         "teacher.start": str(tiny_teacher.folder),
         "teacher.adapter.from": [str(root / "a"), str(root / "c")],
@@ -107,7 +110,13 @@ def trees(tiny_csv, files):
         for name, adapter in adapters.items()
     }
     another = common | {"student": {"model": {"model": "two"}}}
-    return {"finetune": common, "another student": another, **composed}
+    unlabelled = common | {"data": data | {"unlabelled": [str(tiny_csv)]}}
+    return {
+        "finetune": common,
+        "another student": another,
+        "unlabelled": unlabelled,
+        **composed,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -352,3 +361,10 @@ def test_time_again_builds_the_latency_anew_under_the_same_key(trees, keys_of):
 
 def test_every_kind_of_adapter_is_tried():
     assert {AdapterConfig, AdapterSource} <= {section for section, _ in LEAVES}
+
+
+def test_unlabelled_texts_do_not_train_the_teacher_again(keys_of, trees):
+    plain, more = (dict(keys_of(chain, trees[name])) for name in ("finetune", "unlabelled"))
+
+    same = {name for name, key in plain.items() if more[name] == key}
+    assert same == {"data", "head-only", "finetune"}

@@ -96,7 +96,7 @@ def test_page_without_absorbed_sites_has_no_picture_of_them(refused_page):
 
 def test_page_says_how_the_adapters_were_absorbed(page):
     assert "absorbed from 4000 unlabelled texts (108,301 tokens)" in page
-    assert "On held-out texts, before any gradient step, the student agrees with the" in page
+    assert "which the teacher may have been trained on, before any gradient step, the" in page
     assert "teacher on 98.5% of the texts (KL to the teacher (nats): 0.00210)" in page
 
 

@@ -65,6 +65,26 @@ def test_result_is_a_stock_model_without_traces_of_adapters(tiny_absorbed, tiny_
     }
 
 
+def test_comparison_is_on_texts_that_the_teacher_was_not_trained_on(
+    tiny_absorbed, tiny_data, tiny_targets, logits_of
+):
+    validation = read_split(tiny_data.folder, "validation")
+    teacher = read_soft_targets(tiny_targets.folder, validation.texts)
+    own = logits_of(stock(tiny_absorbed))
+
+    held_out = tiny_absorbed.facts.held_out
+
+    assert held_out["agreement"] == np.mean(own.argmax(-1) == teacher.argmax(-1))
+    assert held_out["accuracy"] == np.mean(own.argmax(-1) == validation.labels)
+
+
+def test_tokens_can_be_weighed_alike(tiny_absorb, tiny_absorbed):
+    alike = tiny_absorb(weigh_tokens=False).facts
+
+    assert alike.sites != tiny_absorbed.facts.sites
+    assert alike.texts == tiny_absorbed.facts.texts
+
+
 def test_every_site_of_every_layer_is_fitted(tiny_absorbed):
     sites = [(fit.layer, fit.site) for fit in tiny_absorbed.facts.sites]
 
@@ -187,7 +207,8 @@ def test_alone_it_gives_what_the_chain_gives(
         tiny_teacher.folder, texts, tmp_path / "new" / "student", AbsorbConfig(batch_size=8)
     )
 
-    assert facts == tiny_absorbed.facts
+    assert facts.sites == tiny_absorbed.facts.sites
+    assert (facts.held_out_texts, tiny_absorbed.facts.held_out_texts) == ("given", "validation")
     student = stock(tmp_path / "new" / "student")
     np.testing.assert_allclose(logits_of(student), logits_of(stock(tiny_absorbed)), atol=1e-6)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["student"]

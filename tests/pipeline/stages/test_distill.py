@@ -35,6 +35,17 @@ def test_start_is_kept_when_training_does_not_help(tiny_distill, tiny_absorbed):
     assert all(torch.equal(student_tensors(stage)[name], absorbed[name]) for name in kernels)
 
 
+def test_weights_with_the_best_metric_can_be_kept(tiny_distill):
+    """From the labels alone, far from a teacher: the metric grows where the distance does too."""
+    settings = {"layers": (1,), "learning_rate": 3e-3, "alpha": 0.0, "epochs": 3}
+
+    best = tiny_distill(**settings, keep="best").facts
+
+    measured = [point.validation["accuracy"] for point in best.outcome.curve if point.validation]
+    assert best.kept == "trained"
+    assert best.validation["accuracy"] == max(measured) > best.start_validation["accuracy"]
+
+
 def test_absorbed_start_is_closer_to_the_teacher_than_the_backbone(tiny_student, tiny_distill):
     plain = tiny_distill(learning_rate=1e-12).facts
 

@@ -38,6 +38,7 @@ def test_fewer_training_texts_leave_all_of_the_validation_texts(
         "soft-targets",
         compute_soft_targets,
         tiny_data,
+        None,
         tiny_teacher,
         settings=SoftTargetSettings(context=tiny_context, texts=10),
         facts=SoftTargetFacts,

@@ -1,0 +1,126 @@
+"""Token weights: how much a teacher's answers feel each of its sums before LayerNorm.
+
+A regression of hidden states treats all tokens alike. The answers do not: a change of one token's
+sum moves them a little, the same change of another token's sum moves them much. The gradient of
+what the answer hangs on says which. Weighted by it, a regression gets right what matters.
+Neighbours: GuidedQuant (Kim et al., 2025, https://arxiv.org/abs/2505.07004) weighs the errors of
+quantised layers by the gradient of the loss.
+
+The weight is ``g / mean(g) + 0.05`` with g the gradient's norm. Its square, the Fisher information
+of the sum, gives a less close student: a few tokens then have most of the weight.
+
+Shapes: B = texts of a batch, T = tokens, D = hidden size, M = margins of a text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel
+
+from models.architectures.architecture import Architecture, Position
+
+FLOOR = 0.05
+"""Weight of a token that no answer feels, where 1 is about the mean. A token without any weight
+could be changed at will."""
+
+# Any: every transformers model has a result type of its own.
+Margins = Callable[[Any, Tensor], Tensor]
+"""(a model's result, mask (B, T)) -> the numbers that a text's answer hangs on, (B, M)."""
+TokenWeights = Mapping[tuple[int, Position], Tensor]
+"""(a layer, its half) -> weights of a batch's tokens, (B, T)."""
+
+
+def token_weights(
+    teacher: PreTrainedModel,
+    architecture: Architecture,
+    batches: Sequence[BatchEncoding],
+    margins: Margins,
+    *,
+    seed: int,
+) -> list[TokenWeights]:
+    """Return, for each batch, the weights of all tokens at every sum of the teacher.
+
+    A text with several margins is felt in a random direction of them (Hutchinson's estimate of
+    the gradients' norm), so that it costs one backward pass like any other. Layers that are run
+    several times are numbered by their runs.
+
+    Args:
+        teacher: In eval mode.
+        architecture: Where the sums are.
+        batches: Token ids and masks.
+        margins: What the answers hang on.
+        seed: Of the directions.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    felt = [_gradients(teacher, architecture, batch, margins, rng) for batch in batches]
+    masks = [batch["attention_mask"].bool().cpu() for batch in batches]
+    tokens = sum(int(mask.sum()) for mask in masks)
+    means = {
+        site: sum(float(of[site][mask].sum()) for of, mask in zip(felt, masks, strict=True))
+        / tokens
+        for site in felt[0]
+    }
+    return [
+        {site: found / means[site] + FLOOR for site, found in of.items() if means[site] > 0}
+        for of in felt
+    ]
+
+
+@torch.enable_grad()
+def _gradients(
+    teacher: PreTrainedModel,
+    architecture: Architecture,
+    batch: BatchEncoding,
+    margins: Margins,
+    rng: torch.Generator,
+) -> dict[tuple[int, Position], Tensor]:
+    """Return the norm of the margins' gradient at each sum, (B, T)."""
+    sums: dict[Position, list[Tensor]] = {"attention": [], "ffn": []}
+    handles = [teacher.get_input_embeddings().register_forward_hook(_begin_graph)]
+    for layer in architecture.layers(teacher.base_model):
+        handles += _watch(layer, architecture, sums)
+    try:
+        found = margins(teacher(**batch), batch["attention_mask"])  # (B, M)
+    finally:
+        for handle in handles:
+            handle.remove()
+    signs = torch.randint(2, found.shape, generator=rng).to(found) * 2 - 1
+    gradients = torch.autograd.grad(
+        (found * signs).sum(),
+        [*sums["attention"], *sums["ffn"]],
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    norms = [gradient.float().norm(dim=-1).cpu() for gradient in gradients]
+    runs = len(sums["attention"])
+    return {
+        **{(number, "attention"): norm for number, norm in enumerate(norms[:runs])},
+        **{(number, "ffn"): norm for number, norm in enumerate(norms[runs:])},
+    }
+
+
+def _begin_graph(_: nn.Module, _arguments: object, output: Tensor) -> Tensor:
+    """Let gradients reach the layers although every weight may be frozen."""
+    return output if output.requires_grad else output.requires_grad_()
+
+
+def _watch(
+    layer: nn.Module, architecture: Architecture, sums: dict[Position, list[Tensor]]
+) -> list[Any]:
+    """Keep a layer's two sums whenever it is run; return the hooks' handles."""
+
+    def given(position: Position, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        sums[position].append(arguments[0])
+
+    def result(_: nn.Module, _arguments: object, output: Any) -> None:
+        sums["ffn"].append(output[0] if isinstance(output, tuple) else output)
+
+    middle = architecture.norm_of_middle(layer)
+    handles = [middle.register_forward_pre_hook(partial(given, "attention"))]
+    norm = architecture.norm_after(layer, "ffn")
+    if norm is None:
+        return [*handles, layer.register_forward_hook(result)]
+    return [*handles, norm.register_forward_pre_hook(partial(given, "ffn"))]
