@@ -20,11 +20,14 @@ from prefect.types.entrypoint import EntrypointType
 from flows.chain import adapter_to_student, run_stage
 from flows.compare import compare
 from flows.names import PREFECT_FILE
+from flows.own_data import my_adapter, my_data
 from flows.release import promote_student, roll_back_student
 from flows.retrain import retrain
 from flows.sweep import sweep_students
 
 _FLOWS = (
+    my_data,
+    my_adapter,
     adapter_to_student,
     run_stage,
     sweep_students,
