@@ -4,6 +4,7 @@ How a graph is written and compared is in pipeline/graphs/trace.py.
 """
 
 import contextlib
+import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from pipeline.checkpoints.teachers import load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
 from pipeline.checkpoints.weights import load_model
 from pipeline.config import ExportConfig
-from pipeline.facts.arms import PLAIN, STUDENT, TEACHER, Arm
+from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts, Parity
 from pipeline.facts.training import StudentFacts, TeacherFacts
@@ -30,6 +31,7 @@ from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL, load_bundle
 from pipeline.inference.thresholds import write_thresholds
 from pipeline.store.stage import RECORD, Stage
+from pipeline.tasks.all_tasks import TASK_KEY
 from pipeline.texts.tables import read_split
 
 _LAYERS_WORTH_A_PROCESS = 4
@@ -88,8 +90,18 @@ def export(
         if waiting is not None:
             parity += waiting.result()
             bar.update()
+    _name_task(context, out)
     _write_thresholds(data, context, out)
     return ExportFacts(opset=settings.export.opset, parity=tuple(parity))
+
+
+def _name_task(context: ModelContext, out: Path) -> None:
+    """Write the task into the config of each bundle, which is known by it."""
+    for arm in EXPORTED:
+        path = out / arm / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        named = {**config, TASK_KEY: context.task.name}
+        path.write_text(json.dumps(named, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write_thresholds(data: Stage[DataFacts], context: ModelContext, out: Path) -> None:

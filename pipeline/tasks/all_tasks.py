@@ -14,13 +14,22 @@ TASKS: Mapping[str, Task] = {
 }
 
 
+TASK_KEY = "adapter_distill_task"
+"""Key of an exported ``config.json`` that names its task."""
+
+
 def find_task(name: str) -> Task:
     """Return the task that a config's ``task`` names."""
     return TASKS[name]
 
 
 def task_of_model(config: Mapping[str, Any]) -> Task:
-    """Return the task that a transformers ``config.json`` was saved for."""
+    """Return the task that a transformers ``config.json`` was saved for.
+
+    One that was exported here names it. Of another, the class and its problem type say it.
+    """
+    if (own := TASKS.get(str(config.get(TASK_KEY)))) is not None:
+        return own
     named, classes = config.get("problem_type"), config.get("architectures") or ()
     for task in TASKS.values():
         if task.model_suffix != CLASSIFICATION.model_suffix:
