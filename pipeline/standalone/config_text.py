@@ -125,8 +125,9 @@ def _data(draft: Draft) -> Iterator[str]:
     for sentence in proposal.assumed:
         yield from _comment(_sentence(sentence))
     yield f"text = {_toml(_one_or_all(proposal.text))}"
-    yield f"label = {_toml(_one_or_all(proposal.label))}"
-    yield from _comment(_counted(facts))
+    if proposal.label:
+        yield f"label = {_toml(_one_or_all(proposal.label))}"
+        yield from _comment(_counted(facts))
     if proposal.labels:
         yield f"labels = {_toml(proposal.labels)}"
     for line in facts.said():

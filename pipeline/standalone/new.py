@@ -65,6 +65,7 @@ def write_new_config(settings: NewSettings) -> tuple[Path, tuple[str, ...]]:
         raise InputError(f"{out} exists already. Remove it, or give another file with --out.")
     columns = columns_of(read_whole(settings.source))
     task, proposal, assumed = _propose(columns, settings)
+    model = settings.model or _backbone(task, proposal)
     with tempfile.TemporaryDirectory() as scratch:
         facts, sizes = _split(task, proposal, settings, Path(scratch))
         draft = Draft(
@@ -72,10 +73,10 @@ def write_new_config(settings: NewSettings) -> tuple[Path, tuple[str, ...]]:
             task=task,
             source=settings.source,
             proposal=proposal,
-            model=settings.model or _backbone(),
+            model=model,
             sizes=sizes,
             facts=facts,
-            lengths=_measure(Path(scratch), settings.model or _backbone()),
+            lengths=_measure(Path(scratch), model),
             assumed=assumed,
         )
         written = Path(scratch) / out.name
@@ -98,12 +99,16 @@ def _propose(
             )
         return task, task.labels.propose(columns, settings.given), ()
     found, reasons = _fitting(columns, settings.given)
+    # Any text fits a task without labels: a label says that another one is meant.
+    found = {name: each for name, each in found.items() if each.label} or found
     if len(found) == 1:
         ((name, proposal),) = found.items()
         return find_task(name), proposal, (f"the task is {name}: the table fits no other",)
     command = f"adapter-distill new TASK {settings.source}"
     if found:
-        listed = " and ".join(f"{name} (label {each.label[0]!r})" for name, each in found.items())
+        listed = " and ".join(
+            f"{name} (label {', '.join(each.label)!r})" for name, each in found.items()
+        )
         raise InputError(f"{settings.source} can be read for {listed}. Say which: {command}.")
     lines = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
     raise InputError(
@@ -126,8 +131,14 @@ def _fitting(columns: Sequence[Column], given: Given) -> tuple[dict[str, Proposa
     return found, reasons
 
 
-def _backbone() -> str:
-    """Return the packaged backbone, or its name on the hub where it is not installed."""
+def _backbone(task: Task, proposal: Proposal) -> str:
+    """Return the packaged backbone, or its name on the hub where it is not installed.
+
+    Raises:
+        InputError: where the task needs another kind.
+    """
+    if proposal.backbone is not None:
+        raise InputError(f"A {task.name} needs {proposal.backbone}. Name one with --model.")
     try:
         locate(PACKAGED_MODEL)
     except InputError:
@@ -142,15 +153,14 @@ def _split(
     seed = RunConfig.model_fields["seed"].default
 
     def split(sizes: Mapping[str, int | float]) -> DataFacts:
-        label = proposal.label if len(proposal.label) > 1 else proposal.label[0]
-        text = proposal.text if len(proposal.text) > 1 else proposal.text[0]
+        named = {"text": proposal.text, "label": proposal.label}
+        columns = {key: each if len(each) > 1 else each[0] for key, each in named.items() if each}
         data = DataConfig(
             train=settings.source,
-            text=text,
-            label=label,
             labels=proposal.labels,
             validation_size=sizes["validation"],
             test_size=sizes["test"],
+            **columns,
         )
         return prepare_data(DataSettings(task=task, data=data, sources=(), seed=seed), out)
 

@@ -78,8 +78,11 @@ class Proposal:
 
     text: tuple[str, ...]
     label: tuple[str, ...]
+    """None for a task whose texts are their own labels."""
     labels: tuple[str, ...] = ()
     """Value of ``data.labels``."""
+    backbone: str | None = None
+    """Kind of backbone that the task needs, as a noun, where the usual one is none."""
     assumed: tuple[str, ...] = ()
     """What was taken without being told, in sentences."""
 

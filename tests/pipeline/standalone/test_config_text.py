@@ -25,7 +25,9 @@ def draft(*, train=800, tokens=(10,) * 99 + (300,), longest=512, labels=("a", "b
         name="mine",
         task=find_task("classification"),
         source=more.get("source", "my-data.csv"),
-        proposal=Proposal(text=("text",), label=("label",), labels=labels, assumed=("x\ny",)),
+        proposal=Proposal(
+            text=("text",), label=more.get("label", ("label",)), labels=labels, assumed=("x\ny",)
+        ),
         model="m",
         sizes={"validation": 0.1, "test": 0.1},
         facts=facts,
@@ -62,6 +64,13 @@ def test_any_name_survives_in_the_text():
 
     assert tree["data"]["labels"] == list(strange)
     assert tree["data"]["train"] == 'a "b".csv'
+
+
+def test_a_task_without_labels_names_no_column_of_them():
+    data = tomllib.loads(config_text(draft(label=(), labels=())))["data"]
+
+    assert data["text"] == "text"
+    assert not {"label", "labels"} & set(data)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A config for one's own table: it loads and runs unchanged, or one message says what to name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from pipeline.errors import InputError
 from pipeline.standalone import new
 from pipeline.standalone.new import NewSettings, write_new_config
 from pipeline.tasks.all_tasks import TASKS
-from pipeline.tasks.columns import Given
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.tasks.columns import Given, Proposal, find_texts
 
 
 @pytest.fixture
@@ -82,6 +84,27 @@ def test_two_tasks_that_fit_are_both_named(tmp_path):
 
     assert "classification (label 'stars') and regression (label 'stars')" in str(fault.value)
     assert not (tmp_path / "new.toml").exists()
+
+
+def propose_texts(columns, given):
+    text, assumed = find_texts(columns, given, most=1)
+    return Proposal(text=text, label=(), assumed=assumed, backbone="a decoder")
+
+
+def test_a_task_without_labels_is_proposed_where_no_label_fits(
+    tiny_csv, tiny_checkpoint, tmp_path, monkeypatch
+):
+    labels = replace(CLASSIFICATION.labels, propose=propose_texts)
+    monkeypatch.setitem(TASKS, "continuation", replace(CLASSIFICATION, labels=labels))
+    out = tmp_path / "new.toml"
+    texts = tmp_path / "texts.csv"
+    texts.write_text("\n".join(["text", *(f"the text {number}" for number in range(40))]))
+
+    write_new_config(NewSettings(source=str(tiny_csv), model=str(tiny_checkpoint), out=out))
+
+    assert load_config(out).task == "classification"
+    with pytest.raises(InputError, match=r"needs a decoder. Name one with --model"):
+        write_new_config(NewSettings(source=str(texts), out=tmp_path / "other.toml"))
 
 
 def test_a_table_that_fits_no_task_says_why_for_each(tmp_path):
