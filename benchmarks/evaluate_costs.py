@@ -3,8 +3,8 @@
     python -m benchmarks.evaluate_costs [costs] [inference] [coverage]
 
 ``costs``: CPU seconds of everything that `evaluate` computes from the outputs of four files: three
-qualities and one more after quantisation, two closenesses, a change, all classes; by the numbers of
-classes and texts. ``inference``: CPU seconds of the same four files on the same texts, of
+qualities and one more after quantisation, two closenesses, two changes, all classes; by the numbers
+of classes and texts. ``inference``: CPU seconds of the same four files on the same texts, of
 MiniLM-L6's shape with random weights, 16 tokens each. ``coverage``: how often 95 % intervals of
 macro-F1 hold the mean over test splits of the same size, and macro-F1 of infinitely many texts.
 
@@ -29,6 +29,7 @@ from pipeline.facts.variants import Runtime
 from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.session import open_file
 from pipeline.statistics.bootstrap import Resamples, draw
+from pipeline.statistics.class_quality import measure_classes
 from pipeline.tasks.class_metrics import CLASS_QUALITY
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.measuring import MeasuredModels
@@ -73,9 +74,11 @@ def measure_statistics(classes: int, texts: int) -> dict[str, float]:
         measured.fidelity(STUDENT, TEACHER)
         measured.fidelity(STUDENT_FP32, TEACHER)
         measured.change(STUDENT, TEACHER)
-        assert CLASSIFICATION.breakdown is not None
+        measured.change(STUDENT, PLAIN)
+        assert CLASSIFICATION.members is not None
         names = [f"class {number}" for number in range(classes)]
-        CLASSIFICATION.breakdown(outputs[TEACHER], outputs[STUDENT], labels, names, confidence=0.95)
+        found = CLASSIFICATION.members(outputs[TEACHER], outputs[STUDENT], labels, names)
+        measure_classes(found.teacher, found.student, found.labels, names, confidence=0.95)
 
     seconds = _cpu_seconds(everything)
     return {"cpu_s": round(seconds, 2), "peak_mb_more": round(_peak_mb() - before)}
