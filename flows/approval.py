@@ -1,8 +1,8 @@
-"""What happens to a student that passed: nothing, release at once, or a question to the user.
+"""Release of a student that passed: never, at once, or after a question to the user.
 
 To ask, the run is suspended: its process exits, and a worker starts it again after the answer. It
-comes back to the same question with every stage finished and the answer at hand. A form that was
-sent without a choice is no answer, and the run asks again.
+returns to the same question, with every stage finished and the answer at hand. A form without a
+choice is no answer, and the run asks again.
 """
 
 from typing import Any, Literal
@@ -21,7 +21,7 @@ Release = Literal["never", "if_gate_passes", "ask_me"]
 ReleaseAnswer = Literal["release", "do not release"]
 _DAYS_TO_ANSWER = 7
 _KEY = "release-question"
-"""Of the artifact that shows question, numbers and answer."""
+"""Key of the artifact that shows question, numbers and answer."""
 _HOW = (
     "open {page}, press *Resume* (in the menu at the top right), take one of the two choices and "
     f"send the form. Without an answer the run fails after {_DAYS_TO_ANSWER} days."

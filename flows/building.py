@@ -1,7 +1,7 @@
-"""Where a flow run's stages are built: in a child process, seen from the run's page, within limits.
+"""Builds of a flow run's stages: in a child process, shown on the run's page, within limits.
 
-The data stage stays in this process: it trains nothing, and bad input is told at once. A child
-that dies is replaced once; the stage then goes on from its last checkpoint.
+The data stage stays in this process. It trains nothing, and bad input is reported at once. A child
+that dies is replaced once; the stage then continues from its last checkpoint.
 """
 
 import errno
@@ -29,7 +29,7 @@ LIMIT = "adapter-distill-compute"
 """Global concurrency limit: one slot for each stage that is built at the same time."""
 _FULL_DISK_BYTES = 16 * 1024**2
 _LEASE_SECONDS = 60.0
-"""So long a killed run's slot stays taken."""
+"""Seconds for which the slot of a killed run stays taken."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def building(root: Path) -> Iterator[Store]:
 
     The child ends with the block, or with the command that has prepared it.
 
-    What the child logs appears in the flow run's logs, and how far a training is as an artifact.
+    The child's log appears in the flow run's log, and the progress of a training as an artifact.
     """
     with _streamed_logs(), build_process() as process:
         yield Store(root=root, builder=partial(_build, process))
@@ -60,7 +60,7 @@ def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], fol
 
 @contextmanager
 def _told_full_disk(folder: Path) -> Iterator[None]:
-    """Tell a full disk as what it is: torch and safetensors have errors of their own for it."""
+    """Re-raise the errors of torch and safetensors for a full disk as OSError(ENOSPC)."""
     try:
         yield
     except RuntimeError as error:
@@ -71,7 +71,7 @@ def _told_full_disk(folder: Path) -> Iterator[None]:
 
 
 def _held_slots(stage: str) -> AbstractContextManager[None]:
-    """Return what waits for this stage's slots: all of them to measure, one for the others."""
+    """Return a context that waits for this stage's slots: all to measure, one for other stages."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or (run.deployment_id is None and run.parent_task_run_id is None):

@@ -33,7 +33,7 @@ class FinishedRun:
     folder: Path
     decision: Decision
     version: Version | None
-    """Of its student in the registry, where it could be registered."""
+    """Version of its student in the registry; None where it could not be registered."""
 
 
 @flow(
@@ -47,15 +47,15 @@ class FinishedRun:
 def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     """Fine-tune adapters, distil them into an adapter-free student, export, measure, decide.
 
-    Adapters that there are already are imported or fused instead of fine-tuned.
+    Existing adapters are imported or fused instead of fine-tuned.
 
     A student that the gate refuses is a completed run with a verdict, not a failure.
 
     Args:
         config: What to run: the tables of a TOML config, as groups.
-        release: What happens to a student that passed the gate. never: nothing; if_gate_passes:
-            it becomes the champion at once; ask_me: the run waits for your answer, with the gate's
-            numbers, and goes on after it.
+        release: Release of a student that passed the gate. With never, nothing happens. With
+            if_gate_passes it becomes the champion at once. With ask_me the run shows the gate's
+            numbers, waits for your answer, and then continues.
     """
     check_can_ask(release)
     with building(config.runs_dir / STAGES) as store:
@@ -67,7 +67,7 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
 
 
 def _release(config: RunConfig, run: FinishedRun, release: Release) -> None:
-    """Release a student that passed, or ask; nobody is asked what a promotion would refuse."""
+    """Release a student that passed, or ask first; never offer what a promotion would refuse."""
     standing = stand_against_champion(config, run.version) if run.version else Standing()
     if standing.refusals:
         get_run_logger().warning(
@@ -99,7 +99,7 @@ def finish_run(config: RunConfig, finished: FinishedStages) -> FinishedRun:
     on_crashed=[explain_failure],
 )
 def run_stage(config: RunConfig, stage: StageName) -> Path:
-    """Bring one stage up to date, and whatever it needs; finished stages are reused.
+    """Bring one stage and its inputs up to date; finished stages are reused.
 
     ``runs_dir/NAME.STAGE`` leads to its folder from then on.
 

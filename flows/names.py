@@ -1,4 +1,4 @@
-"""What the parts of an installation share: pool, deployment file, interface, slots."""
+"""Names that the parts of an installation share: pool, deployment file, interface, slots."""
 
 import os
 from pathlib import Path

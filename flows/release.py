@@ -1,7 +1,7 @@
 """Registration, promotion and roll back as Prefect flows: the forms of the UI, and the chain's end.
 
-Of one student only one promotion runs at a time on one machine; where several machines promote on
-one MLflow server, give these flows' deployment a concurrency limit of one.
+On one machine, one promotion of a student runs at a time. If several machines promote on one MLflow
+server, give the deployment of these flows a concurrency limit of one.
 """
 
 import os
@@ -62,7 +62,7 @@ def roll_back_student(form: RollbackForm) -> int:
 def register_run(config: RunConfig, run: Path) -> Version | None:
     """Register a finished run; its student is the challenger if it passed.
 
-    What goes wrong here doesn't undo the run: it is logged, with the command that tries again.
+    A failure does not undo the run: it is logged with the command that tries again.
     """
     logger = get_run_logger()
     try:

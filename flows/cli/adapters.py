@@ -1,4 +1,4 @@
-"""The commands for adapters without a run: absorb them, read and write AdapterHub's folders.
+"""The commands that read and write AdapterHub's folders.
 
 Imports stand inside the commands: help must start without torch.
 """
@@ -10,82 +10,6 @@ import typer
 from rich.console import Console
 
 from flows.cli.terminal import prepare_environment, prepare_terminal
-from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
-from pipeline.errors import InputError
-
-
-def absorb_command(
-    teacher: Annotated[Path, typer.Argument(help="Teacher folder, such as runs/latest/finetune.")],
-    texts: Annotated[
-        Path,
-        typer.Option(help="Unlabelled texts, one a line; - reads standard input."),
-    ],
-    out: Annotated[Path, typer.Option(help="New folder for the student.")],
-    backbone: Annotated[
-        str | None, typer.Option(help="The teacher's backbone, where it moved since.")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Layers that the student keeps, from 0: 0,2,4.")
-    ] = None,
-    extra_units: Annotated[
-        int, typer.Option(min=0, help="Units by which every FFN of the student is wider.")
-    ] = 0,
-    exact: Annotated[
-        Literal["never", "free", "always"],
-        typer.Option(help="Fold exactly where possible; free: and needs no wider FFN."),
-    ] = "free",
-    as_: Annotated[
-        Literal["model", "lora"],
-        typer.Option("--as", help="Write a model of its own, or PEFT's LoRA for the backbone."),
-    ] = "model",
-    rank: Annotated[int, typer.Option(min=1, help="Rank of each matrix's LoRA.")] = 64,
-    pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
-    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
-) -> None:
-    """Move a teacher's adapters into its backbone's weights: no labels, no training."""
-    kept = None if layers is None else _read_layers(layers)
-    if as_ == "lora" and (kept is not None or extra_units):
-        raise InputError(
-            "--as lora keeps the backbone as it is: expected neither --layers nor --extra-units. "
-            "Leave them out, or leave out --as lora."
-        )
-    wanted = read_texts([], texts, pairs=pairs, jsonl=jsonl)
-    prepare_environment(verbose=verbose)
-    prepare_terminal(verbose=verbose)
-    from flows.cli.summary import print_absorption
-    from pipeline.config import AbsorbConfig
-    from pipeline.standalone.absorb import absorb_alone, absorb_as_lora
-
-    config = AbsorbConfig(texts=max(8, len(wanted)), exact=exact, extra_units=extra_units)
-    if as_ == "lora":
-        facts = absorb_as_lora(teacher, wanted, out, config, rank=rank, backbone=backbone)
-    else:
-        facts = absorb_alone(teacher, wanted, out, config, backbone=backbone, layers=kept)
-    print_absorption(facts, out, Console())
-
-
-def inspect_command(
-    teacher: Annotated[Path, typer.Argument(help="Teacher folder, such as runs/latest/finetune.")],
-    texts: Annotated[
-        Path | None,
-        typer.Option(help="Unlabelled texts for a trial, one a line; - reads standard input."),
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="The teacher's backbone, where it moved since.")
-    ] = None,
-    pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
-    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
-) -> None:
-    """Say how well a teacher's adapters will be absorbed, before anything is trained."""
-    given = [] if texts is None else read_texts([], texts, pairs=pairs, jsonl=jsonl)
-    prepare_environment(verbose=verbose)
-    prepare_terminal(verbose=verbose)
-    from flows.cli.summary import print_inspection
-    from pipeline.standalone.inspect_teacher import inspect_teacher
-
-    print_inspection(inspect_teacher(teacher, given, backbone=backbone), Console())
 
 
 def import_adapter_command(
@@ -163,10 +87,3 @@ def export_adapter_command(
     console.print(
         f'next, with the adapters library: model.{method}("{out}", set_active=True)', markup=False
     )
-
-
-def _read_layers(layers: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in layers.split(","))
-    except ValueError as error:
-        raise InputError(f"--layers expects numbers such as 0,2,4, found {layers!r}.") from error

@@ -56,10 +56,10 @@ def benchmark_command(
         return
     if not models:
         raise InputError("Give one or more ONNX files or bundles, or --compare A.json B.json.")
+    from adapter_distill.bundles import measure_files
     from flows.cli.benchmark_tables import print_benchmark
     from pipeline.config import BenchmarkConfig
     from pipeline.stages.benchmark import describe_measurement
-    from pipeline.standalone.benchmark import benchmark_alone
     from pipeline.timing.measurement import write_measurement
 
     config = BenchmarkConfig(
@@ -70,7 +70,7 @@ def benchmark_command(
     )
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist. Create it.")
-    measurement = benchmark_alone(
+    measurement = measure_files(
         models,
         config,
         against=against,

@@ -1,4 +1,4 @@
-"""What the benchmark found, as tables on the terminal."""
+"""Tables on the terminal of a benchmark's results."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""How a command ends that goes wrong: with one message, and never with a traceback.
+"""End of a command that fails: one message, and never a traceback.
 
-What a user can change ends with exit code 2: bad input, a full disk, a server that is away. An
-unforeseen exception ends with exit code 1, one line, and a log file with the whole story:
-traceback, versions and command line, without passwords and tokens.
+Bad input, a full disk and a server that is away end with exit code 2, as a user can mend them.
+An unforeseen exception ends with exit code 1, one line, and a log file. The log holds traceback,
+versions and command line, without passwords and tokens.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def _run(command: Callable[[], None], received: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[list[int]]:
-    """Let every signal that asks a process to end do what Ctrl-C does; yield those that came.
+    """Let every signal that asks a process to end act as Ctrl-C; yield the received signals.
 
     A shell starts background jobs with SIGINT ignored, and then no Python process hears it. Only a
     hangup stays ignored where it was: nohup asks for that.
@@ -88,7 +88,7 @@ def _is_kept_ignored(number: int) -> bool:
 
 
 def _make_streams_safe() -> None:
-    """Let no output end a command: neither a strange name nor a stream that is closed."""
+    """Keep strange names and closed streams from ending a command."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - the process ends with it
@@ -98,7 +98,7 @@ def _make_streams_safe() -> None:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse arguments that are no text: they could be neither stored nor shown as they are.
+    """Refuse arguments that are no text, which could be neither stored nor shown.
 
     Raises:
         InputError: naming the first such argument.
@@ -130,7 +130,7 @@ def fail_stopped(received: Sequence[int] = ()) -> NoReturn:
 
 
 def explain_os_error(error: OSError) -> str:
-    """Return what the system refused, on which path, and what to do about it."""
+    """Return a message: what the system refused, on which path, and what to do."""
     where = f" ({error.filename})" if error.filename else ""
     advice = "Check it, and run again."
     if error.errno in _NO_SPACE:
@@ -186,7 +186,7 @@ def _state_folder() -> Path:
 
 
 def _leave(code: str | int | None) -> NoReturn:
-    """End the process; what a closed pipe did not take is dropped without a word."""
+    """End the process; output that a closed pipe did not take is dropped."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

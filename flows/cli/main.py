@@ -7,17 +7,12 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from flows.cli.adapters import (
-    absorb_command,
-    export_adapter_command,
-    import_adapter_command,
-    inspect_command,
-)
+from flows.cli.adapters import export_adapter_command, import_adapter_command
 from flows.cli.backup import backup_command, restore_command
 from flows.cli.benchmark import benchmark_command
 from flows.cli.compare import compare_command
@@ -26,13 +21,31 @@ from flows.cli.models import models
 from flows.cli.new import new_command
 from flows.cli.retention import gc_command
 from flows.cli.serving import package_command, serve_command
+from flows.cli.students import (
+    absorb_command,
+    distill_command,
+    export_command,
+    inspect_command,
+)
 from flows.cli.sweep import sweep_command
-from flows.cli.terminal import beside_imports, check_writable, guarded, patiently
+from flows.cli.terminal import (
+    beside_imports,
+    check_writable,
+    guarded,
+    patiently,
+    prepare_environment,
+    prepare_terminal,
+    starting,
+)
 from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
 from flows.up.command import up
 from pipeline.chain.stage_names import StageName
 from pipeline.errors import InputError
+from pipeline.workers.importing import without_collection
 from pipeline.workers.threads import limit_threads
+
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
 
 PASSED, REFUSED = 0, 3
 
@@ -64,29 +77,51 @@ def run(
         StageName | None,
         typer.Option(help="End with this stage: finetune trains adapters and no student."),
     ] = None,
+    without_prefect: Annotated[
+        bool,
+        typer.Option("--without-prefect", help="Start seconds sooner; nothing shows in its UI."),
+    ] = False,
     verbose: Annotated[bool, typer.Option(help="Show what Prefect and the libraries log.")] = False,
 ) -> None:
     """Run the whole chain, or a part; finished stages are not run again when nothing changed.
 
-    Exit code 0: the gate passed, or the stage is finished. 3: the gate refused, with every reason.
-    2: bad input.
+    Exit code 0 means that the gate passed, or that the stage is finished. Exit code 3 means that
+    the gate refused; every reason is printed. Exit code 2 means bad input.
     """
     from pipeline.config.load import load_config
 
+    if without_prefect and until:
+        raise InputError("Give --until or --without-prefect, not both.")
     settings = load_config(config, overrides or [])
     check_writable(settings.runs_dir)
+    if without_prefect:
+        _end(_run_here(settings, verbose=verbose))
     with beside_imports(verbose=verbose) as wait:
         from flows.chain import adapter_to_student, run_stage
-        from flows.cli.summary import print_summary
-        from pipeline.report.report import Report
 
         wait()
         folder = run_stage(settings, until) if until else adapter_to_student(settings)
-    terminal = Console()
-    if until is not None:
-        terminal.print(f"{until}: {folder}", markup=False, soft_wrap=True)
-        return
+    if until is None:
+        _end(folder)
+    Console().print(f"{until}: {folder}", markup=False, soft_wrap=True)
+
+
+def _run_here(settings: "RunConfig", *, verbose: bool) -> Path:
+    """Run the chain in this process; return the run's folder."""
+    prepare_environment(verbose=verbose)
+    with starting(), without_collection():
+        prepare_terminal(verbose=verbose)
+        from adapter_distill import run as run_here
+    return run_here(settings).folder
+
+
+def _end(folder: Path) -> NoReturn:
+    """Print what a finished run found, and end with the exit code of its verdict."""
+    from flows.cli.summary import print_summary
+    from pipeline.report.report import Report
+
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    terminal = Console()
     print_summary(report, folder, terminal if terminal.is_terminal else Console(width=110))
     raise typer.Exit(PASSED if report.verdict == "passed" else REFUSED)
 
@@ -104,11 +139,11 @@ def predict_command(
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Print what a student answers to each text, as its task says, with onnxruntime alone."""
-    from pipeline.standalone.predict import answer_texts
+    """Print a student's answer to each text; needs onnxruntime, and no torch."""
+    from adapter_distill import load
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
-    found = answer_texts(bundle, wanted)
+    found = load(bundle).answer(wanted)
     for position, (text, answer) in enumerate(zip(wanted, found.answers, strict=True)):
         if as_json:
             named = dict(zip(("text", "text_b"), text, strict=False))
@@ -127,7 +162,7 @@ def _in_a_line(answer: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a part of an answer; of parts with names and numbers, the names alone."""
+    """Return a part of an answer as text; of names with numbers, only the names."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     if isinstance(value, dict):
@@ -153,7 +188,7 @@ def show_config(
         typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
 
 
-# Those that show their own progress, or run until they are stopped.
+# Commands that show their own progress, or run until they are stopped.
 SPEAKING: dict[str, Callable[..., None]] = {
     "run": run,
     "compare": compare_command,
@@ -168,6 +203,8 @@ QUIET: dict[str, Callable[..., None]] = {
     "benchmark": benchmark_command,
     "inspect": inspect_command,
     "absorb": absorb_command,
+    "distill": distill_command,
+    "export": export_command,
     "import-adapter": import_adapter_command,
     "export-adapter": export_adapter_command,
     "package": package_command,
@@ -176,7 +213,7 @@ QUIET: dict[str, Callable[..., None]] = {
     "gc": gc_command,
 }
 STARTING_PROCESSES = ("run", "compare", "sweep", "serve", "up", "benchmark")
-"""Commands that start processes, of which nothing outlives them."""
+"""Commands that start processes; no process outlives its command."""
 COMMANDS = SPEAKING | {name: patiently(name, command) for name, command in QUIET.items()}
 for name, command in COMMANDS.items():
     app.command(name)(guarded(command) if name in STARTING_PROCESSES else command)

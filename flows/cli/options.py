@@ -1,7 +1,7 @@
 """Options of a command, made of the fields of a config class.
 
-Name, type, default, bounds and help of an option are those of its field, so that each stands once:
-in the class that the command's work takes.
+An option takes name, type, default, bounds and help from its field. So each is written once, in the
+class that the command's function takes.
 """
 
 import copy

@@ -32,10 +32,11 @@ def sweep_command(
 ) -> None:
     """Make students of fewer layers, in fp32 and int8, and pick the one the gate asks for.
 
-    gate.min_quality picks the fastest that reaches it, gate.max_latency_ms the best that is as
-    fast; it becomes a run like any other. Killed, the same command goes on where it stopped.
+    With gate.min_quality, the fastest student that reaches it is picked. With gate.max_latency_ms,
+    the best student that is as fast is picked. It becomes a run like any other. A killed sweep
+    continues where it stopped when the same command is given again.
 
-    Exit code 0, or 3: no student meets the limits, or the picked one's gate refused it.
+    Exit code 3 means that no student meets the limits, or that the gate refused the picked one.
     """
     from pipeline.config.load import load_config
 

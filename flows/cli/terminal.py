@@ -1,4 +1,4 @@
-"""What a command sets up before slow imports, and what it says on the terminal afterwards."""
+"""Setup of a command before slow imports, and its messages on the terminal."""
 
 import contextlib
 import functools
@@ -55,7 +55,7 @@ def check_writable(folder: Path) -> None:
 
 
 def prepare_terminal(*, verbose: bool) -> None:
-    """Let the stages speak on the terminal, and the libraries only when asked."""
+    """Show the log of the stages on the terminal, and that of the libraries if asked."""
     show_log(verbose=verbose)
     if not verbose:
         import datasets
@@ -63,7 +63,7 @@ def prepare_terminal(*, verbose: bool) -> None:
 
         datasets.disable_progress_bars()
         transformers_logging.disable_progress_bar()
-        # What goes wrong in a task is told once, by `main`.
+        # A fault in a task is reported once, by `main`.
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -103,7 +103,7 @@ class _Progress(logging.Filter):
 
 
 def patiently(title: str, command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that gives a sign of life where it takes long, and says nothing else."""
+    """Return a command that prints the time it has worked, whenever it was silent for long."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:  # Any: the command's own
@@ -114,7 +114,7 @@ def patiently(title: str, command: Callable[..., None]) -> Callable[..., None]:
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command of whose processes nothing outlives it, whatever ends it."""
+    """Return a command whose processes all end with it, whatever ends it."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:  # Any: the command's own
@@ -126,7 +126,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def starting(what: str = "starting") -> Iterator[None]:
-    """Say at once that a command starts, and again while its imports take long."""
+    """Log at once that a command starts, and again while its imports take long."""
     show_log()
     logging.getLogger("pipeline.starting").info("%s ...", what)
     with heartbeat(what):
@@ -135,7 +135,7 @@ def starting(what: str = "starting") -> Iterator[None]:
 
 @contextlib.contextmanager
 def beside_imports(*, verbose: bool) -> Iterator[Callable[[], None]]:
-    """Start what a flow needs, and let the block import the flow meanwhile: both take long.
+    """Start a flow's child and server while the block imports the flow; both take long.
 
     It starts the child that builds, and Prefect's temporary server where no API URL is set. The
     block imports its flow, calls what is yielded, to wait for the server, and then runs the flow.

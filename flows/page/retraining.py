@@ -1,4 +1,4 @@
-"""What a retraining did and why, as an artifact of its run."""
+"""Artifact of a retraining's run: its outcome, and the reasons."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What a Prefect server must hold before work starts on it."""
+"""Contents that a Prefect server must hold before work starts on it."""

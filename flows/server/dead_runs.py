@@ -1,7 +1,7 @@
 """Runs that a server still calls running, though their process is gone.
 
-They are what an interrupted installation leaves: the server was away as well when their process
-ended, so nobody told it. They are marked as crashed, or as cancelled where that was asked for.
+An interrupted installation leaves them: the server was away when their process ended, so it never
+learned of the end. They are marked as crashed, or as cancelled where that was requested.
 """
 
 import time

@@ -2,9 +2,9 @@
 
 Prefect begins a transaction on SQLite as DEFERRED. One that reads first and writes later fails at
 once with "database is locked" where another one wrote in between. SQLite does not wait for its busy
-timeout then, however long that is, because what was read is out of date
-(https://www.sqlite.org/rescode.html#busy_snapshot). Begun as IMMEDIATE, it waits for its turn
-before it reads. On PostgreSQL nothing begins as DEFERRED, and nothing changes.
+timeout then, because its data are out of date
+(https://www.sqlite.org/rescode.html#busy_snapshot). A transaction that begins as IMMEDIATE waits
+for its turn before it reads. On PostgreSQL nothing begins as DEFERRED, and nothing changes.
 """
 
 import sys

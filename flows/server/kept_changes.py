@@ -1,7 +1,8 @@
-"""What people changed on a server stays: a comparison of three states, part by part.
+"""Protection of what people changed on a server: a comparison of three states, part by part.
 
-Compared are the state that the project wants, the state on the server, and the digest of what the
-project itself put there last. A part that differs from that digest was changed by people.
+The first state is the one that the project wants, and the second is the one on the server. The
+third is the digest of what the project itself put there last. A part that differs from it was
+changed by people.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ Parts = Mapping[str, Any]  # Any: a JSON value
 """The parts of something on the server by their names, each as a JSON value."""
 
 Why = Literal["people", "both", "unknown"]
-"""Who changed a part that is left: people, people and the project, or nobody knows."""
+"""Author of a part that is left as it is: people, people and the project, or unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Merge:
-    """What a start changes on the server, what it leaves, and what it remembers."""
+    """Plan of a start: parts to change, parts to leave, and digests to remember."""
 
     set: Mapping[str, Any]  # Any: a JSON value
     """Parts that get the project's value."""

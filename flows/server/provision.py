@@ -31,7 +31,7 @@ from flows.server.records import Entry, Say, bring_up
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Silence:
-    """So long after an event, a run that sends no other has no process any more."""
+    """Seconds after which a run that sends no further event is marked as crashed."""
 
     name: str
     after: str

@@ -1,6 +1,6 @@
-"""What the project itself last put on a Prefect server, remembered there as variables.
+"""Record of what the project last put on a Prefect server, kept there as variables.
 
-So it works for every database, and a new machine that looks after an old server knows it, too.
+It works for every database, and a new machine that takes over an old server finds it there.
 """
 
 import re
@@ -31,9 +31,9 @@ class Entry:
 
     name: str
     ours: Parts
-    """What the project wants."""
+    """State that the project wants."""
     theirs: Parts | None
-    """What is on the server; None where it is missing."""
+    """State on the server; None where it is missing."""
     create: Callable[[], object]
     change: Callable[[Mapping[str, Any]], object]  # Any: a JSON value, or None to remove a part
     """Takes the parts that change; None stands for a part that goes."""

@@ -1,7 +1,7 @@
-"""What `adapter-distill up` consists of: Prefect server, MLflow, worker and student server.
+"""Services of `adapter-distill up`: Prefect server, MLflow, worker and student server.
 
-All of it listens on loopback and keeps its state in one folder. The registry is the SQLite file in
-the runs folder below it: the worker writes it, MLflow shows it, the student server follows it.
+All of them listen on loopback and keep their state in one folder. The registry is the SQLite file
+in the runs folder below it. The worker writes it, MLflow shows it, the student server follows it.
 """
 
 import os

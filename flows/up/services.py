@@ -37,7 +37,7 @@ class Service:
     health: str
     """URL that answers with status 200 once it is ready."""
     address: str | None
-    """What a user opens; None where there is nothing to see."""
+    """Address that a user opens; None where there is nothing to see."""
     usual_s: int
     """Usual time until it answers, in seconds, on two idle cores."""
     environment: Mapping[str, str] = field(default_factory=dict)

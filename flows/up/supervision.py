@@ -1,7 +1,7 @@
-"""The processes of `adapter-distill up` after their start: what ends by itself is started again.
+"""Supervision of the processes of `adapter-distill up`: one that ends by itself is restarted.
 
-A killed worker or server comes back, as containers do by their restart policy; runs go on, or can
-be retried. A process that keeps ending is started after growing pauses, for as long as it takes.
+A killed worker or server is restarted, as containers are by their restart policy. Runs continue, or
+can be retried. A process that keeps ending is restarted after growing pauses, without an end.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from flows.up.services import Service
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _SOUND_AFTER_S = 120.0
-"""Who ran so long begins again with the first pause."""
+"""Seconds after which a service that ends is restarted after the shortest pause."""
 _LOOK_EVERY_S = 0.5
 
 

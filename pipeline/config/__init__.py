@@ -1,6 +1,6 @@
-"""What a run is asked to do: one frozen class per TOML table, a module a group of tables.
+"""Settings of a run: one frozen class per TOML table, and one module per group of tables.
 
-The same classes are the TOML file, the JSON schema and the Prefect flow's parameters, so that a
+These classes make the TOML file, the JSON schema and the parameters of the Prefect flow. So each
 field is described once. Config is data: nothing here reads a file.
 """
 

@@ -1,4 +1,4 @@
-"""Other ways to adapt a backbone, beside adapters."""
+"""Methods other than adapters to adapt a backbone."""
 
 from typing import Annotated, Literal
 
@@ -11,17 +11,17 @@ class LoraConfig(Section):
     """LoRA by PEFT, on the attention's projections that PEFT names for the architecture."""
 
     rank: int = Field(default=8, ge=1)
-    """Rank of each change."""
+    """Rank of the change to each weight."""
 
     alpha: int = Field(default=16, ge=1)
-    """A change is multiplied by alpha / rank."""
+    """Scale of LoRA: each change is multiplied by alpha / rank."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout probability on a change's input while training."""
+    """Dropout probability on the input of each change while training."""
 
 
 class CompareConfig(Section):
-    """What `adapter-distill compare` sets side by side; `finetune` is the budget of all."""
+    """Methods that `adapter-distill compare` trains; `finetune` is the budget of each."""
 
     methods: tuple[Literal["houlsby", "pfeiffer", "parallel", "lora", "full"], ...] = (
         "houlsby",
@@ -30,17 +30,17 @@ class CompareConfig(Section):
         "lora",
         "full",
     )
-    """Kinds of adapters, LoRA, and full fine-tuning; the frozen backbone with its head is always
-    there."""
+    """Methods to compare: kinds of adapters, LoRA, and full fine-tuning. The frozen backbone with
+    its trained head is always included."""
 
     bottleneck_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (16, 256)
-    """Further sizes of Houlsby adapters, beside the teacher's own."""
+    """Bottleneck sizes of further Houlsby adapters, beside the teacher's own size."""
 
     lora: LoraConfig = LoraConfig()
     """Rank and scale of LoRA."""
 
     lora_learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of LoRA; that of the adapters is `finetune.learning_rate`."""
+    """Peak learning rate of LoRA; adapters take `finetune.learning_rate`."""
 
     full_learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of full fine-tuning."""

@@ -13,14 +13,14 @@ class DataConfig(Section):
     """Texts, labels and splits."""
 
     train: str
-    """A CSV, TSV, JSONL, Parquet or CoNLL file, a file inside an installed package
-    (``package://name/path.csv``) or a Hugging Face data set (``owner/name@split``)."""
+    """Source of the training texts: a CSV, TSV, JSONL, Parquet or CoNLL file. Or a file of an
+    installed package (``package://name/path.csv``), or a hub data set (``owner/name@split``)."""
 
     validation: str | None = None
-    """The same for the validation split; without it, a part of ``train`` is held out."""
+    """Source of the validation texts; without it, a part of ``train`` is held out."""
 
     test: str | None = None
-    """The same for the test split; without it, a part of ``train`` is held out."""
+    """Source of the test texts; without it, a part of ``train`` is held out."""
 
     unlabelled: tuple[str, ...] = ()
     """Further texts without labels, for absorption and distillation: tables with the text columns,
@@ -37,34 +37,34 @@ class DataConfig(Section):
     """Name of the text column, or of the two columns of a sentence pair."""
 
     label: tuple[str, ...] | str = "label"
-    """Name of the label column. Multi-label alone: or several columns of 0 and 1, each named as its
-    label."""
+    """Name of the label column. A multi-label task also takes several columns of 0 and 1, each
+    named as its label."""
 
     labels: tuple[str, ...] = ()
-    """Label names in class order. Values in the data are names, or indices into this list, all of
-    them one way. A regression has none: its labels are numbers. Several label columns name the
-    labels themselves."""
+    """Label names in class order. Values in the data are all names, or all indices into this list.
+    A regression has none, because its labels are numbers. Several label columns name the labels
+    themselves."""
 
     filter: dict[str, str] = Field(default_factory=dict)
-    """Keep only the rows whose columns have these values. Text is compared as it is spelled in the
-    file, numbers by their value."""
+    """Rows to keep: those whose columns have these values. Text is compared as it is spelled in
+    the file, numbers by their value."""
 
     train_size: int | None = Field(default=None, ge=1)
-    """At most this many training texts, each class in proportion; all of them by default."""
+    """Most training texts, drawn from each class in proportion; all texts by default."""
 
     validation_size: SplitSize = 0.1
-    """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
+    """Size of a validation split held out of ``train``: texts (whole number) or a fraction."""
 
     test_size: SplitSize = 0.1
-    """Texts (whole number) or part (fraction) of ``train`` held out where none is given."""
+    """Size of a test split held out of ``train``: texts (whole number) or a fraction."""
 
     splits_of: str | None = None
-    """Folder of an earlier run's splits (``runs/latest/data``): a text that stands there keeps its
-    split, and of the others the same part is held out. For what goes on from that run's adapters,
-    which must not be tested on texts that they were trained on."""
+    """Folder of an earlier run's splits (``runs/latest/data``). Its texts keep their splits, and
+    the same part of new texts is held out. A run that starts from that run's adapters needs it:
+    they must not be tested on their training texts."""
 
     max_length: int = Field(default=128, ge=4)
-    """Longest input in tokens; what is longer is truncated."""
+    """Longest input, in tokens; longer texts are truncated."""
 
     @field_validator("text", mode="before")
     @classmethod

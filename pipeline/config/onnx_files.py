@@ -11,7 +11,7 @@ class ExportConfig(Section):
     """ONNX export, the same recipe for backbone, teacher and student."""
 
     opset: int = Field(default=20, ge=17, le=23)
-    """ONNX operator set."""
+    """Version of the ONNX operator set."""
 
     parity_tolerance: float = Field(default=1e-4, gt=0)
     """Largest accepted logit difference to torch, times max(1, largest logit)."""
@@ -21,16 +21,16 @@ class QuantizeConfig(Section):
     """Variants of the student's ONNX file (int8, fused, fp16); the fastest good one ships."""
 
     enabled: bool = True
-    """Make them. Otherwise the fp32 file ships alone, as it was exported."""
+    """Whether variants are made. Otherwise the fp32 file ships alone, as it was exported."""
 
     texts: int = Field(default=1000, ge=2)
-    """At most this many validation texts to judge the variants on."""
+    """Most validation texts to judge the variants on."""
 
     calibration_texts: int = Field(default=256, ge=1)
-    """Training texts (without their labels) that show how large activations get."""
+    """Training texts that show how large activations get; their labels are not used."""
 
     ship: Literal["fastest", "fp32", "int8"] = "fastest"
-    """Precision of the file that ships: that of the fastest good one, or always this one."""
+    """Precision of the file that ships: that of the fastest good variant, or always this one."""
 
     max_metric_drop: float = Field(default=0.005, ge=0, le=1)
     """Largest accepted loss of the main metric against the fp32 student (0.005 is half a point)."""
@@ -42,16 +42,16 @@ class QuantizeConfig(Section):
     """Largest accepted logit difference of the fp16 file, times max(1, largest logit)."""
 
     bootstrap_samples: int = Field(default=1000, ge=100)
-    """Resamples of the validation texts behind each interval of a cost."""
+    """Resamples of the validation texts behind each interval."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence level of the intervals."""
 
     blocks: int = Field(default=10, ge=4)
-    """Blocks of the timing; each opens every variant anew."""
+    """Blocks of the timing; each block opens every variant anew."""
 
     calls: int = Field(default=8, ge=1)
     """Timed texts per block."""
 
     seconds: float = Field(default=30.0, gt=0)
-    """No new block is begun after this many seconds, once four are done."""
+    """Time for the timing, in seconds. No new block starts later, once four blocks are done."""

@@ -1,4 +1,4 @@
-"""What becomes of a finished run, and where registered students are found."""
+"""Registration of finished runs, rules of a promotion, and the place of the registry."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from pipeline.config.section import Section
 
 
 class PromotionRule(Section):
-    """What a student must hold against the champion to take its place."""
+    """Rules by which a student takes the champion's place."""
 
     max_champion_drop: float = Field(default=0.0, ge=0, le=1)
-    """Accepted loss of the main metric against the champion (0.01 is one point): a student that
-    surely lost more is not promoted."""
+    """Largest accepted loss of the main metric against the champion (0.01 is one point). A student
+    that is significantly worse is not promoted."""
 
     min_champion_texts: int = Field(default=20, ge=1)
-    """Least number of texts to compare with the champion on, where the two were measured on
-    different test splits: texts that neither was trained on. With fewer it is not promoted."""
+    """Fewest texts to compare with the champion on, if both were measured on different test splits.
+    Only texts that neither was trained on count. With fewer, the student is not promoted."""
 
 
 class ReleaseConfig(PromotionRule):
-    """What becomes of a finished run."""
+    """Registration of a finished run."""
 
     register_run: bool = True
     """Whether the run and its student go into the registry."""
@@ -30,7 +30,7 @@ class ReleaseConfig(PromotionRule):
 
 
 class RegistryPlace(Section):
-    """Where registered students are, for whoever has no config of a run."""
+    """Place of the registered students, for commands without the config of a run."""
 
     registry: str | None = None
     """URI of an MLflow server or database; ``mlflow.db`` in the runs folder by default."""

@@ -31,8 +31,9 @@ class RunConfig(Section):
     """Seed of the splits, the initialisation and the order of the batches."""
 
     task: TaskName = "classification"
-    """Kind of the task. classification: one of data.labels for each text or pair; multi-label: any
-    number of them; regression: a number for each; token-classification: a tag for each word."""
+    """Kind of answer to a text or a pair. A classification gives one of data.labels, a multi-label
+    task any number of them. A regression gives a number. A token-classification gives a tag for
+    each word."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -47,34 +48,34 @@ class RunConfig(Section):
     """Training of the teacher's adapters and head."""
 
     fuse: FuseConfig = FuseConfig()
-    """Training of the teacher's composition, where ``teacher.adapter.together`` names one."""
+    """Training of a composition of adapters, where ``teacher.adapter.together`` names one."""
 
     student: StudentConfig = StudentConfig()
     """Shape of the student."""
 
     absorb: AbsorbConfig = AbsorbConfig()
-    """Closed-form start of the student."""
+    """Closed-form start of the student: the adapters, moved into its own weights."""
 
     distill: DistillConfig = DistillConfig()
     """KL distillation of the student."""
 
     export: ExportConfig = ExportConfig()
-    """ONNX export."""
+    """Export to ONNX."""
 
     quantize: QuantizeConfig = QuantizeConfig()
-    """Faster variants of the student."""
+    """Faster variants of the student, such as int8."""
 
     evaluate: EvaluateConfig = EvaluateConfig()
-    """Quality and fidelity."""
+    """Measurement of quality and fidelity on the test split."""
 
     benchmark: BenchmarkConfig = BenchmarkConfig()
-    """Latency."""
+    """Measurement of latency, and the verdict on the adapters' overhead."""
 
     gate: GateConfig = GateConfig()
-    """Acceptance."""
+    """Limits that a student must reach to ship."""
 
     compare: CompareConfig = CompareConfig()
-    """Other ways to adapt the backbone, for `adapter-distill compare`."""
+    """Other methods to adapt the backbone, for `adapter-distill compare`."""
 
     sweep: SweepConfig = SweepConfig()
     """Smaller students, for `adapter-distill sweep`."""

@@ -1,4 +1,4 @@
-"""What every table of the config is."""
+"""Base class of every table of the config."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 def _without_markup(schema: dict[str, Any]) -> None:
-    """Take the double backticks out of a schema's descriptions: a form shows them as they are."""
+    """Remove double backticks from a schema's descriptions, because a form would show them."""
     for part in (schema, *schema.get("properties", {}).values()):
         if "description" in part:
             part["description"] = " ".join(part["description"].replace("``", "").split())
@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 def accept_old_name(old: str, new: str) -> Callable[[object], object]:
-    """Return what reads a setting under its old name too: for a validator that runs before all."""
+    """Return a validator, to run before all others, that reads a setting under its old name too."""
 
     def rename(values: object) -> object:
         if not isinstance(values, dict) or old not in values:

@@ -14,7 +14,7 @@ class StudentConfig(Section):
     """The adapter-free model that ships."""
 
     layers: LayerNumbers | None = None
-    """Backbone layers to keep, from 0; all by default."""
+    """Numbers of the backbone layers to keep, from 0; all by default."""
 
     model: ModelConfig | None = None
     """Another pretrained model instead of the teacher's backbone."""
@@ -40,28 +40,28 @@ class AbsorbConfig(Section):
     """Start the student from the absorbed adapters rather than from the plain backbone."""
 
     texts: int = Field(default=4000, ge=8)
-    """Training texts (without their labels), and then unlabelled ones, to fit on."""
+    """Most texts to fit on: training texts without their labels, then unlabelled ones."""
 
     exact: Literal["never", "free", "always"] = "free"
-    """Fold adapters exactly instead, where an exact fold exists: ``free`` only where it needs no
-    wider FFN (linear adapters), ``always`` also where it does (parallel ones with the FFN's
-    activation)."""
+    """Whether adapters are folded exactly, where an exact fold exists. ``free``: only where the FFN
+    need not grow, that is, for linear adapters. ``always``: also for parallel adapters with the
+    FFN's activation, which make the FFN wider."""
 
     weigh_tokens: bool = True
-    """Fit those tokens best that the teacher's answers feel most. It brings the student closer, and
-    costs a forward and a backward pass of the teacher."""
+    """Whether tokens that the teacher's answers depend on most are fitted best. The student comes
+    closer, for a forward and a backward pass of the teacher."""
 
     extra_units: int = Field(default=0, ge=0)
-    """Units that every FFN of the student gains, fitted to what the regressions leave over. They
-    cost what they add: 48 on 1,536 make the FFN 3 % larger."""
+    """Units that every FFN of the student gains, fitted to what the regressions leave over. With
+    48 units, an FFN of 1,536 becomes 3 % larger."""
 
     add_biases: bool = True
-    """Give the student's dense layers biases where its architecture has a setting for them and the
-    backbone has none (ModernBERT, Llama, Qwen3): they take what the adapters' own biases do. They
-    cost one addition a layer."""
+    """Give the student's dense layers biases, where the backbone has none and the architecture
+    allows them (ModernBERT, Llama, Qwen3). They take over the adapters' own biases, and cost one
+    addition per layer."""
 
     held_out: float = Field(default=0.1, gt=0, lt=0.5)
-    """Part of those texts on which the ridge strength is chosen."""
+    """Part of the texts that is held out to choose the ridge strength."""
 
     batch_size: int = Field(default=32, ge=1)
     """Texts per forward pass."""

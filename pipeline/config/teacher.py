@@ -1,4 +1,4 @@
-"""A backbone and its adapters: trained ones, or ones that there are already."""
+"""A backbone and its adapters, which are trained by the run or exist already."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -11,17 +11,18 @@ class AdapterConfig(Section):
     """The bottleneck adapters that are trained inside the frozen backbone."""
 
     kind: Literal["houlsby", "pfeiffer", "parallel"] = "houlsby"
-    """``houlsby``: after attention and after the FFN; ``pfeiffer``: after the FFN;
-    ``parallel``: beside the FFN."""
+    """Place of the adapters. ``houlsby``: after attention and after the FFN. ``pfeiffer``: after
+    the FFN. ``parallel``: beside the FFN."""
 
     bottleneck_size: int = Field(default=64, ge=1)
     """Width of the bottleneck, in units."""
 
     activation: Literal["relu", "gelu", "silu", "linear"] = "relu"
-    """Non-linearity between the projections. ``linear``: none; a linear adapter folds exactly."""
+    """Activation between the projections. A ``linear`` adapter has none, and folds exactly."""
 
     initialisation: Literal["zero_up", "small"] = "zero_up"
-    """``zero_up``: a new adapter is exactly the identity; ``small``: normal with std 0.01."""
+    """Start of a new adapter. ``zero_up``: exactly the identity. ``small``: normal with std
+    0.01."""
 
     scaling: float = Field(default=1.0, gt=0)
     """Factor on the adapter's output before the residual sum."""
@@ -30,35 +31,35 @@ class AdapterConfig(Section):
     """Dropout probability on the bottleneck's units while training."""
 
     drop_layers: int = Field(default=0, ge=0)
-    """The first so many layers have no adapters (AdapterDrop): they cost nothing there, and are
-    trained faster."""
+    """Number of lower layers without adapters (AdapterDrop). They cost nothing there, and training
+    is faster."""
 
     random_drop: int = Field(default=0, ge=0)
-    """Each training step does without the adapters of the first n layers, with n drawn from 0 to
-    this: the adapters then work with any number of layers dropped."""
+    """Most lower layers whose adapters a training step leaves out; the number is drawn anew for
+    each step. The adapters then tolerate the loss of any number of layers up to this."""
 
 
 class AdapterSource(Section):
-    """Adapters that there are already, instead of ones that this run trains."""
+    """Existing adapters, instead of adapters that this run trains."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     from_: dict[str, str] | tuple[str, ...] | str = Field(alias="from", min_length=1)
-    """Teachers of earlier runs (``runs/latest/finetune``) or AdapterHub checkpoints: a path,
-    ``package://name/folder`` or a Hugging Face id. Several for a composition, as a list, or by
-    names of your choice. One of them has the head, unless it is trained; a single one may be a
-    composition itself."""
+    """Existing adapters: teachers of earlier runs (``runs/latest/finetune``) or AdapterHub
+    checkpoints. Each is a path, ``package://name/folder`` or a Hugging Face id. Several make a
+    composition, as a list or by names of your choice. One of them has the head, unless this run
+    trains it. A single one may be a composition itself."""
 
     together: Literal["stack", "average", "weigh", "fuse"] | None = None
-    """How several adapters work together. ``stack``: one after the other; ``average``: their mean.
-    ``weigh`` (weights that are learned) and ``fuse`` (AdapterFusion) are trained by this run, with
-    the settings of ``fuse``: their weights and a head, not the adapters."""
+    """Composition of several adapters. ``stack``: one after the other. ``average``: their mean.
+    ``weigh``: a mean with learned weights. ``fuse``: AdapterFusion. This run trains the last two
+    and a head, with the settings of ``fuse``; the adapters stay as they are."""
 
     drop_layers: int = Field(default=0, ge=0)
-    """The adapters of the first so many layers are left out (AdapterDrop)."""
+    """Number of lower layers whose adapters are left out (AdapterDrop)."""
 
     fusion: str | None = None
-    """The same kind of reference to the AdapterFusion over several adapters."""
+    """AdapterFusion over several adapters: a path, package reference or Hugging Face id."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -75,7 +76,7 @@ class AdapterSource(Section):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The folders, one an adapter."""
+        """The folders, one per adapter."""
         if isinstance(self.from_, str):
             return (self.from_,)
         return tuple(self.from_.values()) if isinstance(self.from_, dict) else self.from_
@@ -87,7 +88,7 @@ class AdapterSource(Section):
 
     @property
     def trained_as(self) -> Literal["weigh", "fuse"] | None:
-        """How the adapters' composition is trained; None where nothing is."""
+        """Kind of composition that this run trains; None where it trains none."""
         return self.together if self.together in ("weigh", "fuse") else None
 
 
@@ -115,15 +116,15 @@ class ModelConfig(Section):
     """Hugging Face id, path of a folder, or ``package://name/folder``."""
 
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Expected sha256 of the weights; checked when given."""
+    """Expected sha256 of the weights, which is checked if given."""
 
 
 class TeacherConfig(ModelConfig):
     """The backbone and its adapters."""
 
     adapter: AdapterChoice = Field(default=AdapterConfig(), json_schema_extra=_any_of)
-    """The adapters: trained by this run, or with ``from`` those that were trained elsewhere."""
+    """Adapters: trained by this run, or with ``from`` existing ones."""
 
     start: str | None = None
-    """Folder of a trained teacher, such as ``runs/latest/finetune``: its adapters and head are the
-    start. It must have the same adapters, labels and backbone."""
+    """Folder of a trained teacher, such as ``runs/latest/finetune``, whose adapters and head are
+    the start of the training. It must have the same adapters, labels and backbone."""

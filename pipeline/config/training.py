@@ -8,10 +8,10 @@ from pipeline.config.section import Section
 
 
 class HeadOnlyConfig(Section):
-    """The baseline: a head trained on what the frozen backbone makes of each text, once."""
+    """The baseline: a head trained on the features of the frozen backbone."""
 
     texts: int | None = Field(default=None, ge=1)
-    """At most this many training texts; all of them by default."""
+    """Most training texts; all by default."""
 
     epochs: int = Field(default=20, ge=1)
     """Passes over the training texts' features."""
@@ -48,23 +48,24 @@ class TrainingConfig(Section):
     """AdamW's decoupled weight decay."""
 
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are clipped to this L2 norm."""
+    """L2 norm that gradients are clipped to."""
 
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    """Dropout of the transformer while training; the checkpoint's own by default."""
+    """Dropout probability of the transformer while training; the checkpoint's own by default."""
 
     evaluations_per_epoch: int = Field(default=2, ge=1)
     """Validations, and checkpoints, per epoch."""
 
     patience: int = Field(default=4, ge=1)
-    """Stop after this many validations without improvement."""
+    """Validations without improvement after which training stops."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto`` takes bf16 where the hardware has it and a trial step is faster with it."""
+    """Precision of the training. ``auto`` takes bf16 if the hardware has it and a trial is
+    faster."""
 
 
 class FuseConfig(TrainingConfig):
-    """Training of what composes adapters that there are already, and of the head."""
+    """Training of the composition of existing adapters, and of a head."""
 
     value_penalty: float = Field(default=0.01, ge=0)
     """Weight of the squared distance of AdapterFusion's value projections from the identity."""
@@ -74,22 +75,22 @@ class DistillConfig(TrainingConfig):
     """KL distillation of the student from the teacher's soft targets."""
 
     learning_rate: float = Field(default=1e-5, gt=0)
-    """Peak learning rate: an absorbed student wants 1e-5 or less, a plain backbone about 1e-4."""
+    """Peak learning rate: at most 1e-5 for an absorbed student, about 1e-4 for a plain backbone."""
 
     dropout: float | None = Field(default=0.0, ge=0, lt=1)
-    """Dropout of the student while training; off by default, as its targets are exact."""
+    """Dropout probability of the student while training; 0 by default, as its targets are exact."""
 
     temperature: float = Field(default=2.0, gt=0)
-    """Both distributions are softened by it."""
+    """Temperature that softens both distributions."""
 
     alpha: float = Field(default=1.0, ge=0, le=1)
-    """Weight of the soft term; 1 - alpha is the weight of the labels' cross-entropy. Below 1, texts
-    of ``data.unlabelled`` are left out here: they have no labels."""
+    """Weight of the soft loss; 1 - alpha is the weight of the loss on the labels. Below 1, texts of
+    ``data.unlabelled`` are left out, because they have no labels."""
 
     texts: int | None = Field(default=None, ge=1)
-    """At most this many training texts, and then unlabelled ones; all of them by default."""
+    """Most texts: training texts, then unlabelled ones; all by default."""
 
     keep: Literal["closest", "best"] = "closest"
-    """Which weights of the training to keep, its start among them: those closest to the teacher, or
-    those with the best main metric on the validation split. ``best`` wants labels in the loss
-    (``alpha`` below 1)."""
+    """Weights of the training to keep, its start included. ``closest``: those closest to the
+    teacher. ``best``: those with the best main metric on the validation split, which needs labels
+    in the loss (``alpha`` below 1)."""

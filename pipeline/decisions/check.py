@@ -31,15 +31,15 @@ class Check:
     """How the value must stand to the limit."""
     limit: float
     unit: Unit
-    """``part``: of 1, shown in per cent; ``times``: a ratio; ``MB``: a million bytes;
-    ``ms``: milliseconds."""
+    """Unit of value and limit. ``part`` is part of 1, shown in per cent; ``times`` is a ratio.
+    ``MB`` is a million bytes, ``ms`` is milliseconds."""
     evidence: Evidence
     """``value``: the value itself must hold. ``not_refuted``: refused where the whole interval is
     beyond the limit. ``proven``: passed where the whole interval is within it. ``verdict``: decided
     by many numbers, of which value and limit are one."""
     passed: bool
     reason: str
-    """What was found and what is accepted, in a sentence that names the setting."""
+    """Sentence with the found value, the accepted one, and the setting."""
     not_in_force: str = ""
     """Why nothing is held against the limit; empty for a check that decides."""
 
@@ -102,7 +102,7 @@ class Decision:
 
     checks: tuple[Check, ...]
     warnings: tuple[str, ...] = ()
-    """What a user should know of a student that passes all the same."""
+    """Findings that a user should know of a student that passes."""
 
     @property
     def passed(self) -> bool:

@@ -1,7 +1,7 @@
-"""The gate's checks of what a student costs: size, time, and the adapters' overhead.
+"""The gate's checks of a student's cost: size, time, and the adapters' overhead.
 
-A size is held by its value. Times are noisy, and refuse only on evidence: when the whole interval
-is beyond the limit, or when the benchmark's verdict says so.
+A size is checked by its value. Times are noisy, and refuse only on evidence. That is a whole
+interval beyond the limit, or the benchmark's verdict.
 """
 
 from collections.abc import Iterator

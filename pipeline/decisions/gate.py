@@ -21,17 +21,17 @@ def decide(
     warnings: Sequence[str] = (),
     shipped_arm: Arm,
 ) -> Decision:
-    """Hold the measurements against the thresholds.
+    """Compare the measurements with the limits.
 
-    A verdict on the overhead that is inconclusive warns, unless ``gate.overhead`` asks for proof;
-    so does a value beyond its limit that may be luck.
+    An inconclusive verdict on the overhead is a warning, unless ``gate.overhead`` demands proof. A
+    value beyond its limit that may be luck is a warning too.
 
     Args:
-        quality: The task's checks of the file that ships.
-        benchmark: Latency and size of that file, and of the student's as it was exported.
-        config: The thresholds.
-        warnings: The task's.
-        shipped_arm: The benchmark's name of the file that ships.
+        quality: Checks of the task on the file that ships.
+        benchmark: Latency and size of that file, and of the student as it was exported.
+        config: Limits.
+        warnings: Warnings of the task.
+        shipped_arm: Name of the file that ships, in the benchmark.
     """
     checks = (
         *quality,

@@ -15,9 +15,9 @@ All cells must pass (an intersection-union test, which needs no correction for t
 student measurably slower than the margin, beyond all that the same file differs from itself,
 keeps the overhead. Anything else is inconclusive: noise never passes, and never refuses.
 
-A student of another shape than the backbone (fewer layers, int8) has no plain twin here. It need
-not be equal to plain but may be faster; what is faster than plain has all of the overhead removed,
-and shows by that alone that this rig sees differences.
+A student whose shape differs from the backbone's (fewer layers, int8) has no plain twin here. It
+may be faster than plain instead of equal. A student that is faster has all of the overhead removed.
+It also shows that this rig sees differences.
 """
 
 import math
@@ -30,7 +30,7 @@ from pipeline.facts.overhead import CellVerdict, Outcome, Rules, Structure, Verd
 from pipeline.statistics.intervals import Logs, estimate_mean, estimate_ratio, estimate_removed
 
 _BIAS_CONFIDENCE = 0.99
-"""Of the A/A interval that must hold 1: at 95 % one good measurement in twenty would fail."""
+"""Level of the A/A interval that must hold 1; at 95 % one good measurement in twenty fails."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -77,10 +77,10 @@ def front(contenders: Sequence[Contender]) -> tuple[Arm, ...]:
 
 
 def pick(contenders: Sequence[Contender], gate: GateConfig) -> Pick:
-    """Return the student that `gate.min_quality` and `gate.max_latency_ms` ask for.
+    """Return the student that `gate.min_quality` and `gate.max_latency_ms` pick.
 
-    With a least quality the fastest that reaches it, also within the latency where both are
-    given; with a latency alone the best within it.
+    A least quality picks the fastest student that reaches it, within the latency if both are given.
+    A latency alone picks the best student within it.
     """
     quality, latency = gate.min_quality, gate.max_latency_ms
     if quality is None and latency is None:

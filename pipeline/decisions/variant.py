@@ -1,4 +1,4 @@
-"""What a variant of the student costs in quality, and whether that is too much."""
+"""Cost of a variant of the student in quality, and whether it is too high."""
 
 from dataclasses import dataclass
 

@@ -26,6 +26,7 @@ from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
 from pipeline.tasks.task import Task
 from pipeline.tasks.words import data_words, free_words
+from pipeline.workers.bars import hides_bars
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
     from pipeline.texts.tables import Text
@@ -84,7 +85,11 @@ class Classifier:
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         batch_size = 1 if self.mixes_rows else batch_size
         with tqdm(
-            total=len(texts), desc=title, unit="text", leave=False, disable=None if title else True
+            total=len(texts),
+            desc=title,
+            unit="text",
+            leave=False,
+            disable=hides_bars() if title else True,
         ) as bar:
             for rows, inputs in self.batches(
                 texts, batch_size=batch_size, batch_tokens=batch_tokens
@@ -124,7 +129,7 @@ class Classifier:
 
         def found() -> Iterator[tuple[int, np.ndarray]]:
             with tqdm(
-                total=len(rows), desc=title, leave=False, disable=None if title else True
+                total=len(rows), desc=title, leave=False, disable=hides_bars() if title else True
             ) as bar:
                 for chosen, inputs in self._batches_of(rows, batch_size, batch_tokens):
                     yield from zip(chosen.tolist(), self.run(inputs), strict=True)

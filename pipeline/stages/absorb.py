@@ -40,6 +40,7 @@ from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.closeness import compare_models
 from pipeline.training.encoding import batches_by_length, encode, encode_labelled
+from pipeline.workers.bars import hides_bars
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +257,7 @@ def _fit(
     )
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     total = len(architecture.layers(student.base_model)) + settings.absorb.weigh_tokens
-    with tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=None) as bar:
+    with tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars()) as bar:
         try:
             return absorb_adapters(
                 teacher, student, architecture, batches, plan, scratch=scratch, on_layer=bar.update

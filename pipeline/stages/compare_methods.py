@@ -32,6 +32,7 @@ from pipeline.texts.tables import Split, read_split
 from pipeline.timing.cells import in_groups, measure_cell
 from pipeline.timing.workload import Workload, own_lengths
 from pipeline.training.encoding import compute_outputs, encode, read_words, word_positions
+from pipeline.workers.bars import hides_bars
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +143,7 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
         return read_words(outputs, word_positions(tokenizer, split.texts, max_length=max_length))
 
     candidates = settings.candidates
-    with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=None) as bar:
+    with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=hides_bars()) as bar:
         for candidate in bar:
             name = candidate.name
             bar.set_postfix_str(name)
@@ -190,7 +191,7 @@ def _time(
     wanted = [name for name in files if name in first.values()]
     found: dict[Arm, Estimate] = {}
     groups = list(in_groups(wanted))
-    with tqdm(groups, desc="timing", unit="cell", leave=False, disable=None) as bar:
+    with tqdm(groups, desc="timing", unit="cell", leave=False, disable=hides_bars()) as bar:
         for some in bar:
             arms = {name: files[name] for name in (plain, *some)}
             cell = measure_cell(

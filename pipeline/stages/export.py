@@ -33,6 +33,7 @@ from pipeline.inference.thresholds import write_thresholds
 from pipeline.store.stage import RECORD, Stage
 from pipeline.tasks.all_tasks import TASK_KEY
 from pipeline.texts.tables import read_split
+from pipeline.workers.bars import hides_bars
 
 _LAYERS_WORTH_A_PROCESS = 4
 """Tracing is pure Python on one core. From so many layers on, the teacher's costs more than a
@@ -79,7 +80,7 @@ def export(
     parity: list[Parity] = []
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
-            tqdm(total=len(jobs), desc="exporting", leave=False, disable=None)
+            tqdm(total=len(jobs), desc="exporting", leave=False, disable=hides_bars())
         )
         waiting = None
         if count_layers(context.backbone) >= _LAYERS_WORTH_A_PROCESS:

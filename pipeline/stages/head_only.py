@@ -44,6 +44,7 @@ from pipeline.texts.tables import Split, read_split
 from pipeline.training.encoding import Example, batches_by_length, encode, word_positions
 from pipeline.training.small_work import threads_for
 from pipeline.training.truncation import measure_truncation
+from pipeline.workers.bars import hides_bars
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,9 @@ def _features(model: PreTrainedModel, split: Split, context: ModelContext) -> _F
     if context.task.per_word:
         return _word_features(model, split, examples, tokenizer, context)
     hidden = torch.zeros(len(split), model.config.hidden_size)
-    with tqdm(total=len(split), desc="features", unit="text", leave=False, disable=None) as bar:
+    with tqdm(
+        total=len(split), desc="features", unit="text", leave=False, disable=hides_bars()
+    ) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=32):
             states = model.base_model(**batch.to(model.device)).last_hidden_state
             hidden[torch.from_numpy(rows)] = head.pooling(model, states, batch)[:, 0].float().cpu()
@@ -129,7 +132,9 @@ def _word_features(
     found: dict[int, Tensor] = {}
     labels: dict[int, Tensor] = {}
     positions = word_positions(tokenizer, split.texts, max_length=context.max_length)
-    with tqdm(total=len(split), desc="features", unit="text", leave=False, disable=None) as bar:
+    with tqdm(
+        total=len(split), desc="features", unit="text", leave=False, disable=hides_bars()
+    ) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=32):
             states = model.base_model(**batch.to(model.device)).last_hidden_state
             states = head.pooling(model, states, batch).float().cpu()  # (B, T, D)
@@ -178,9 +183,8 @@ def _train(
         schedule.step()
         return loss.item() * len(rows)
 
-    for epoch in tqdm(
-        range(1, config.epochs + 1), desc="head only", unit="epoch", leave=False, disable=None
-    ):
+    epochs = range(1, config.epochs + 1)
+    for epoch in tqdm(epochs, desc="head only", leave=False, disable=hides_bars()):
         batches = torch.randperm(len(training.labels), generator=order).split(config.batch_size)
         point = Point(
             step=epoch * len(batches),

@@ -27,6 +27,7 @@ from pipeline.timing.ladder import describe_rungs, measure_ladder
 from pipeline.timing.machine import ConditionsMeter
 from pipeline.timing.torch_teacher import TorchTeacher
 from pipeline.timing.workload import own_lengths, smallest_vocabulary
+from pipeline.workers.bars import hides_bars
 
 LATENCY = "latency.json"
 
@@ -74,7 +75,7 @@ def measure_latency(
     paths = {name: bundle / MODEL for name, bundle in bundles.items()}
     paths |= {file.name: file.bundle / "onnx" / file.runtime.file for file in settings.files}
     meter = ConditionsMeter()
-    with tqdm(total=config.ladder_blocks, desc="timing", unit="block", disable=None) as bar:
+    with tqdm(total=config.ladder_blocks, desc="timing", unit="block", disable=hides_bars()) as bar:
 
         def count(_said: str) -> None:
             bar.update()

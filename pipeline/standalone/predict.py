@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import refusing
-from pipeline.inference.classifier import load_bundle
+from pipeline.inference.classifier import Classifier, load_bundle
 from pipeline.workers.threads import count_idle_threads
 
 logger = logging.getLogger(__name__)
@@ -41,33 +41,40 @@ class Answers:
 
 
 def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Return the answer to each text, as the student's task gives it.
-
-    Classification: ``label``, its ``score``, and ``scores`` of all labels. Multi-label: ``labels``,
-    and ``scores`` of all labels. Regression: ``value``. Token classification: ``entities``. Texts
-    that are cut are logged as a warning; `answer_texts` returns which.
+    """Return the answer to each text, as the student's task gives it; log which texts are cut.
 
     Args:
-        bundle: The student's folder.
-        texts: Each one text, or a tuple of one or of two.
-
-    Raises:
-        InputError: when the folder is not a bundle, or a damaged one.
-    """
-    found = answer_texts(bundle, texts)
-    if said := found.said():
-        logger.warning("%s", said)
-    return found.answers
-
-
-def answer_texts(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> Answers:
-    """Return what `predict` does, and which texts were cut.
+        bundle: Folder of the student.
+        texts: Texts, or tuples of one or two.
 
     Raises:
         InputError: when the folder is not a bundle, or a damaged one.
     """
     model = load_bundle(bundle, threads=count_idle_threads())
-    with refusing(f"{bundle} cannot answer", "Export it again, or copy it anew."):
+    found = answer_texts(model, texts, name=str(bundle))
+    if said := found.said():
+        logger.warning("%s", said)
+    return found.answers
+
+
+def answer_texts(
+    model: Classifier, texts: Sequence[str | tuple[str, ...]], *, name: str
+) -> Answers:
+    """Return the answer to each text, and which texts were cut.
+
+    A classification answers with ``label``, its ``score``, and ``scores`` of all labels. A
+    multi-label task answers with ``labels`` and ``scores``, a regression with ``value``, and a token
+    classification with ``entities``.
+
+    Args:
+        model: Bundle in memory.
+        texts: Texts, or tuples of one or two.
+        name: Name of the model in messages.
+
+    Raises:
+        InputError: when the model cannot answer.
+    """
+    with refusing(f"{name} cannot answer", "Export it again, or copy it anew."):
         given = [(text,) if isinstance(text, str) else text for text in texts]
         outputs = model.outputs(given)
         truncated = model.find_truncated(given)

@@ -2,13 +2,13 @@
 
 Efron & Tibshirani, 1993, An Introduction to the Bootstrap, section 13.3.
 
-Some statistics are biased: a resample has fewer different texts per class than the split, so that
-its macro-F1 is lower on average, and its calibration error higher. Their percentiles would lie
-beside the value that they belong to. Such an interval is moved by the bootstrap's own estimate of
-the bias (section 10.2), so that it is the interval of the value that another test split of this
-size gives on average. Bias-corrected percentiles (section 14.3) and the basic interval are left
-out. They aim at a split of infinite size, move twice as far, and can miss the measured value.
-`benchmarks/evaluate_costs.py` measures how often centred, plain and basic intervals hold.
+Some statistics are biased, because a resample has fewer different texts per class than the split.
+Its macro-F1 is lower on average, and its calibration error higher. Plain percentiles would miss the
+measured value. So the interval is moved by the bootstrap's own estimate of the bias (section 10.2).
+It is then the interval of the value that another test split of this size gives. Bias-corrected
+percentiles (section 14.3) and the basic interval are left out. They aim at a split of infinite
+size, move twice as far, and can miss the measured value. `benchmarks/evaluate_costs.py` measures
+how often centred, plain and basic intervals hold.
 
 Shapes: N = texts, R = resamples.
 """
@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from pipeline.facts.quality import Interval, Measured, Metrics
 from pipeline.statistics.statistic import Statistic
+from pipeline.workers.bars import hides_bars
 
 _SECONDS_WITHOUT_BAR = 1.0
 
@@ -111,7 +112,7 @@ def draw(
         unit="resample",
         leave=False,
         delay=_SECONDS_WITHOUT_BAR,
-        disable=None,
+        disable=hides_bars(),
     ) as bar:
         for number, rows in enumerate(bar):
             found = statistic.summarise({name: part[rows] for name, part in parts.items()})

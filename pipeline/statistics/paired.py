@@ -1,9 +1,9 @@
-"""Two models on the same texts: what the second is better or worse at, and whether that is luck.
+"""Comparison of two models on the same texts, and whether a difference may be luck.
 
-Only texts on which the models' errors differ tell them apart. The sign test asks whether these are
-split evenly; where an error is 0 or 1 it is McNemar's exact test (1947,
-https://doi.org/10.1007/BF02295996). Paired bootstraps (Efron & Tibshirani, 1993, section 13.3) say
-how large the difference of every metric may be, far more narrowly than the models' own intervals.
+Only texts on which the models' errors differ distinguish them. The sign test checks whether these
+are split evenly. If an error is 0 or 1, it is McNemar's exact test (1947,
+https://doi.org/10.1007/BF02295996). Paired bootstraps (Efron & Tibshirani, 1993, section 13.3) give
+an interval of the difference of every metric. It is far narrower than the models' own intervals.
 
 Shapes: N = texts, C = outputs per text.
 """

@@ -1,8 +1,8 @@
-"""A statistic of a split, in two halves: what each text contributes, and their summary.
+"""A statistic of a split, in two halves: the contribution of each text, and their summary.
 
-A bootstrap computes a statistic thousands of times, over other texts each time. The first half is
-by far the dearer one, as it works on all outputs of every text (a softmax, a divergence); but no
-text's contribution depends on the others, so that resamples need the second half alone.
+A bootstrap computes a statistic thousands of times, over other texts each time. The first half
+costs most, because it works on all outputs of every text (a softmax, a divergence). No text's
+contribution depends on the others, so resamples need only the second half.
 
 Shapes: N = texts, C = outputs per text.
 """

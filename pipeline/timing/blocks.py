@@ -1,8 +1,8 @@
-"""One block of timed calls, and the line protocol by which a measuring process hands blocks out.
+"""One block of timed calls, and the line protocol of a measuring process.
 
-A measuring process reads a JSON specification from the first line of its standard input, and
-makes one block for every further line, until its input ends. So its parent can take turns between
-processes and stop when it has seen enough.
+The first line of its standard input is a JSON specification. For every further line the process
+makes one block, until its input ends. So its parent can alternate between processes and stop when
+the blocks suffice.
 """
 
 import json

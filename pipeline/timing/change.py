@@ -1,8 +1,8 @@
-"""Two measurements, held against one another: did a candidate become faster?
+"""Comparison of two measurements: did a candidate become faster?
 
-Sessions of another day are other samples, so blocks are not paired. Where both measurements have
-the same baseline file, candidates are compared through it: what the machine did differently on
-the other day goes out of the ratio. Otherwise their times are compared as they are.
+Sessions of another day are other samples, so blocks are not paired. If both measurements have the
+same baseline file, candidates are compared through it. Then a change of the machine cancels out of
+the ratio. Otherwise their times are compared as they are.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from pipeline.timing.cells import MeasuredCell
 from pipeline.timing.measurement import Measurement
 
 _MUST_AGREE = ("cpu", "cores", "instructions", "governor", "huge pages", "onnxruntime", "kernel")
-"""Of the machine. Other versions of Python or NumPy do not change what a session takes."""
+"""Facts of the machine that change a time; versions of Python and NumPy do not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class ChangedCell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasurementChange:
-    """What changed from A to B."""
+    """Changes from measurement A to measurement B."""
 
     old: Arm
     """A's candidate."""

@@ -1,8 +1,9 @@
 """The latency ladder: wall time of one text, from the teacher in PyTorch down to the student.
 
-What a user gets, rather than what the adapters cost: each arm runs in a process of its own with
-the defaults of its runtime, one thread, one text of the data's own lengths a call. The processes
-take turns, block by block, in random order; a rung is compared with others of its block.
+The ladder shows the time that a user sees, not the cost of the adapters alone. Each arm runs in its
+own process, with the defaults of its runtime and one thread. A call takes one text of the data's
+own lengths. The processes alternate in random order, block by block; a rung is compared within its
+block.
 """
 
 import random

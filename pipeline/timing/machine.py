@@ -1,4 +1,4 @@
-"""What a timing depends on: the machine as it is, and how busy it was meanwhile."""
+"""Conditions of a timing: the machine, and how busy it was meanwhile."""
 
 import os
 import platform

@@ -22,6 +22,7 @@ from pipeline.timing.processes import run_file_cost
 from pipeline.timing.time_file import FileSpec
 from pipeline.timing.verdict import decide_measured
 from pipeline.timing.workload import Workload
+from pipeline.workers.bars import hides_bars
 
 
 def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Measurement:
@@ -34,7 +35,7 @@ def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Mea
     meter = ConditionsMeter()
     graphs = {arm: describe_graph(path) for arm, path in plan.files.items()}
     steps = len(plan.workloads) * len(list(plan.groups())) + 1 + len(plan.files)
-    with tqdm(total=steps, desc="benchmark", unit="step", leave=False, disable=None) as bar:
+    with tqdm(total=steps, desc="benchmark", unit="step", leave=False, disable=hides_bars()) as bar:
         on_progress: Callable[[str], None] = bar.set_postfix_str
         cells = _measure_cells(plan, config, seed, bar)
         ladder = (

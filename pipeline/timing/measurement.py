@@ -49,7 +49,7 @@ class Measurement:
 
 _ADAPTER = TypeAdapter(Measurement)
 _FEWEST_BLOCKS = 2
-"""Of fewer, no interval can be made."""
+"""Fewest blocks that give an interval."""
 
 
 def write_measurement(measurement: Measurement, path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.timing.workload import Workload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasurementPlan:
-    """What is to be measured."""
+    """Files and calls to measure."""
 
     files: Mapping[Arm, Path]
     """ONNX file by arm."""

@@ -1,10 +1,10 @@
 """A process that times onnxruntime sessions, block by block (protocol: `pipeline.timing.blocks`).
 
-Two sessions of the same file differ by several per cent, because each lies elsewhere in memory
-(Curtsinger & Berger, 2013, Stabilizer, ASPLOS): the session, not the call, is the sample. So every
-block makes a fresh session per arm, in random order and after a random heap allocation, and
-interleaves the calls. Thread CPU time is measured beside wall time: with one thread it is the same
-work without the neighbours' noise.
+Two sessions of the same file differ by several per cent, because each has another place in memory
+(Curtsinger & Berger, 2013, Stabilizer, ASPLOS). So the session, not the call, is the sample. Every
+block makes a fresh session per arm, in random order and after a random heap allocation. The calls
+are interleaved. Thread CPU time is measured beside wall time: it is the same work without the noise
+of other processes.
 
 Shapes: B = batch, T = tokens.
 """
@@ -32,7 +32,7 @@ _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellSpec:
-    """What one process measures."""
+    """Specification of a process that times sessions."""
 
     files: dict[Arm, str]
     """ONNX file by arm: at most four, more of them disturb one another."""

@@ -1,7 +1,7 @@
-"""A process that tells what one ONNX file costs: its loading, its memory, all cores at work.
+"""A process that measures the cost of one ONNX file: loading, memory, and time with all cores.
 
-It reads a `FileSpec` as JSON from standard input and prints a `FileCost`. Memory is the process's
-peak, of which Python and onnxruntime have their part; it is read before anything is loaded twice.
+It reads a `FileSpec` as JSON from standard input and prints a `FileCost`. Memory is the peak of the
+process, Python and onnxruntime included. It is read before anything is loaded twice.
 """
 
 import json
@@ -23,7 +23,7 @@ _LOADS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileSpec:
-    """What one process measures."""
+    """Specification of a process that measures one file."""
 
     file: str
     single: list[TokenIds]

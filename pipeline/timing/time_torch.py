@@ -1,9 +1,9 @@
 """A process that times an adapter teacher in PyTorch, as its users run it today.
 
-Eager mode with transformers' own choice of attention, one thread, token ids in and outputs out: the
-first rung of the latency ladder. Every block loads the model anew, as `pipeline.timing.time_cell`
-does with its sessions. This is the benchmark's only module with torch in it; it runs as a process
-of its own, because torch and onnxruntime in one process wait for one another's threads.
+It is the first rung of the latency ladder. It runs in eager mode, with transformers' own choice of
+attention and one thread. Every block loads the model anew, as `pipeline.timing.time_cell` does with
+its sessions. No other module of the benchmark imports torch. It is a process of its own, because
+torch and onnxruntime in one process wait for one another's threads.
 
 Shapes: B = batch, T = tokens.
 """

@@ -16,7 +16,7 @@ class TorchTeacher:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchSpec:
-    """What the process measures."""
+    """Teacher that the process times in PyTorch."""
 
     arm: Arm
     teacher: str

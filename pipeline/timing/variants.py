@@ -1,4 +1,4 @@
-"""What ways to run one bundle cost on this machine: the benchmark's blocks, and no verdict."""
+"""Cost of the ways to run one bundle on this machine: the benchmark's blocks, without a verdict."""
 
 import time
 from collections.abc import Mapping, Sequence

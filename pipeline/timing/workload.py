@@ -1,4 +1,4 @@
-"""What a call of the benchmark works on: token ids of a fixed shape, or of the data's own lengths.
+"""Inputs of the benchmark's calls: token ids of a fixed shape, or of the data's own lengths.
 
 Shapes: B = batch, T = tokens.
 """
@@ -54,15 +54,15 @@ def fixed_shapes(
 def own_lengths(
     bundle: Path, texts: Sequence[Text], *, count: int, max_length: int, vocabulary: int
 ) -> Workload:
-    """Return a call per text, of ``count`` texts that stand for the lengths of all.
+    """Return one call for each of ``count`` texts that represent the lengths of all texts.
 
-    They are those in the middle of equal parts of the texts, sorted by length: the sample's mean
-    length is that of the data, whatever the chance. Token ids above the smallest vocabulary are
+    The texts are sorted by length and cut into equal parts, and each part gives its middle text. So
+    the mean length of the sample is that of the data. Token ids above the smallest vocabulary are
     folded into it; a call takes the same time for any ids.
 
     Args:
         bundle: Folder with ``tokenizer.json`` and ``tokenizer_config.json``.
-        max_length: Tokens from which on a text is cut.
+        max_length: Longest input, in tokens; longer texts are cut.
     """
     with refusing(f"Cannot use {bundle / 'tokenizer.json'}", "Export it again, or copy it anew."):
         rows = load_encoder(bundle, max_length=max_length).encode(texts)

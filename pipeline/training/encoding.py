@@ -20,6 +20,7 @@ from pipeline.tasks.task import Task
 from pipeline.tasks.words import data_words, first_tokens_of, pad_rows
 from pipeline.texts.cells import MISSING_LABEL
 from pipeline.texts.tables import Split, Text
+from pipeline.workers.bars import hides_bars
 
 # Any: ids and masks are lists, labels a number, or a row of numbers.
 Example = dict[str, Any]
@@ -186,9 +187,12 @@ def compute_outputs(
     if model.training:
         raise ValueError("expected a model in eval mode: dropout would make noise of its outputs")
     outputs = np.zeros((0,), dtype=np.float32)
-    # disable=None leaves the bar out where no terminal looks on.
     with tqdm(
-        total=len(examples), desc=title, unit="text", leave=False, disable=None if title else True
+        total=len(examples),
+        desc=title,
+        unit="text",
+        leave=False,
+        disable=hides_bars() if title else True,
     ) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=batch_size):
             found = objective.outputs(model(**batch.to(model.device))).float().cpu().numpy()

@@ -12,6 +12,8 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pipeline.workers.bars import hides_bars
+
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_RECORDS = 4.5
@@ -60,7 +62,7 @@ class ProgressBar(TrainerCallback):
             bar_format=_BAR,
             dynamic_ncols=True,
             leave=False,
-            disable=None,  # None: off where no terminal looks on
+            disable=hides_bars(),
         )
 
     def on_step_end(
