@@ -42,6 +42,6 @@ def _run_as_task(store: Store, item: Step[Any] | Lookup[Any]) -> Any:
 
 # Any: Prefect's types of a condition's arguments are generic in the task.
 def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Tell whether a failure may pass by itself: only what is outside this machine."""
+    """Return whether a failure may pass by itself: only one outside this machine may."""
     unreachable = isinstance(state.result(raise_on_failure=False), UnreachableError)
     return unreachable and not HF_HUB_OFFLINE

@@ -1,1 +1,1 @@
-"""What an adapter is, where it sits in each architecture, and what a student is."""
+"""Adapters, their sites in each architecture, and the two models: teacher and student."""

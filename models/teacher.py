@@ -1,8 +1,8 @@
 """The teacher: a classifier whose frozen backbone carries adapters.
 
-What trains is the adapters and the head, nothing else. The head is every parameter outside the
-backbone, and the backbone's pooler with it: checkpoints of language models ship without a trained
-one, and it feeds nothing but the head.
+Only the adapters and the head are trained. The head is every parameter outside the backbone, and
+the backbone's pooler. Checkpoints of language models ship without a trained pooler, and it feeds
+nothing but the head.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """Standardised labels: a head trains on them, and afterwards answers in the label's unit.
 
 Numbers of any size train alike once they have mean 0 and standard deviation 1. The head's last
-dense layer is linear, so its scale can be changed exactly: from the label's unit to standard units
-before a training, and back after it. A head without a bias keeps its zero, and is only scaled. A
-new head is drawn for numbers about 1, so that its own unit is the standard one.
+dense layer is linear, so its scale can be changed exactly. It changes to standard units before a
+training, and back to the label's unit after it. A head without a bias keeps its zero, and is only
+scaled. A new head is drawn for numbers about 1, so that its own unit is the standard one.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""The project's exceptions, and how what libraries raise becomes one of them.
+"""The project's exceptions, and the conversion of libraries' exceptions into them.
 
-Everything that is raised to be told to a user is a `ProjectError`: the command line prints its
-message alone and exits with 2. Whatever else arrives there is a bug: it exits with 1 and writes the
-traceback to a log file. A full disk is an `OSError`, as everywhere. ::
+Every error meant for a user is a `ProjectError`. The command line prints its message alone and
+exits with 2. Any other exception is a bug: it exits with 1 and writes the traceback to a log file.
+A full disk is an `OSError`, as everywhere. ::
 
     Exception
     +-- ProjectError              here; flows/cli/faults.py prints it
@@ -31,8 +31,8 @@ traceback to a log file. A full disk is an `OSError`, as everywhere. ::
     +-- UnknownCodingError, DamagedBodyError, OversizedBodyError
                                   pipeline/serving/coding.py; guard.py answers 415, 400, 413
 
-``models/`` knows nothing of this module: it raises `ValueError` for arguments that do not fit, and
-whoever read them from a file says which file it was (`refusing`).
+``models/`` knows nothing of this module. It raises `ValueError` for arguments that do not fit. A
+caller that read them from a file adds the file's name (`refusing`).
 """
 
 import re
@@ -40,27 +40,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PANIC = "PanicException"
-"""Of the tokenizers library. It is no `Exception`, and can be known by its name alone."""
+"""Name of the tokenizers library's panic, which is no `Exception`; only its name identifies it."""
 
 
 class ProjectError(Exception):
-    """Something that is told to a user in one message, without a traceback."""
+    """Error that a user reads as one message, without a traceback."""
 
 
 class InputError(ProjectError, ValueError):
-    """Something the user gave cannot be used: the message says what, and what to do."""
+    """Input that cannot be used: the message says what was expected and found, and what to do."""
 
 
 class UnreachableError(InputError):
-    """Something outside this machine did not answer: trying again may help."""
+    """Service outside this machine that did not answer: another attempt may help."""
 
 
 @contextmanager
 def refusing(problem: str, advice: str) -> Iterator[None]:
-    """Turn whatever the block raises for a damaged file into one `InputError`.
+    """Turn every exception of the block, raised for a damaged file, into one `InputError`.
 
-    For calls of libraries that raise a dozen kinds of errors for files that they cannot read, and
-    document none of them. Errors that are an `InputError` already pass as they are.
+    It is meant for libraries that raise a dozen undocumented kinds of errors for unreadable files.
+    An `InputError` passes as it is.
 
     Args:
         problem: What cannot be done, with the path: ``Cannot read the tokenizer in PATH``.
@@ -78,7 +78,7 @@ def refusing(problem: str, advice: str) -> Iterator[None]:
 
 
 def first_line(error: object) -> str:
-    """Return the first line of what an error says, without the passwords of URIs in it."""
+    """Return the first line of an error's message, without the passwords of URIs in it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return without_password(lines[0]).rstrip(".")
 

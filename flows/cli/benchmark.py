@@ -49,7 +49,8 @@ def benchmark_command(
 ) -> None:
     """Time ONNX text classifiers against one another, with the noise beside the result.
 
-    Exit code 0, or with --teacher: 3 when the adapters' overhead remains, 4 when it cannot be told.
+    With --teacher, exit code 3 means that the adapters' overhead remains, and 4 that noise left the
+    verdict open.
     """
     if compare is not None:
         _compare(compare, models or [])

@@ -1,6 +1,6 @@
 """End of a command that fails: one message, and never a traceback.
 
-Bad input, a full disk and a server that is away end with exit code 2, as a user can mend them.
+Exit code 2 stands for faults that a user can mend, such as bad input or a full disk.
 An unforeseen exception ends with exit code 1, one line, and a log file. The log holds traceback,
 versions and command line, without passwords and tokens.
 """
@@ -154,11 +154,11 @@ def _explain_unforeseen(error: BaseException) -> str:
             (folder / name).write_text(story, encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
-        told = f"The whole story is in {folder / name}; please report it."
+        where = f"The whole story is in {folder / name}; please report it."
         break
     else:
-        told = "No log could be written."
-    return f"unforeseen {type(error).__name__}: {first_line(error)[:300]} ({told})"
+        where = "No log could be written."
+    return f"unforeseen {type(error).__name__}: {first_line(error)[:300]} ({where})"
 
 
 def _story(error: BaseException) -> str:

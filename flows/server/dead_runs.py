@@ -103,7 +103,7 @@ def _runs_with_processes() -> set[str]:
 
 
 def _has_heartbeat(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool:
-    """Tell whether a run has sent a heartbeat since then."""
+    """Return whether a run has sent a heartbeat since then."""
     wanted = {
         "occurred": {"since": since.isoformat(), "until": datetime.now(UTC).isoformat()},
         "event": {"name": ["prefect.flow-run.heartbeat"]},

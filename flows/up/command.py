@@ -1,8 +1,8 @@
 """`adapter-distill up`: the whole installation on this machine, without Docker.
 
 Prefect server, MLflow, worker, deployments and student server as child processes on loopback, with
-their state in one folder. What ends by itself is started again; what starts is told with its
-address.
+their state in one folder. A service that ends by itself is restarted, and each
+start is reported with its address.
 """
 
 import contextlib

@@ -107,7 +107,7 @@ def wait_until_healthy(service: Service, process: "subprocess.Popen[bytes]", log
 
 
 def is_healthy(service: Service) -> bool:
-    """Tell whether a service answers its health check."""
+    """Return whether a service answers its health check."""
     try:
         with urllib.request.urlopen(service.health, timeout=5) as answer:
             return bool(answer.status == 200)

@@ -1,1 +1,1 @@
-"""What an adapter is, and how it is attached to an untouched backbone."""
+"""Adapters, and how they are attached to an untouched backbone."""

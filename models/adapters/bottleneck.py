@@ -1,12 +1,12 @@
 """One bottleneck adapter, in every form that AdapterHub checkpoints have.
 
 A down-projection, a non-linearity and an up-projection (Houlsby et al., 2019,
-https://arxiv.org/abs/1902.00751, figure 2). What an adapter sees, and what is added to what it
-returns, is its place in the layer and belongs to models/adapters/hooks.py. Variants: LayerNorms
-of its own, a learned scaling (He et al., 2022, https://arxiv.org/abs/2110.04366; one a channel in
-AdapterPlus, Steitz and Roth, 2024, https://arxiv.org/abs/2406.06820), a gate (UniPELT, Mao et al.,
-2022, https://arxiv.org/abs/2110.07577), and projections that are sums of Kronecker products
-(Compacter, Mahabadi et al., 2021, https://arxiv.org/abs/2106.04647).
+https://arxiv.org/abs/1902.00751, figure 2). Its inputs and its residual sum depend on its place in
+the layer, and belong to models/adapters/hooks.py. An adapter may have LayerNorms of its own. It may
+have a learned scaling (He et al., 2022, https://arxiv.org/abs/2110.04366), which AdapterPlus has
+per channel (Steitz and Roth, 2024, https://arxiv.org/abs/2406.06820). It may have a gate (UniPELT,
+Mao et al., 2022, https://arxiv.org/abs/2110.07577). Its projections may be sums of Kronecker
+products (Compacter, Mahabadi et al., 2021, https://arxiv.org/abs/2106.04647).
 
 Shapes: B = batch, T = tokens, D = hidden size, A = bottleneck size, P = Kronecker factors.
 """
@@ -32,7 +32,7 @@ _OWN_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": _linear,
     "leakyrelu": F.leaky_relu,
 }
-"""Those that transformers does not have, or knows by another meaning of the name."""
+"""Activations that transformers lacks, or has under the name with another meaning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,12 +50,12 @@ class BottleneckSettings:
     norm_after: bool = False
     """A LayerNorm on the result."""
     residual_before_norm: bool = False
-    """That LayerNorm sees the residual too."""
+    """Whether that LayerNorm sees the residual too."""
     gate: bool = False
     """A sigmoid of the input, averaged over the tokens, multiplies the change."""
     kronecker_factors: int | None = None
-    """P: projections are sums of P Kronecker products of a P by P rule and a matrix of rank
-    ``kronecker_rank``; None has plain matrices."""
+    """P, the number of Kronecker products per projection; None for plain matrices. Each product is
+    one of a P by P rule and a matrix of rank ``kronecker_rank``."""
     kronecker_rank: int = 1
     dropout: float = 0.0
     """Probability on the A bottleneck units while training."""
@@ -88,7 +88,7 @@ class KroneckerLinear(nn.Module):
 
 
 class BottleneckAdapter(nn.Module):
-    """What an adapter changes: ``scaling * up(activation(down(x)))``, and how it is added.
+    """Change that an adapter makes, ``scaling * up(activation(down(x)))``, and its residual sum.
 
     Args:
         hidden_size: D.

@@ -1,8 +1,8 @@
-"""How several adapters at one site work together: stacked, averaged, weighted or fused.
+"""Compositions of several adapters at one site: stacked, averaged, weighted or fused.
 
-A composition maps what the site's dense layer gives, h, and what is added to it afterwards, x, to
-the h that the layer goes on with. Stack applies its children one after the other; the others mix
-what their children make of the same h and x.
+The site's dense layer gives h, and x is added to it afterwards. A composition maps both to the h
+that the layer continues with. Stack applies its children one after the other. The others mix the
+results of their children for the same h and x.
 
 Shapes: B = batch, T = tokens, D = hidden size, N = children.
 """
@@ -106,8 +106,8 @@ class FusionSettings:
 class Fusion(nn.Module):
     """Attention of each token over its N adapters' outputs.
 
-    Pfeiffer et al., 2021, https://arxiv.org/abs/2005.00247, section 3.2: query from the hidden
-    state, keys and values from what the adapters add; the scores are not divided by sqrt(D). The
+    Pfeiffer et al., 2021, https://arxiv.org/abs/2005.00247, section 3.2. The query comes from the
+    hidden state, keys and values from the adapters' outputs. Scores are not divided by sqrt(D). The
     value projection starts as the identity.
     """
 
@@ -150,8 +150,8 @@ class Fusion(nn.Module):
 
 
 _GAIN = 20.0
-"""Of the numbers behind learned weights. Adam moves every parameter by about the learning rate in a
-step, and a weight that matters lies further from its start than a matrix's entries do."""
+"""Factor on the numbers behind learned weights. Adam moves each parameter by about the learning
+rate per step, which is little for such a weight."""
 
 
 class Weights(nn.Module):

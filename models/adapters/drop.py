@@ -1,9 +1,9 @@
 """AdapterDrop: no adapters in the lower layers, always or for one training step.
 
-Rücklé et al., 2021, https://arxiv.org/abs/2010.11918: adapters of lower layers matter least and
-cost as much as the others; without them nothing below the first adapter needs a gradient either. A
-model that trained with a random number of them dropped (section 3.2, robust AdapterDrop) works with
-any number dropped later.
+Adapters of lower layers matter least and cost as much as the others (Rücklé et al., 2021,
+https://arxiv.org/abs/2010.11918). Without them, nothing below the first adapter needs a gradient. A
+model trained with a random number of them dropped (section 3.2, robust AdapterDrop) works with any
+number dropped later.
 """
 
 from collections.abc import Iterator
@@ -56,8 +56,8 @@ def drop_adapters(model: nn.Module, architecture: Architecture, layers: int) -> 
 def drop_randomly(model: nn.Module, architecture: Architecture, most: int) -> Iterator[None]:
     """Switch off, within the block, the adapters of the first n layers in each training step.
 
-    n is drawn anew from 0 to ``most`` each time the backbone runs in training mode, by torch's own
-    generator, so that a training that is resumed draws what it would have drawn.
+    n is drawn anew from 0 to ``most`` each time the backbone runs in training mode. Torch's own
+    generator draws it, so a resumed training draws the same numbers.
 
     Args:
         model: The backbone.

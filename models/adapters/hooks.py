@@ -1,13 +1,13 @@
-"""Adapters in a backbone: where they sit, what they see, which of them are active.
+"""Adapters in a backbone: their sites, their inputs, and which of them are active.
 
-Houlsby et al. (2019, https://arxiv.org/abs/1902.00751, figure 2) put two in each layer, after
-attention and after the FFN, before the layer's own residual sum and LayerNorm; Pfeiffer et al.
-(2021, https://arxiv.org/abs/2005.00247) keep the one after the FFN; a parallel adapter (He et al.,
-2022, https://arxiv.org/abs/2110.04366, section 4) stands beside the FFN and sees its input.
+Houlsby et al. (2019, https://arxiv.org/abs/1902.00751, figure 2) put two in each layer. One is
+after attention and one after the FFN, before the layer's own residual sum and LayerNorm. Pfeiffer
+et al. (2021, https://arxiv.org/abs/2005.00247) keep the one after the FFN. A parallel adapter (He
+et al., 2022, https://arxiv.org/abs/2110.04366, section 4) is beside the FFN and sees its input.
 
-Adapters hang on the modules of an untouched transformers model as forward hooks: the backbone's
-classes, and the names of its parameters, stay what they were. Any number of adapters can hang in
-one backbone; which of them work, alone or composed, is switched without touching a weight.
+Adapters attach to the modules of an untouched transformers model as forward hooks. The backbone's
+classes and the names of its parameters stay as they are. Any number of adapters can be attached to
+one backbone. They are activated, alone or composed, without a change of any weight.
 
 Shapes: B = batch, T = tokens, D = hidden size.
 """
@@ -69,7 +69,7 @@ def add_adapter(
     *,
     initialisation: Initialisation = "zero_up",
 ) -> None:
-    """Hang a new adapter in every layer of a backbone, in place; it is not active yet.
+    """Attach a new adapter to every layer of a backbone, in place; it is not active yet.
 
     It is in the layer's own mode: in eval mode its dropout does nothing.
 

@@ -2,11 +2,12 @@
 
 MAD-X (Pfeiffer et al., 2020, https://arxiv.org/abs/2005.00052) adapts the embeddings to a language
 with an additive coupling (NICE, Dinh et al., 2015, https://arxiv.org/abs/1410.8516, section 3.2).
-Its inverse stands before the output embeddings of a language model; a classifier has none, so it is
-left out here.
+Its inverse is before the output embeddings of a language model. A classifier has none, so the
+inverse is left out here.
 
-A student cannot have it, but it has embeddings of its own: `absorb_embeddings` moves the words'
-vectors so that their normalised sums with positions and types come close, without any text.
+A student cannot have such an adapter, but it has embeddings of its own. `absorb_embeddings` moves
+the word vectors so that their normalised sums with positions and types come close, without any
+text.
 
 Shapes: B = batch, T = tokens, E = size of the embeddings.
 """
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from models.adapters.bottleneck import BottleneckAdapter, BottleneckSettings
 
 _EMBEDDINGS = ("embeddings", "drop", "embed_tokens")
-"""What a backbone calls the module whose output its first layer gets: encoders, GPT-2, Llama."""
+"""Names of the module whose output the first layer gets, in encoders, GPT-2 and Llama."""
 _PASSES = 6
 """Each word is fitted at so many random positions."""
 _CHUNK = 8192
@@ -71,7 +72,7 @@ class InvertibleSite(nn.Module):
 def add_invertible(
     model: nn.Module, name: str, *, reduction: float, activation: str, at: str
 ) -> None:
-    """Hang a new invertible adapter behind a backbone's embeddings, in place.
+    """Attach a new invertible adapter behind a backbone's embeddings, in place.
 
     Args:
         model: The backbone.
@@ -104,7 +105,7 @@ def invertible_site(model: nn.Module) -> InvertibleSite | None:
 
 
 def has_invertible(model: nn.Module) -> bool:
-    """Tell whether an invertible adapter is active."""
+    """Return whether an invertible adapter is active."""
     site = invertible_site(model)
     return site is not None and site.active is not None and site.active in site.couplings
 
@@ -113,15 +114,15 @@ def has_invertible(model: nn.Module) -> bool:
 def absorb_embeddings(teacher: nn.Module, student: nn.Module, *, length: int, seed: int) -> float:
     """Move the student's word vectors to where its embeddings come closest to the teacher's.
 
-    The embeddings end with a LayerNorm, whose output alone counts: a word's vector gains the mean,
-    over positions, of the change of its sum that gives the teacher's output. What remains is what
-    differs from position to position, and a token's mean and spread, which LayerNorm sets.
+    The embeddings end with a LayerNorm, and only its output counts. At each position, some change
+    of a word's sum gives the teacher's output. The word's vector gains the mean of these changes.
+    The remainder differs between positions, or is a token's mean and spread, which LayerNorm sets.
 
     Args:
         teacher: A backbone with an active invertible adapter, in eval mode.
         student: Its own shape, without adapters, in eval mode; changed in place.
-        length: Positions that count, in tokens: those of the longest input.
-        seed: Of the positions.
+        length: Number of positions, in tokens, that the longest input has.
+        seed: Seed for drawing the positions.
 
     Returns:
         The part of the invertible adapter's change that the student's embeddings took over, with

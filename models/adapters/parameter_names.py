@@ -1,4 +1,4 @@
-"""Which parameters of a teacher belong to an adapter, told from their names."""
+"""Parameters of a teacher that belong to an adapter, recognised by their names."""
 
 ADAPTER = "adapter"
 """Name under which a site hangs on the module whose output it changes."""

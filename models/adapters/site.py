@@ -1,8 +1,8 @@
-"""One site: the adapters at one place of one layer, what they see, how they work together.
+"""One site: the adapters at one place of one layer, their inputs and their composition.
 
-At a site, h is what the dense layer gives, x what is added to it afterwards (the residual), and
+At a site, h is the output of the dense layer. The residual x is added to it afterwards, and
 s = LayerNorm(h + x). In layers whose LayerNorm comes first (pre-LN), x is the input of the half
-that the dense layer ends, r what is added to h afterwards, and s = h + r.
+that ends with the dense layer. There r is added to h afterwards, and s = h + r.
 
 Shapes: B = batch, T = tokens, D = hidden size.
 """
@@ -40,10 +40,11 @@ class AdapterSettings:
     ffn: bool
     """One after, or beside, the FFN."""
     sees: Sees = "output"
-    """``output``: h; ``normalised``: s; ``input``: x, which is a parallel adapter; ``stream``: r,
-    which is one too, and x itself in post-LN layers."""
+    """Input of the adapter. ``output`` is h, and ``normalised`` is s. ``input`` is x, for a
+    parallel adapter. ``stream`` is r, for a parallel adapter too; in post-LN layers it is x."""
     residual: Residual = "output"
-    """What is added to the change: ``output``: h; ``sum``: h + x; ``seen``: what it sees."""
+    """Residual that is added to the change: ``output`` is h, ``sum`` is h + x, ``seen`` its
+    input."""
     after_norm: bool = False
     """It hangs behind the LayerNorm, whose output is s: the layer goes on with its result."""
     without: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""What is known of an architecture: the modules of a layer that matter, and how it runs.
+"""Record of an architecture: the modules of a layer that matter, and the way it runs.
 
 The entries are in models/architectures/table.py.
 
@@ -45,18 +45,18 @@ class Architecture:
     norm_first: bool = False
     """LayerNorm stands before each half (pre-LN), and the residual sum has none after it."""
     halves: tuple[str, str] | None = None
-    """Of pre-LN layers, the modules that LayerNorm's result enters: attention's and the FFN's."""
+    """Modules of attention and FFN that read the LayerNorm's result, in pre-LN layers."""
     gated: bool = False
     """The FFN's units are products of two dense layers (Shazeer, 2020, GLU)."""
     bias_settings: Mapping[str, str] = field(default_factory=dict)
-    """Names, in the model's config, that give the dense layers of a layer's module a bias, with
-    that module; for those whose checkpoints have none."""
+    """Settings of the model's config that give dense layers a bias, each with the module. Only
+    architectures whose checkpoints have no biases name some."""
     shared_layers: bool = False
     """One layer is run several times, with one set of weights."""
     first_layer_differs: bool = False
     """The first layer lacks a module that the others have."""
     layer_result: Callable[[Tensor], object] = lambda hidden: hidden
-    """What a layer returns, made of its hidden states."""
+    """(hidden states) -> result of a layer."""
     unsupported: Callable[[Any], str | None] = lambda _: None
     """(config) -> why sites are not where this entry says, in a sentence; None if they are."""
 

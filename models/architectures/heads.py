@@ -1,8 +1,8 @@
-"""From last hidden states to outputs of texts or tokens, as each family of models does it.
+"""Heads: from last hidden states to outputs of texts or tokens, as in each family of models.
 
-First the tokens that a head reads are chosen, then outputs are made of them. transformers does
-both inside of ``forward``; here they are separate, so that a head can be trained on cached features
-and a walk through the layers knows which tokens count.
+First the tokens that a head reads are chosen, then outputs are computed from them. transformers
+does both inside ``forward``. Here they are separate, so a head can be trained on cached features. A
+walk through the layers then also knows which tokens count.
 
 Shapes: B = batch, T = tokens, D = hidden size, C = outputs (logits of C classes, or one number).
 """

@@ -1,11 +1,10 @@
-"""Where adapters sit in each architecture: a table, so that transformers stays unedited.
+"""Table of the adapters' sites in each architecture, so that transformers stays unedited.
 
-A new architecture is one entry: where its layers are, and inside a layer the dense module that
-ends attention, the two of the FFN, the LayerNorm of each half, and how the FFN half is called;
-which tokens the head looks at and how it makes logits of them; and what the config calls the FFN's
-size and activation. Two families are known: LayerNorm after each residual sum (post-LN: BERT and
-its like), and before each half (pre-LN: ModernBERT and decoders). What an entry's fields mean is
-said in models/architectures/architecture.py.
+A new architecture is one entry. It names the place of the layers. Inside a layer these are the last
+dense module of attention, the two of the FFN, and both LayerNorms. It names the head's tokens and
+logits, and the config's names for size and activation of the FFN. In post-LN models (BERT and its
+like) LayerNorm follows each residual sum. In pre-LN models (ModernBERT and decoders) it comes
+before each half. models/architectures/architecture.py explains the fields.
 
 Shapes: B = batch, T = tokens, D = hidden size.
 """

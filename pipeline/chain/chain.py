@@ -85,7 +85,7 @@ def student_stages(config: RunConfig, teacher: TeacherStages) -> Program[Student
 
 
 def absorbs(config: RunConfig) -> bool:
-    """Tell whether a run absorbs: only a student of the backbone's own layers has the sites."""
+    """Return whether a run absorbs: only a student of the backbone's own layers has the sites."""
     return config.absorb.enabled and config.student.model is None
 
 

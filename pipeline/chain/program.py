@@ -1,8 +1,7 @@
-"""A chain as a plain program: a generator that yields what it needs done and is sent the result.
+"""A chain as a plain program: a generator that yields its items and is sent their results.
 
-It yields a `Step` for each stage and a `Lookup` for what must be found first. Whoever drives it
-decides where each is done: `drive` with a store needs nothing else, and the flows make each one a
-task of Prefect.
+It yields a `Step` for each stage and a `Lookup` for what must be found first. The driver decides
+where each is done. `drive` needs only a store; the flows make each item a task of Prefect.
 """
 
 from collections.abc import Callable, Generator
@@ -19,7 +18,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lookup(Generic[Value]):
-    """Something that a hub may have, and that is looked up before anything is built."""
+    """An item that a hub may have, and that is looked up before anything is built."""
 
     name: str
     find: Callable[[], Value]
@@ -43,7 +42,7 @@ def found(lookup: Lookup[Value]) -> Program[Value]:
 
 
 def perform(store: Store, item: Step[Any] | Lookup[Any]) -> Any:
-    """Do what a program asks for, here and now."""
+    """Build a step or look an item up, in this process."""
     return store.ensure(item) if isinstance(item, Step) else item.find()
 
 

@@ -31,7 +31,7 @@ from pipeline.tasks.task import Task
 
 
 def holds_teacher(folder: Path) -> bool:
-    """Tell whether a folder is a teacher's, and not AdapterHub's."""
+    """Return whether a folder is a teacher's, and not AdapterHub's."""
     return (folder / TEACHER_FACTS).is_file()
 
 
@@ -138,7 +138,7 @@ def head_tasks(folder: Path) -> tuple[Task, ...]:
 def attach_adapter(
     folder: Path, name: str, model: PreTrainedModel, checkpoint: Checkpoint
 ) -> AdapterSettings:
-    """Hang the adapter in a folder in a model's backbone, in place; it is not active yet.
+    """Attach the adapter in a folder to a model's backbone, in place; it is not active yet.
 
     Args:
         folder: AdapterHub's, or a teacher's with one adapter.

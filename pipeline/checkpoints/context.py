@@ -1,4 +1,4 @@
-"""What every stage with a model is given."""
+"""Context that every stage with a model gets: backbone, task and device."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from pipeline.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """Where trainings run."""
+    """Device on which trainings run."""
 
     name: str
-    """torch's name of it."""
+    """Name of the device in torch, such as ``cpu``."""
 
     @property
     def is_cuda(self) -> bool:

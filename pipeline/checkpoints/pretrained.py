@@ -38,7 +38,7 @@ class Checkpoint:
     digest: str
     """sha256 over its config, its tokenizer and its weights."""
     reference: str = ""
-    """What finds it again: a hub id, a package reference or an absolute path."""
+    """Reference that finds it again: a hub id, a package reference or an absolute path."""
 
     def key(self) -> str:
         """Return what a stage's key holds of a checkpoint: its content, wherever it is."""

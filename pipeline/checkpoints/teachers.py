@@ -41,12 +41,12 @@ class AdapterSet:
     """By name."""
     active: Composition
     fusion: FusionSettings | None = None
-    """Of the AdapterFusion in it, where there is one."""
+    """Settings of the AdapterFusion in it, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherDescription:
-    """What a teacher's folder says of it, beside its tensors."""
+    """Description of a teacher in its folder, beside its tensors."""
 
     labels: tuple[str, ...]
     adapter: AdapterConfig | AdapterSet | None
@@ -62,7 +62,7 @@ _DESCRIPTION = TypeAdapter(TeacherDescription)
 
 
 def add_adapters(model: PreTrainedModel, adapter: AdapterConfig | AdapterSet) -> None:
-    """Hang new adapters on a classifier's backbone, in place, and activate them.
+    """Attach new adapters to a classifier's backbone, in place, and activate them.
 
     Raises:
         InputError: when no adapter sites are known for the architecture.

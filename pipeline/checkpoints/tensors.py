@@ -16,7 +16,7 @@ _FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class Shaped(Protocol):
-    """What is known of a tensor that is expected."""
+    """Shape and kind of an expected tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
-"""Tokenizers of checkpoints: what their files say, or refused.
+"""Tokenizers of checkpoints: exactly those that the files describe, or refused.
 
-transformers makes a tokenizer of a class that it chooses, from some of the files: of a folder
-without any it makes an empty one, and for some classes it reads no more of ``tokenizer.json`` than
-the vocabulary. So what it made is held against ``tokenizer.json`` and the model's config.
+transformers makes a tokenizer of a class that it chooses, from some of the files. From a folder
+without any it makes an empty one. For some classes it reads only the vocabulary of
+``tokenizer.json``. So the result is compared with ``tokenizer.json`` and the model's config.
 """
 
 import json

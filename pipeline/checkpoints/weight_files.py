@@ -25,7 +25,7 @@ _READ = ("F64", "F32", "F16", "BF16")
 
 @with_config(ConfigDict(extra="allow"))
 class _Index(TypedDict):
-    """What is read of the index of shards."""
+    """Part of the index of shards that is read."""
 
     weight_map: dict[str, str]
 

@@ -1,10 +1,10 @@
 """Models with the weights of a checkpoint: every tensor of the backbone comes from its files.
 
-transformers draws what a file lacks and leaves aside what a model lacks, without an error. Here the
-head alone may be new. What may be left aside is listed: the heads of other tasks, buffers that are
-computed, and a pooler in front of a head that reads no pooler. Everything else is refused.
+transformers draws missing tensors at random and ignores surplus ones, without an error. Here only
+the head may be new. Heads of other tasks and computed buffers may be left out. So may a pooler that
+the head does not read. Everything else is refused.
 
-Weights of any floating point type are read as float32: adapters and head train in it.
+Weights of any floating point type are read as float32, in which adapters and head train.
 """
 
 import logging
@@ -53,7 +53,7 @@ _Loaded = Mapping[str, Any]
 
 @with_config(ConfigDict(extra="allow"))
 class _Config(TypedDict, total=False):
-    """What is read of ``config.json`` before transformers reads it."""
+    """Part of ``config.json`` that is read before transformers reads it."""
 
     id2label: dict[int, Any] | None
     architectures: list[str] | None
@@ -123,7 +123,7 @@ def drawn_parameters(checkpoint: Checkpoint, model: PreTrainedModel) -> tuple[st
 
 
 def holds_head(checkpoint: Checkpoint, model: PreTrainedModel, head: Head) -> bool:
-    """Tell whether a checkpoint holds a model's head: else `load_model` has drawn a new one."""
+    """Return whether a checkpoint holds a model's head: else `load_model` has drawn a new one."""
     return f"{head.last}.weight" not in drawn_parameters(checkpoint, model)
 
 
@@ -205,7 +205,7 @@ def _check_weights(folder: Path, model: PreTrainedModel, loaded: _Loaded) -> Non
 
 
 def _is_finite(values: Tensor) -> bool:
-    """Tell whether all values are finite; a finite sum, which costs a tenth, says so too."""
+    """Return whether all values are finite; a finite sum, which costs a tenth, says so too."""
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 

@@ -1,4 +1,4 @@
-"""A TOML file and overrides to a `RunConfig`, with every problem told at once."""
+"""A TOML file and overrides to a `RunConfig`, with every problem reported at once."""
 
 import difflib
 import tomllib

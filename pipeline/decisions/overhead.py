@@ -130,7 +130,7 @@ def _judge(cell: CellLogs, structure: Structure, rules: Rules) -> CellVerdict:
 
 
 def _is_calibrated(cell: CellLogs, a_a: Estimate, rules: Rules) -> bool:
-    """Tell whether the same file, measured twice, is equal within the noise that is accepted."""
+    """Return whether the same file, measured twice, is equal within the noise that is accepted."""
     bias = estimate_ratio(cell.a_a_arm, _BIAS_CONFIDENCE)
     return a_a.half_width <= rules.max_half_width and bias.low <= 1 <= bias.high
 

@@ -27,14 +27,14 @@ class AbsorbFacts:
     texts: int
     tokens: int
     method: str
-    """``exact``: the adapters were folded, up to rounding; ``ridge``: regressions."""
+    """Way of the absorption: ``exact`` folds the adapters up to rounding, ``ridge`` regresses."""
     extra_units: int
     """Units by which each layer's FFN is wider than the backbone's."""
     why_not_exact: tuple[str, ...]
-    """What stands against an exact fold, in sentences."""
+    """Obstacles to an exact fold, in sentences."""
     embeddings_r2: float | None = None
-    """Part of the invertible adapter's change of the embeddings that the student's own took over,
-    1 for all of it; None without one. The sites' regressions correct for the rest."""
+    """Part of the invertible adapter's change that the student's embeddings took over, 1 for all.
+    The sites' regressions correct for the rest. None without an invertible adapter."""
     held_out: dict[str, float]
     """Closeness to the teacher on texts that no regression has seen, before any gradient step; with
     labels, the student's quality too."""

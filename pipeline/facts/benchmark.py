@@ -35,7 +35,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkFacts:
-    """What the ONNX files cost on this machine, and whether the adapters' overhead is gone."""
+    """Cost of the ONNX files on this machine, and whether the adapters' overhead is gone."""
 
     blocks: int
     """Blocks of the cell that had fewest."""

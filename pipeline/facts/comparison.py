@@ -12,23 +12,23 @@ class ComparedModel:
 
     name: str
     teacher: str | None
-    """What it stands for, where it is a student or a merged model."""
+    """Name of its reference model; None unless it is a student or a merged model."""
     trainable_parameters: int
-    """0 where nothing was trained by gradients but what it stands for."""
+    """Parameters that gradients updated; 0 for a student that was only absorbed."""
     total_parameters: int
     quality: Measured
     fidelity: Measured | None
-    """Closeness to what it stands for."""
+    """Closeness to its reference model."""
     is_plain_graph: bool
     """Whether its ONNX graph is the plain backbone's, weights aside."""
     latency: Estimate | None
-    """CPU time of a call, as a multiple of the plain backbone's; None where nothing was timed,
-    because the graph is the plain one."""
+    """CPU time of a call, as a multiple of the plain backbone's. None if the graph is the plain
+    one, which is not timed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparisonFacts:
-    """All of them; the first is the plain backbone with its head."""
+    """All compared models; the first is the plain backbone with its head."""
 
     models: tuple[ComparedModel, ...]
     confidence: float

@@ -9,12 +9,12 @@ _NAMED = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFacts:
-    """What the splits hold."""
+    """Contents of the splits."""
 
     digest: str
     """sha256 over texts, labels and label names of all three splits."""
     texts_digest: str
-    """The same of what the sources hold, however it is split."""
+    """sha256 over texts, labels and label names of the sources, however they are split."""
     labels: tuple[str, ...]
     """Label names in class order."""
     text_columns: tuple[str, ...]
@@ -25,7 +25,7 @@ class DataFacts:
     dropped_duplicates: int
     """Rows left out because their text had been seen before."""
     conflicting_labels: int
-    """Those of them whose label differed from the first one's."""
+    """Dropped duplicates whose label differed from that of the first row."""
     dropped_empty: int
     """Rows left out because their text or label was empty."""
 

@@ -1,4 +1,4 @@
-"""What the benchmark finds: structures, costs of a file, rungs of the ladder, a verdict."""
+"""Facts of the benchmark: structures, costs of a file, rungs of the ladder, conditions."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -36,27 +36,27 @@ class Graph:
     hash: str
     """Equal for graphs that differ in names, order and weights alone."""
     sha256: str
-    """Of the file."""
+    """sha256 of the file."""
     size_bytes: int
-    """Of the file, and of those that hold weights for it."""
+    """Size of the file and of the files that hold its weights, in bytes."""
     operators: dict[str, int]
     """Nodes by operator."""
     parameters: int
     """Weights, without scales and zero points of quantised ones."""
     multiply_adds: int | None
-    """Of one call; None where they cannot be told."""
+    """Multiply-adds of one call; None where they cannot be counted."""
     adapter_traces: tuple[str, ...]
-    """Names in the graph that are an adapter's."""
+    """Names in the graph that belong to an adapter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileCost:
-    """What one ONNX file costs a user with all cores, in a process of its own."""
+    """Cost of one ONNX file for a user with all cores, in a process of its own."""
 
     load_ms: float
     """Median time until a session stands, in milliseconds, with the file in the page cache."""
     peak_rss_bytes: int
-    """Peak memory of the process, of which Python and onnxruntime have their part."""
+    """Peak memory of the process, Python and onnxruntime included."""
     threads: int
     p50_ms: float
     p95_ms: float
@@ -69,23 +69,23 @@ class FileCost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """One arm of the latency ladder: wall time, one thread, one text a call, as a user sees it."""
+    """One arm of the latency ladder: wall time, with one thread and one text per call."""
 
     arm: Arm
     runtime: Literal["PyTorch", "onnxruntime"]
     mean_ms: Estimate
-    """Of a text, in milliseconds: geometric mean over blocks."""
+    """Wall time of a text, in milliseconds: geometric mean over blocks."""
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    """Over all calls."""
+    """Percentiles of the wall time over all calls, in milliseconds."""
     faster_than_torch: Estimate | None
     """How many times faster than the teacher in PyTorch; None without that rung."""
     faster_than_teacher: Estimate | None
     """How many times faster than the teacher in onnxruntime; None without that rung."""
     cpu_faster_than_torch: Estimate | None
     cpu_faster_than_teacher: Estimate | None
-    """The same in thread CPU time: what remains of it where nothing else wants the core."""
+    """Speed against the teachers in thread CPU time, which other processes disturb less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,10 +14,10 @@ _AAEstimate = Annotated[Estimate, Field(validation_alias=AliasChoices("a_a_arm",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """Limits that the tests are held against: those of the config's ``benchmark``."""
+    """Limits of the tests, from the config's table ``benchmark``."""
 
     confidence: float
-    """Of all intervals but that of the equivalence test, which is 90 %."""
+    """Confidence level of all intervals; that of the equivalence test is always 90 %."""
     max_half_width: float
     """Largest half-width of the A/A interval, as part of 1."""
     min_margin: float
@@ -29,7 +29,7 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Structure:
-    """What the graphs say before anything is timed."""
+    """Comparison of the graphs, before anything is timed."""
 
     student_is_plain: bool
     """Student and plain backbone have the same canonical hash."""
@@ -46,13 +46,13 @@ class CellVerdict:
     cell: str
     blocks: int
     a_a_arm: _AAEstimate
-    """The plain file to itself: 1 but for noise."""
+    """Plain file to itself: 1 up to noise."""
     teacher: Estimate
-    """Teacher to plain: what the adapters cost."""
+    """Teacher to plain: the cost of the adapters."""
     student: Estimate
     """Student to plain."""
     student_90: Estimate
-    """The same with the interval of the equivalence test."""
+    """Student to plain, with the interval of the equivalence test."""
     margin: float
     """Accepted distance of ``student_90`` from 1."""
     removed: float | None
@@ -66,7 +66,7 @@ class CellVerdict:
     removed_enough: bool
     outcome: Outcome
     reasons: tuple[str, ...]
-    """Why it is not gone, and what to do."""
+    """Reasons why the overhead is not proven gone, with advice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ class Verdict:
 
     outcome: Outcome
     claim: Literal["equal to plain", "faster than plain"]
-    """The second for a student of another shape than the backbone."""
+    """Claim about the student; the second if its shape differs from the backbone's."""
     reasons: tuple[str, ...]
     """Empty where the overhead is gone."""
     structure: Structure

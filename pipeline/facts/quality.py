@@ -20,7 +20,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassQuality:
-    """What the student lost of one class on the test split."""
+    """Loss of the student in one class on the test split."""
 
     label: str
     texts: int
@@ -31,7 +31,7 @@ class ClassQuality:
     recall_lost: float
     """The teacher's minus the student's, as part of 1."""
     interval: Interval
-    """Of ``recall_lost``, such that all classes' intervals hold together."""
+    """Interval of ``recall_lost``, at a level that all classes share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a sweep finds: plain facts, as those of the chain's stages."""
+"""Facts of a sweep, as plain as those of the chain's stages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +87,12 @@ class Sweep:
     metric: str
     """The task's main metric."""
     files: tuple[StudentFile, ...]
-    """Refused ones too."""
+    """All files, refused ones included."""
     quality: SweepQuality
     times: SweepTimes
     front: tuple[Arm, ...]
-    """Those that no other one beats on the validation split, fastest first."""
+    """Files that no other one beats on the validation split, fastest first."""
     pick: Pick
     min_quality: float | None
     max_latency_ms: float | None
-    """What the gate asks for."""
+    """Limits of the gate that picked the student."""

@@ -43,10 +43,10 @@ class Truncation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherFacts:
-    """What trained, and how it went."""
+    """Facts of a teacher: its parameters, and the course of its training."""
 
     adapter: AdapterConfig | AdapterSource | None
-    """What was trained, or where it came from; None for the baseline."""
+    """Adapters that were trained, or their source; None for the baseline."""
     total_parameters: int
     trainable_parameters: int
     adapter_parameters: int
@@ -54,7 +54,7 @@ class TeacherFacts:
     trainable_percent: float
     trainable_names: tuple[str, ...]
     backbone_sha256: str
-    """Of the frozen parameters, equal before and after."""
+    """sha256 of the frozen parameters, equal before and after the training."""
     warnings: tuple[str, ...]
     outcome: TrainingOutcome
     truncation: Truncation | None = None
@@ -92,6 +92,6 @@ class BaselineFacts:
     method: str
     """``full`` or ``lora``."""
     total_parameters: int
-    """Of the stock model, LoRA merged."""
+    """Parameters of the stock model, with LoRA merged."""
     trainable_parameters: int
     outcome: TrainingOutcome

@@ -1,4 +1,4 @@
-"""What quantisation finds: the variants of a student's ONNX file, and which of them ships."""
+"""Facts of quantisation: the variants of a student's ONNX file, and the one that ships."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,8 +18,8 @@ class Variant:
     """Inside the bundle's ``onnx``."""
     size_bytes: int
     cost: Measured
-    """Of the main metric and of the agreement with the teacher, on the validation split: the fp32
-    student's minus this one's."""
+    """Loss of the main metric and of the agreement with the teacher, on the validation split. It is
+    the fp32 student's value minus this variant's."""
     fidelity: Measured
     """Closeness to the teacher on the validation split."""
     refused: str | None
@@ -27,7 +27,7 @@ class Variant:
     cpu_ms: float | None = None
     """Median over blocks of the thread CPU time of a text, on one thread; None where refused."""
     cpu_ratio: float | None = None
-    """That, as a multiple of the fp32 student's: geometric mean over blocks."""
+    """CPU time as a multiple of the fp32 student's: geometric mean over blocks."""
     cpu_ratio_interval: Interval | None = None
 
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
 MODEL = "onnx/model.onnx"
 RUNTIME = "onnx/runtime.json"
 PARTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
-"""What a classifier is loaded from, beside its ONNX file."""
+"""Files that a classifier is loaded from, beside its ONNX file."""
 _RUNTIME = TypeAdapter(Runtime)
 _PART = 4096
-"""Texts that are made tokens of at once, which bounds the memory."""
+"""Texts that are tokenised at once, which limits the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

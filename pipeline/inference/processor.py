@@ -1,4 +1,4 @@
-"""What this machine's processor can do with 8-bit numbers."""
+"""Instructions of this machine's processor for 8-bit numbers."""
 
 from functools import cache
 from pathlib import Path
@@ -8,7 +8,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @cache
 def has_vnni() -> bool:
-    """Tell whether this processor has 8-bit dot products; no where it doesn't say."""
+    """Return whether this processor has 8-bit dot products; False if it does not say."""
     try:
         return names_vnni(_CPUINFO.read_text(encoding="utf-8"))
     except OSError:

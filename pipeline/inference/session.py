@@ -21,8 +21,8 @@ def open_session(runtime: Runtime, bundle: Path, *, threads: int = 0) -> ort.Inf
 def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.InferenceSession:
     """Return a session of any file with these settings.
 
-    0 threads are as many as this process may run. onnxruntime's own 0 would be one per core of the
-    host, each bound to its core.
+    Zero threads stand for as many as this process may run. In onnxruntime zero would be one per
+    core of the host, each bound to its core.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or count_threads()
@@ -45,7 +45,7 @@ def mixes_rows(path: Path) -> bool:
     """Return whether an ONNX file's output for a text depends on the texts beside it in a call.
 
     Dynamic quantisation rounds the activations of a call with one scale, which the largest of all
-    its texts sets. onnxruntime has no such operator with a scale per row.
+    its texts sets. No operator of onnxruntime has a scale per row.
     """
     # Names of operators stand in the file as they are. Reading the graph would take onnx, which a
     # server does without.

@@ -1,4 +1,4 @@
-"""Thresholds that a bundle's outputs are read by: ``thresholds.json``, {label: threshold}."""
+"""Thresholds that a bundle's outputs are read by, in ``thresholds.json`` by their labels."""
 
 import json
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Texts to token ids: the one way for training, soft targets, export, evaluation and serving.
 
-Training gives the backend of its transformers tokenizer, everything else the ``tokenizer.json`` of
-a bundle; the settings are those that transformers reads from ``tokenizer_config.json``. Texts are
-padded on the right, whatever those settings say: then the positions of a text's tokens, and so its
-outputs, do not depend on the texts beside it in a batch.
+Training gives the backend of its transformers tokenizer, all others the ``tokenizer.json`` of a
+bundle. The settings are those that transformers reads from ``tokenizer_config.json``. Texts are
+always padded on the right. So the positions of a text's tokens, and its outputs, do not depend on
+the other texts of a batch.
 
 Long texts are cut before they are read, where that changes no token (`pipeline.inference.seams`).
 

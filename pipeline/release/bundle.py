@@ -1,13 +1,12 @@
 """A student's bundle that travels: sealed with digests and golden predictions, verified at load.
 
-``manifest.json`` lists the sha256 of every file; its own digest is what a registry remembers.
-``golden.json`` holds a few inputs with the outputs that the ONNX file gave where it was made, so
-that wherever it is loaded it can show that it still computes the same. The inputs are drawn from
-the tokenizer's vocabulary: no text of the data leaves with the bundle.
+``manifest.json`` lists the sha256 of every file; a registry remembers the manifest's own digest.
+``golden.json`` holds a few inputs, with the outputs of the ONNX file on the machine that made it. A
+bundle must give the same outputs wherever it is loaded. The inputs are drawn from the tokenizer's
+vocabulary, so no text of the data leaves with the bundle.
 
-A manifest proves that nothing changed, not who wrote it: give the manifest's digest where the
-bundle comes from somewhere else. Files that it does not list (a hub's ``.gitattributes``) are
-never read.
+A manifest proves that nothing changed, not who wrote it. Give the manifest's digest for a bundle
+from elsewhere. Files that it does not list (a hub's ``.gitattributes``) are never read.
 """
 
 import json
@@ -71,7 +70,7 @@ class File(_Frozen):
 
 
 class Manifest(_Frozen):
-    """What a bundle consists of."""
+    """Contents of a bundle."""
 
     format: Literal[1] = 1
     model: ConfinedPath
@@ -85,7 +84,7 @@ class Manifest(_Frozen):
 
 
 class Golden(_Frozen):
-    """Inputs, and the outputs that each must give."""
+    """Inputs, with the outputs that each must give."""
 
     model: ConfinedPath
     texts: tuple[str, ...] = Field(min_length=1)
@@ -138,9 +137,9 @@ def verify_bundle(bundle: Path, *, sha256: str | None = None) -> Manifest:
 
 
 def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) -> Classifier:
-    """Return the classifier of a sealed bundle, after checking what it reads.
+    """Return the classifier of a sealed bundle, after checking every file that it reads.
 
-    The digests of the files that serving reads are checked, not those of the torch weights; then
+    The digests of the files that serving reads are checked, not those of the torch weights. Then
     the golden inputs must give the golden outputs.
 
     Raises:

@@ -19,11 +19,11 @@ class _Candidate(_Student):
     """Number or alias of the version."""
 
     expect_champion: int | None = Field(default=None, ge=0)
-    """Only when this version is the champion now; 0: when none is."""
+    """Number of the version that must be the champion now; 0 if there must be none."""
 
     force: bool = False
-    """Promote a version that was rolled back from, was refused against the champion, or cannot be
-    compared with it. It must pass its own gate all the same."""
+    """Promote even a version that was rolled back from, was refused against the champion, or cannot
+    be compared with it. Its own gate must pass in any case."""
 
 
 # Of several bases pydantic takes the fields of the last one first.
@@ -33,7 +33,7 @@ class PromotionForm(RegistryPlace, PromotionRule, _Candidate):
 
 class _Roll(_Student):
     reason: str = Field(default="", max_length=500)
-    """What is wrong with the champion; kept with the version that is rolled back from."""
+    """Fault of the champion; kept with the version that is rolled back from."""
 
 
 class RollbackForm(RegistryPlace, _Roll):

@@ -1,7 +1,7 @@
 """Marks of versions that proved bad: rolled back from, or refused against the champion.
 
-A mark is a tag with its time and reason. It counts for every version with the same files, since a
-bad student does not improve by being made and registered again.
+A mark is a tag with its time and reason. It counts for every version with the same files, because a
+new registration does not improve a bad student.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def describe_marks(version: Version, versions: Sequence[Version]) -> tuple[str, 
 
 
 def is_marked(version: Version, versions: Sequence[Version]) -> bool:
-    """Tell whether a version has a mark."""
+    """Return whether a version has a mark."""
     return bool(describe_marks(version, versions))
 
 

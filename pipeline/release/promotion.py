@@ -1,11 +1,12 @@
-"""Promotion and roll back: moving the champion, one at a time, and only to what proved itself.
+"""Promotion and roll back: the champion moves one promotion at a time, to proven versions only.
 
-A promotion checks the candidate's gate again from its report's numbers, compares it with the
-champion on the same texts, recomputes every digest and lets the student answer its golden
-inputs. Only then do the aliases move, so that a failure anywhere leaves the champion as it was.
+A promotion checks the candidate's gate again from the numbers of its report. It compares the
+candidate with the champion on the same texts. It recomputes every digest and checks the answers to
+the golden inputs. Only then do the aliases move, so a failure anywhere leaves the champion as it
+was.
 
-Promotions of one student wait for each other under a lock, and each names the champion that it
-means to replace: of two that started from the same champion, the second finds another and stops.
+Promotions of one student wait for each other under a lock. Each names the champion that it means to
+replace. Of two that started from the same champion, the second finds a new champion and stops.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ _FORCE = "Promote another version, or this one all the same with --force."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
-    """What moved, and why it could."""
+    """Outcome of a promotion: the new champion, and the checks that allowed it."""
 
     name: str
     champion: int
@@ -36,7 +37,7 @@ class Promotion:
     previous: int | None
     """Number of the one that was served before; None for a first champion."""
     checks: tuple[Check, ...]
-    """Those of the gate, then the one against a champion; none for a roll back."""
+    """Checks of the gate, then the one against a champion; none for a roll back."""
 
 
 def promote(

@@ -1,9 +1,9 @@
-"""A finished run into the registry: what it was asked, what it measured, what it made.
+"""Registration of a finished run: its settings, its measurements and its student.
 
-MLflow gets the run's settings as parameters, the final numbers and training curves as metrics, the
-report and page as artifacts, and the student's bundle as a new version with its digests, verdict
-and measured quality as tags. The bundle lies there with an ``MLmodel`` file (signature, ONNX
-flavour), so that MLflow's own loaders take it. A run that is registered already is not again.
+MLflow gets settings as parameters, final numbers and training curves as metrics, and report and
+page as artifacts. The student's bundle becomes a new version, with its digests, verdict and
+measured quality as tags. The bundle has an ``MLmodel`` file (signature, ONNX flavour) there, so
+that MLflow's own loaders read it. A run is registered once only.
 """
 
 import shutil

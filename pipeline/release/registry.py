@@ -1,10 +1,9 @@
-"""Versions of students, on MLflow: which there are, which is the champion, where its bundle is.
+"""Versions of students on MLflow: all of them, the champion, and the place of its bundle.
 
-By default the registry is a SQLite file in the runs folder with the artifacts beside it; any MLflow
-server is named by its URI. A version remembers the digests of its bundle's manifest and of its
-report, so that neither can be exchanged behind its back. Aliases say what a version is for:
-``champion`` is served, ``challenger`` is the newest that passed its gate, ``previous`` is what a
-roll back returns to.
+By default the registry is a SQLite file in the runs folder, with the artifacts beside it. Any
+MLflow server is named by its URI. A version keeps the digests of its bundle's manifest and of its
+report, so neither can be exchanged unnoticed. The alias ``champion`` names the served version, and
+``challenger`` the newest that passed its gate. A roll back returns to ``previous``.
 """
 
 import contextlib

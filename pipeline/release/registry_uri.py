@@ -19,13 +19,13 @@ _SECONDS_TO_ANSWER = 10.0
 
 
 def check_uri(uri: str) -> None:
-    """Refuse what is no address of a registry, and a server that nobody answers for.
+    """Refuse a text that is no address of a registry, and a server that does not answer.
 
-    MLflow's own client takes the folders of its old file store until it is first asked something,
-    and tries for minutes to reach a server that is not there.
+    MLflow's own client accepts the folders of its old file store until the first request. It tries
+    for minutes to reach a server that does not exist.
 
     Raises:
-        InputError: saying which URIs are taken.
+        InputError: naming the accepted kinds of URIs.
         UnreachableError: when no server listens.
     """
     scheme = (urlparse(uri).scheme or uri).partition("+")[0]

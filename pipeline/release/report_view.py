@@ -1,6 +1,6 @@
-"""What the registry reads of a run's report, whichever version of the software wrote it.
+"""View of a run's report for the registry, whichever version of the software wrote it.
 
-Schema 4 holds the stages' facts; until schema 3 a report copied them into parts of its own, and
+Schema 4 holds the stages' facts. Until schema 3 a report copied them into parts of its own, and
 every task was a classification. One validator turns either into the view.
 """
 

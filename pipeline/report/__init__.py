@@ -1,1 +1,1 @@
-"""What people look at: the report's page, its pictures and its words."""
+"""Reports for people: page, pictures and words."""

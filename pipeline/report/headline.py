@@ -15,7 +15,7 @@ _BLURRED = 0.1
 OUTCOMES = {
     "overhead_gone": "the adapters' overhead is gone",
     "overhead_remains": "the adapters' overhead remains",
-    "inconclusive": "whether the adapters' overhead is gone could not be told here",
+    "inconclusive": "noise left open whether the adapters' overhead is gone",
 }
 
 

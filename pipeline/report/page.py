@@ -1,8 +1,8 @@
 """The report for people: a page, a model card and a short summary, each made of one `Report`.
 
-The page is a single HTML document that fetches nothing: styles are inline, plots are data URIs,
-and there is no script. Texts from outside (labels, sources, notes) are escaped: by Jinja in HTML,
-by the filter ``md`` in Markdown, and as JSON in the card's YAML.
+The page is a single HTML document that fetches nothing. Styles are inline, plots are data URIs, and
+there is no script. Jinja escapes texts from outside (labels, sources, notes) in HTML, and the
+filter ``md`` in Markdown. The card's YAML holds them as JSON.
 """
 
 from collections.abc import Mapping, Sequence

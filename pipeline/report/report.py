@@ -1,8 +1,7 @@
 """The report of a run: one JSON document with a versioned schema, and a page made of it.
 
-It holds the stages' facts as they are, so that a number has one name from the stage that found it
-to the reader. The schema is documented by the classes below and written to
-docs/report.schema.json.
+It holds the stages' facts as they are, so a number has one name from its stage to the reader. The
+classes below document the schema, which is written to docs/report.schema.json.
 """
 
 from typing import Literal
@@ -39,7 +38,7 @@ class Report(BaseModel):
     reasons: tuple[str, ...]
     """Why it was refused; empty when it passed."""
     warnings: tuple[str, ...]
-    """Findings that refused nobody and should be known, such as a verdict that noise left open."""
+    """Findings that refused nothing but should be known, such as a verdict that noise left open."""
     checks: tuple[Check, ...]
     source: str
     """Reference to the training texts."""
@@ -61,7 +60,7 @@ class Report(BaseModel):
     artifacts: tuple[Artifact, ...]
     """Every file of the run; paths are relative to its folder."""
     timing_s: dict[str, float]
-    """Seconds by stage; those of a reused stage are of the run that built it."""
+    """Seconds by stage; a reused stage has the seconds of the run that built it."""
     reused: tuple[str, ...]
     """Stages that were finished before this run."""
     next_step: str = ""

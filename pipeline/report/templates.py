@@ -1,7 +1,7 @@
-"""The templates' environment: what escapes texts from outside, and how numbers are written.
+"""The templates' environment: escaping of texts from outside, and the format of numbers.
 
-Texts from outside (labels, sources, notes) are escaped: by Jinja in HTML, by the filter ``md`` in
-Markdown, and as JSON in a card's YAML.
+Jinja escapes texts from outside (labels, sources, notes) in HTML, and the filter ``md`` in
+Markdown. A card's YAML holds them as JSON.
 """
 
 import html

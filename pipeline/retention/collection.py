@@ -1,7 +1,7 @@
-"""Removal of what nothing needs: planned, moved away by renaming, and only then deleted.
+"""Removal of unneeded runs, stages and logs: planned, renamed, and only then deleted.
 
-What is removed is renamed into a trash folder beside it first: a run or a stage is there as a
-whole, or not at all. A crash leaves the trash, which the next removal empties. Runs go before
+A folder is first renamed into a trash folder beside it. So a run or a stage is there as a whole, or
+not at all. A crash leaves the trash, which the next removal empties. Runs go before
 stages, so that no link of a run leads nowhere.
 """
 
@@ -38,7 +38,7 @@ _ORDER = ("run", "half-written run", "stage", "half-written stage", "trash")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removal:
-    """What goes, and what stays."""
+    """Plan of a removal: items to remove, and items to keep."""
 
     gone: tuple[tuple[Found, int], ...]
     """Runs and stages that go, each with its size in bytes."""

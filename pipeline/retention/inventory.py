@@ -63,7 +63,7 @@ class Inventory:
     others: tuple[Path, ...]
     """Everything else whose links lead to what is needed."""
     unknown: tuple[Path, ...]
-    """Those of the others that this project did not write."""
+    """Other entries of the folder, which this project did not write."""
 
     def of(self, kind: FoundKind) -> tuple[Found, ...]:
         """Return everything of one kind."""
@@ -101,7 +101,7 @@ def list_contents(root: Path) -> Inventory:
 
 
 def is_held(lock: Path) -> bool:
-    """Tell whether a process holds a lock, and leave the file as it is."""
+    """Return whether a process holds a lock, and leave the file as it is."""
     if not lock.exists():
         return False
     try:
@@ -151,7 +151,7 @@ def _run(path: Path) -> Found | None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Tell whether the project wrote it; links are ours, as they are never removed."""
+    """Return whether the project wrote it; links are ours, as they are never removed."""
     if path.is_symlink() or _KNOWN_FILES.fullmatch(path.name):
         return True
     return any((path / page).is_file() for page in _PAGES)

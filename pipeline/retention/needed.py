@@ -1,8 +1,8 @@
 """Runs and stages that are needed, each with the reason.
 
-A run needs the stages that its links lead to, and every run or stage that its config names, such as
-``teacher.start`` and ``data.splits_of`` of a retraining. Folders have names that are unique, so a
-name in a path counts wherever the runs folder was mounted when it was written.
+A run needs the stages that its links lead to. It also needs every run or stage that its config
+names, such as ``teacher.start`` and ``data.splits_of`` of a retraining. Names of folders are
+unique, so a name in a path counts wherever the runs folder was mounted.
 """
 
 import os

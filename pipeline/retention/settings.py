@@ -1,4 +1,4 @@
-"""What is kept, as options of the command line; nothing heavy is imported here."""
+"""Rules of what is kept, as options of a command; nothing heavy is imported here."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ class Retention(Section):
     """How long runs, finished stages and logs are kept, and where they are."""
 
     runs_dir: Path | None = None
-    """Folder of the runs; runs in the state folder, where that is given, or else in this folder."""
+    """Folder of the runs; by default runs in the state folder, if given, or in this folder."""
 
     state: Path | None = None
     """State folder of adapter-distill up, whose logs are cut too."""
@@ -21,16 +21,16 @@ class Retention(Section):
     folder by default. Registries that the runs' own configs name are read as well."""
 
     keep_days: int = Field(default=30, ge=1)
-    """Days that everything is kept after its last use."""
+    """Days for which everything is kept after its last use."""
 
     keep_runs: int = Field(default=5, ge=1)
     """Newest runs of each name that are kept, however old they are."""
 
     keep_log_mb: int = Field(default=50, ge=1)
-    """Size that a log may have, in megabytes; what is over it is cut, the oldest lines first."""
+    """Largest size of a log, in megabytes; its oldest lines are cut beyond that."""
 
     remove: bool = False
-    """Remove what is listed; without it nothing is changed."""
+    """Remove the listed items; without it nothing is changed."""
 
     @property
     def runs(self) -> Path:

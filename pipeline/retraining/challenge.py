@@ -1,7 +1,7 @@
 """Champion against challenger: the same held-out texts, a paired test, a decision with its reasons.
 
-The decision looks at the whole interval of their difference, so that what is unproven does not pass
-for what is proven: the champion serves already, and a challenger must earn its place.
+The decision looks at the whole interval of their difference, so that nothing unproven passes as
+proven. The champion serves already, and a challenger must earn its place.
 """
 
 import json
@@ -20,7 +20,7 @@ from pipeline.store.files import write_atomic
 from pipeline.store.json_files import read_json
 
 LAST = "last-challenge.json"
-"""What the last retraining tried; it stands in ``runs_dir``."""
+"""File in ``runs_dir`` with the attempt of the last retraining."""
 _OTHER_RUN = "Name another run the champion."
 
 
@@ -28,17 +28,18 @@ class ChallengeConfig(Section):
     """When a challenger takes the champion's place."""
 
     max_metric_loss: float = Field(default=0.01, ge=0, le=1)
-    """The challenger must be surely no worse than this (0.01 is one point): the whole interval of
-    the difference must lie above it. It has seen newer texts, so equal is enough."""
+    """Largest accepted loss of the main metric against the champion (0.01 is one point). The whole
+    interval of the difference must be better. An equal challenger wins, as it has seen newer
+    texts."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Confidence level of that interval."""
+    """Confidence level of the interval of the difference."""
 
     min_texts: int = Field(default=20, ge=1)
-    """Least number of texts held out of both; with fewer, the champion stays."""
+    """Fewest texts that neither was trained on; with fewer, the champion stays."""
 
     drift_level: float = Field(default=0.01, gt=0, lt=0.5)
-    """Part of the unchanged sources that are reported as drifted all the same."""
+    """Significance level of the drift tests, all of them together."""
 
     _old_name = model_validator(mode="before")(
         accept_old_name("max_accuracy_loss", "max_metric_loss")
@@ -50,7 +51,7 @@ class _Texts(BaseModel):
 
 
 class _MadeOf(BaseModel):
-    """What is read of a finished run's report."""
+    """Part of a finished run's report that is read here."""
 
     data: _Texts
 
@@ -60,7 +61,7 @@ _CONFIG, _MADE_OF = TypeAdapter(RunConfig), TypeAdapter(_MadeOf)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """Who is the champion from now on, and why."""
+    """Decision on the next champion, with its reasons."""
 
     replaces: bool
     reasons: tuple[str, ...]
@@ -119,7 +120,7 @@ def config_digest(config: RunConfig) -> str:
 
 
 def nothing_changed(config: RunConfig, data: str, champion: Path | None) -> bool:
-    """Tell whether champion or last challenger was made of this config and these texts.
+    """Return whether champion or last challenger was made of this config and these texts.
 
     Args:
         config: What a retraining would run.
@@ -141,8 +142,8 @@ def remember_challenge(config: RunConfig, data: str, champion: Path | None) -> N
 def go_on_from(champion: Path, config: RunConfig) -> RunConfig:
     """Return the challenger's config: the champion's splits, and its adapters where they fit.
 
-    Without its splits, texts that the champion was trained on would be among the test texts of what
-    starts from its adapters. What the config says itself is left as it is.
+    A student that starts from the champion's adapters takes its splits too. Else it would be tested
+    on the champion's training texts. Settings of the config itself stay.
     """
     before = _read_config(champion)
     changed = config

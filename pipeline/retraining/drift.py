@@ -1,8 +1,8 @@
-"""Whether incoming texts differ from those that the champion was made of.
+"""Drift of incoming texts against the texts that the champion was made of.
 
-Simple statistics with a test each, no embeddings: how long the texts are, how many of their words
-are new, and what the task knows of labels and answers. The level is shared among the tests
-(Bonferroni), so that unchanged sources are reported as drifted no more often than it says.
+Simple statistics have one test each: length, new words, and what the task knows of labels and
+answers. Embeddings are left out. The tests share the level (Bonferroni), so unchanged sources are
+reported as drifted no more often than it says.
 
 Shapes: N = texts.
 """

@@ -1,7 +1,7 @@
-"""The REST application: its routes, and how faults are answered.
+"""The REST application: its routes, and its answers to faults.
 
-Of KServe's server, its data plane and types are used. Its ModelServer is not: it listens on every
-address, lets anyone load and unload models, and answers faults with their own text.
+KServe's data plane and types are used. Its ModelServer is not, because it listens on every address
+and lets anyone load and unload models. It also answers faults with their own text.
 """
 
 from importlib.metadata import version

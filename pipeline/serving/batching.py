@@ -1,9 +1,9 @@
-"""Requests on their way to a model: bounded, made tokens of, and weighed by these.
+"""Requests on their way to a model: limited, tokenised, and weighed by their tokens.
 
-A request of few characters is made tokens of at once. The others wait for one thread, which takes
-one text of each in turn. Every model has two lanes (`pipeline.serving.lanes`): requests of few
-tokens have one of their own, so that they never wait for a call with long texts. What waits is
-bounded, and given up when its deadline passes or its client goes.
+A request of few characters is tokenised at once. The others wait for one thread, which takes one
+text of each in turn. Every model has two lanes (`pipeline.serving.lanes`). Requests of few tokens
+have their own lane, so they never wait for a call with long texts. The queue is limited. A request
+leaves it when its deadline passes or its client is gone.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ Texts = Sequence[tuple[str, ...]]
 Tensors = dict[str, np.ndarray]
 Result = TypeVar("Result")
 _FEW_CHARACTERS = 2048
-"""Of a request that is made tokens of at once: under a millisecond."""
+"""Most characters of a request that is tokenised at once, in under a millisecond."""
 _FEW_TOKENS = 256
-"""Of a request that goes to the lane for small ones."""
+"""Most tokens of a request for the lane of small requests."""
 
 
 class Batcher:

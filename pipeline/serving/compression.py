@@ -1,7 +1,7 @@
 """Content codings of answers: gzip or deflate, where a request's Accept-Encoding takes them.
 
 JSON shrinks to half at the fastest level; higher levels gain 4 % for six times the work. Answers
-below a kilobyte stay plain, and so do those that arrive in pieces: whoever streams wants the first
+below a kilobyte stay plain. So do answers in pieces, because a client of a stream wants the first
 piece at once.
 """
 

@@ -1,7 +1,7 @@
-"""One HTTP connection, with limits on what a client may send and how long it may take.
+"""One HTTP connection, with limits on size and time of a client's requests.
 
-Uvicorn limits neither with the fast parser (httptools), and the size of a request's head alone with
-the slow one (h11). Everything here happens before the application is called.
+Uvicorn limits neither with the fast parser (httptools). With the slow one (h11) it limits only the
+size of a request's head. Everything here happens before the application is called.
 """
 
 import asyncio

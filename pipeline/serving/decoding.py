@@ -1,8 +1,8 @@
 """Bodies of REST inference requests, read into KServe's type.
 
 Tensors are numbers in the JSON, or bytes behind it (the protocol's binary tensor extension).
-KServe's own reader is not used: it takes a length that does not fit, leaves bytes unread, and
-counts true and 2.7 as integers.
+KServe's own reader is not used. It accepts a length that does not fit, leaves bytes unread, and
+takes true and 2.7 for integers.
 """
 
 import math

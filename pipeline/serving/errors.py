@@ -1,4 +1,4 @@
-"""What a request can meet; each has its HTTP status and gRPC code in the protocol's rooms."""
+"""Faults of a request; the protocol's modules give each its HTTP status and gRPC code."""
 
 from pipeline.errors import ProjectError
 

@@ -1,8 +1,8 @@
 """One request and its response: within the limit, decoded, timed, and with an id.
 
-Whether the client is still there is watched once the answer takes its time: only then may work be
-saved, and a watch costs as much as a tenth of a small request. Refusals of large requests are
-answered after a pause, so that a client in a loop does not keep the server busy with reading them.
+The client's connection is watched only once the answer takes long: a watch costs a tenth of a small
+request. If the client is gone, its work is dropped. Refusals of large requests are answered
+after a pause, against clients that ask in a loop.
 """
 
 import asyncio

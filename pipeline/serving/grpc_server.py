@@ -1,4 +1,4 @@
-"""The same protocol over gRPC: KServe's service with our checks before it, and the index."""
+"""The Open Inference Protocol over gRPC: KServe's service, with checks before it, and the index."""
 
 import asyncio
 import hmac

@@ -1,6 +1,6 @@
-"""What stands before every REST request: size, codings, token, log line, metrics, hidden faults.
+"""Guard before every REST request: size, codings, token, log line, metrics, hidden faults.
 
-A plain ASGI middleware: nothing of a request's content, no header and no query is ever logged.
+It is a plain ASGI middleware. No content, no header and no query of a request is ever logged.
 """
 
 import asyncio

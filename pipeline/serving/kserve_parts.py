@@ -1,8 +1,8 @@
-"""The parts of KServe that are used, and how it is imported.
+"""The parts of KServe that are used, and their import.
 
-Importing KServe reads the command line of the process with a parser of its own, so it is imported
-with none to read. It also imports pandas, and that pyarrow where there is one: 40 MB of which a
-server needs nothing. Nothing else here imports it.
+At import KServe reads the command line of the process with its own parser, so it is given none. It
+also imports pandas, which imports pyarrow if installed; a server needs none of these 40 MB. No
+other module imports KServe.
 """
 
 import contextlib

@@ -1,7 +1,6 @@
-"""The log of requests: a line for each, of REST and gRPC alike.
+"""The log of requests: a line per request, for REST and gRPC alike.
 
-Health checks come every few seconds, and would drown the rest: they are logged when their answer is
-another one than before.
+Health checks come every few seconds and would drown the rest, so only a changed answer is logged.
 """
 
 import logging

@@ -1,8 +1,8 @@
-"""The C library's allocator, told what a server that changes its model needs.
+"""Settings of the C library's allocator for a server that changes its model.
 
-By its defaults glibc gives every thread a heap of its own and, once a large block was freed, takes
-the next large ones from these heaps too. A model's weights then come to lie between small objects
-that stay, and the memory of each old model is never returned.
+By default glibc gives every thread its own heap. Once a large block was freed, it takes the next
+large blocks from these heaps too. A model's weights are then between small objects that stay, and
+the memory of an old model is never returned.
 """
 
 import contextlib

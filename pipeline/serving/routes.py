@@ -31,7 +31,7 @@ VersionNumber = Annotated[
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """Fault of the request, in a sentence."""
 
     error: str
 

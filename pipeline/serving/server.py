@@ -1,9 +1,9 @@
 """A server from start to graceful stop.
 
-On SIGTERM it says that it is not ready, closes each connection after the answer in flight, and
-stops when none is left or its time is over. With an inherited socket it stops accepting at once, as
-the other holder of the socket takes what waits; with its own it accepts on, as load balancers need
-a moment. SIGINT stops without that moment.
+On SIGTERM it reports that it is not ready and closes each connection after its answer. It stops
+when no connection is left or its time is over. With an inherited socket it stops accepting at once,
+because the other holder of the socket takes the waiting clients. With its own socket it accepts for
+a moment longer, because load balancers need that. SIGINT stops without that moment.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a server is asked to do: where it listens, what it serves, how much it takes."""
+"""Settings of a server: its addresses, its models and its limits."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,10 @@ class ServeSettings(RegistryPlace):
     """A server's settings, and the options of `adapter-distill serve`."""
 
     champions: tuple[str, ...] = ()
-    """Registered students; each is served by its name, and follows its champion."""
+    """Names of registered students; each is served by its name, and follows its champion."""
 
     bundles: dict[str, Path] = Field(default_factory=dict)
-    """Sealed bundles by the name they are served under; these never change."""
+    """Sealed bundles by the name that each is served under; these never change."""
 
     host: str = "127.0.0.1"
     """Address to listen on; ``0.0.0.0`` inside a container."""
@@ -34,64 +34,64 @@ class ServeSettings(RegistryPlace):
     """File descriptor of an inherited listening socket, instead of host and port."""
 
     token: SecretStr | None = None
-    """API token that clients send as ``Authorization: Bearer ...``; health routes need none. In the
-    environment no process list shows it."""
+    """API token that clients send as ``Authorization: Bearer ...``; health routes need none. Give
+    it in the environment, where no process list shows it."""
 
     poll_s: float = Field(default=5.0, gt=0)
-    """Seconds between two looks at the champion alias."""
+    """Seconds between two looks at the registry for a new champion."""
 
     threads: int = Field(default=0, ge=0)
-    """onnxruntime threads per model; 0: as many as this process may run at once."""
+    """Threads of onnxruntime per model; 0 takes as many as this process may run at once."""
 
     batching: bool = True
     """Whether requests that wait are answered by one call of the model."""
 
     max_batch_texts: int = Field(default=32, ge=1)
-    """At most so many texts per call."""
+    """Most texts per call of a model."""
 
     max_batch_tokens: int = Field(default=1024, ge=1)
-    """At most so many padded tokens per call: bounds the memory, and the time of a call."""
+    """Most padded tokens per call of a model, which limits its memory and its time."""
 
     mix_rows: bool = False
-    """Whether texts share calls of an int8 file too. Its answers then depend on the texts beside
-    them, by some thousandths."""
+    """Whether texts share calls of an int8 file too. An answer then depends on the other texts of
+    its call, by some thousandths."""
 
     max_queue_texts: int = Field(default=256, ge=1)
-    """Texts that may wait, per model; more are refused with 503."""
+    """Most waiting texts per model; requests beyond them are refused with 503."""
 
     max_queue_characters: int = Field(default=1_000_000, ge=1)
-    """Characters of texts that may wait, per model; more are refused with 503."""
+    """Most waiting characters per model; requests beyond them are refused with 503."""
 
     deadline_ms: float = Field(default=2000.0, gt=0)
-    """A request that waits longer than this, in milliseconds, is answered with 504."""
+    """Longest wait of a request, in milliseconds; a longer one is answered with 504."""
 
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """Largest request body, in bytes."""
 
     max_texts: int = Field(default=64, ge=1)
-    """Texts, or rows of a tensor, per request."""
+    """Most texts, or rows of a tensor, per request."""
 
     max_characters: int = Field(default=20_000, ge=1)
-    """Characters of one text; tokens beyond the student's own limit are cut off."""
+    """Most characters per text; tokens beyond the student's own limit are cut off."""
 
     max_request_characters: int = Field(default=200_000, ge=1)
-    """Characters of all texts of a request."""
+    """Most characters per request, in all its texts."""
 
     max_connections: int = Field(default=512, ge=1)
-    """Open HTTP connections. Where there are more, an idle one is closed, or the new one is
-    refused; gRPC has as many of its own."""
+    """Most open HTTP connections, and as many of gRPC. Beyond them an idle connection is closed, or
+    the new one is refused."""
 
     max_head_bytes: int = Field(default=32_768, ge=256)
-    """URL and headers of a request; a URL may have 8192 bytes of them."""
+    """Most bytes of URL and headers per request; a URL may have 8192 of them."""
 
     head_s: float = Field(default=10.0, gt=0)
-    """Seconds for the URL and the headers of a request."""
+    """Seconds in which URL and headers of a request must arrive."""
 
     body_s: float = Field(default=30.0, gt=0)
-    """Seconds for the body of a request, and for a client to read an answer."""
+    """Seconds in which the body of a request must arrive, and a client must read its answer."""
 
     keep_alive_s: int = Field(default=65, ge=1)
-    """Seconds that a connection stays open between two requests."""
+    """Seconds for which a connection stays open between two requests."""
 
     drain_s: float = Field(default=5.0, ge=0)
-    """After SIGTERM: seconds in which clients and load balancers move elsewhere."""
+    """Seconds after SIGTERM in which clients and load balancers can move elsewhere."""

@@ -1,9 +1,9 @@
-"""Which model is served under a name, and the following of its champion.
+"""The model that is served under a name, which follows the champion.
 
-When the alias moves, the new version is loaded beside the old one: digests checked, golden inputs
-answered, kernels warmed up. Then one reference changes. Requests that came before are answered by
-the old model, which goes with the last of them. A version that fails in any of this is not served;
-the old one stays, and the new one is tried again after a growing pause.
+When the alias moves, the new version is loaded beside the old one. Its digests are checked, its
+golden inputs answered and its kernels warmed up. Then one reference changes. The old model answers
+the requests that came before, and is dropped with the last of them. A version that fails is not
+served. The old one stays, and the new one is tried again after a growing pause.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The route for texts, beside the protocol's for tensors.
 
-The body is read by pydantic itself: FastAPI would parse a megabyte in 5 ms, and keep all others
-waiting, where this takes 0.3 ms.
+Pydantic itself reads the body, a megabyte in 0.3 ms. FastAPI would take 5 ms, and keep all others
+waiting.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """The process beside a server that watches the registry.
 
-MLflow's client takes 100 MB and, while it works, the interpreter: both would cost the requests. So
-it lives in a process of its own, which writes a JSON line to its standard output whenever a
-champion is another one, its bundle fetched and every digest checked. An empty line at each look
-tells the server that it lives, and ends it when the server is gone.
+MLflow's client takes 100 MB and holds the interpreter while it works, at the requests' cost. So it
+has its own process. It fetches the bundle of a new champion, checks every digest, and writes a JSON
+line to its standard output. An empty line at each look shows the server that the process lives. The
+same write fails, and ends it, when the server is gone.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""The same work without a run, one file per command."""
+"""Stages of the chain without a run, one file per command."""

@@ -71,7 +71,7 @@ class Draft:
     facts: DataFacts
     lengths: Lengths
     assumed: tuple[str, ...]
-    """What was assumed of the task."""
+    """Assumptions about the task, in sentences."""
 
     @property
     def epochs(self) -> int:

@@ -34,13 +34,14 @@ def export_adapter(
 ) -> Composition:
     """Write a teacher's adapters and head to the new folder ``out``, whole or not at all.
 
-    One adapter's files are in ``out`` itself. Of several, each has a sub-folder, AdapterFusions
-    too, and ``adapter_setup.json`` says how they work together; the head is with the last adapter.
+    A single adapter's files are in ``out`` itself. Each of several adapters has a sub-folder, and
+    so has each AdapterFusion. ``adapter_setup.json`` holds their composition, and the head is with
+    the last adapter.
 
     Args:
         teacher: Folder of a finetune stage, or of `import_adapter`.
         backbone: The teacher's backbone; None takes the one that the teacher names.
-        name: Of the one adapter that the teacher has; its own by default.
+        name: New name of a teacher's only adapter; its own by default.
 
     Returns:
         The composition of what was written.

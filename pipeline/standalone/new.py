@@ -1,9 +1,9 @@
-"""A config for one's own table: what `adapter-distill new` writes.
+"""A config for a table of one's own, as `adapter-distill new` writes it.
 
 The table is read as a run reads it, and its columns are proposed by the task
 (``Task.labels.propose``). What is not certain is refused, with the option that settles it. The
-data stage then splits the table once, into a folder that is thrown away: a config that is written
-is one that runs.
+data stage then splits the table once, into a temporary folder. So a config that is written is one
+that runs.
 """
 
 import tempfile

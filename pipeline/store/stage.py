@@ -32,7 +32,7 @@ class Stage(Generic[Facts_co]):
     facts: Facts_co
     artifacts: tuple[Artifact, ...]
     seconds: float
-    """Wall time of the build, in seconds, over all its attempts' last one."""
+    """Wall time of the attempt that finished, in seconds."""
     reused: bool
     """Whether it was finished before this run."""
 

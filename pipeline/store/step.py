@@ -1,7 +1,7 @@
-"""One stage to build: what builds it, from which stages, with which settings.
+"""One stage to build: its function, its input stages and its settings.
 
 ``build`` is called with the input stages, the settings and an empty folder, and with nothing else.
-Key and call are made of the same two fields, so a build cannot read what is not in its key.
+Key and call are made of the same two fields. So a build cannot read anything outside its key.
 """
 
 from collections.abc import Callable, Mapping, Sequence

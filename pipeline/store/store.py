@@ -1,12 +1,12 @@
 """Files with digests, written atomically, and the store of finished stages.
 
-A stage's folder is named by what made it: the digest of its config, its inputs' digests and the
-versions of the libraries that compute. It is built under ``<key>.partial`` and renamed when its
-record is written, so a folder under its final name is whole; a killed build leaves its partial
-folder, from whose checkpoints the next run goes on. Before a finished folder is used again, the
-sha256 of every file in it is checked.
+The name of a stage's folder is a digest of its settings, its inputs and the computing libraries'
+versions. The stage is built under ``<key>.partial``, and renamed when its record is
+written. So a folder under its final name is whole. A killed build leaves its partial folder, and
+the next run continues from the checkpoints in it. The sha256 of every file is checked before a
+finished folder is used again.
 
-Records hold paths relative to their folder: a store can be moved as a whole.
+Records hold paths relative to their folder, so a store can be moved as a whole.
 """
 
 import json
@@ -41,7 +41,7 @@ def build_here(_name: str, build: Callable[[Path], Facts], folder: Path) -> Fact
 
 
 class Builder(Protocol):
-    """What runs a build: ``builder(name, build, folder)`` returns ``build(folder)``."""
+    """Runner of builds: ``builder(name, build, folder)`` returns ``build(folder)``."""
 
     def __call__(self, name: str, build: Callable[[Path], Facts], folder: Path, /) -> Facts:
         """Return ``build(folder)``."""

@@ -1,7 +1,7 @@
-"""Cells of a source by their types: which of them are text, and how the others are spelled.
+"""Cells of a source by their types: texts, and the spelling of all others.
 
-A text column must hold text. What Python would write for a list or a date is no text that anybody
-wrote, so such columns are refused by their type.
+A text column must hold text. Nobody wrote Python's spelling of a list or a date, so such columns
+are refused by their type.
 """
 
 import datetime
@@ -130,7 +130,7 @@ def _same_place(place: str, _row: int) -> str:
 
 
 def is_value(cell: Cell, wanted: str) -> bool:
-    """Tell whether a cell is the value that a filter names.
+    """Return whether a cell is the value that a filter names.
 
     Text must be spelled alike. Numbers and booleans have no one spelling, so 1.0 is 1 and True is
     true.

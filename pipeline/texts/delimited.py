@@ -1,12 +1,12 @@
 """CSV and TSV files: as many rows as the file has, or one message with the line.
 
-Fields are quoted as RFC 4180 says. Three things are read where they are certain, and logged:
-another delimiter than the file's name says, where only it gives the wanted columns; a TSV file in
-which quotation marks are text, where none of its fields can be a quoted one; and line ends of lone
-carriage returns, where there are no others.
+Fields are quoted as RFC 4180 says. Three exceptions are read where they are certain, and logged. A
+delimiter may differ from the file's name if only it gives the wanted columns. Quotation marks are
+text in a TSV file if none of its fields can be a quoted one. Lone carriage returns end lines if
+there are no other line ends.
 
 A stray quotation mark can find a partner many rows later without breaking any rule. The rows in
-between then become one text. Such a field is known by its lines, which have labels of their own.
+between then become one text. Such a field is recognised by its lines, which have their own labels.
 """
 
 import logging

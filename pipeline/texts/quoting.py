@@ -1,7 +1,7 @@
 """Records of delimited text, by RFC 4180 to the letter, each with the line that it begins in.
 
 Readers that forgive a stray quotation mark swallow every row up to the next one. Here a quoted
-field must end before a delimiter or a line end; anything else is an error with its line.
+field must end before a delimiter or a line end. Anything else is an error with its line.
 """
 
 import re

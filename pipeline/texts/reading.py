@@ -52,8 +52,8 @@ def read_source(
 def read_whole(reference: str) -> SourceTable:
     """Return all named columns of a file, as they are.
 
-    A file with quoted fields of several lines is only read for certain once its label column is
-    known: read what is used of it with `read_source`.
+    A file with quoted fields of several lines is certain only once its label column is known. Read
+    the used columns with `read_source`.
 
     Raises:
         InputError: for a source that is no file, or cannot be read for certain.

@@ -13,7 +13,7 @@ class SourceTable:
     """One source, read."""
 
     source: str
-    """What messages call it."""
+    """Name of the source in messages."""
     columns: Mapping[str, Sequence[Cell]]
     """The wanted columns by name, all of the same length."""
     size: int

@@ -39,10 +39,10 @@ def locate(reference: str) -> Path | None:
 
 
 def fingerprint(reference: str) -> str:
-    """Return what changes when the data behind a reference does.
+    """Return a fingerprint that changes when the data behind a reference change.
 
-    The sha256 of a local file; the newest commit of a hub data set, or, where the hub does not
-    answer, a constant: what was read before is then taken to be current.
+    It is the sha256 of a local file, or the newest commit of a hub data set. It is a constant if
+    the hub does not answer: the data that were read before then count as current.
     """
     path = locate(reference)
     if path is not None:

@@ -1,8 +1,8 @@
-"""Which text stands in which split.
+"""Splits: which text belongs to training, validation and test.
 
-Splits depend on the seed and on the texts alone, not on the order of the rows. A text that an
-earlier run had can keep the split that it had there: whoever goes on from that run's weights has
-then never seen a text that is held out now.
+Splits depend on the seed and on the texts alone, not on the order of the rows. A text of an earlier
+run can keep the split that it had there. Then a run that starts from that run's weights has never
+seen a text that is held out now.
 """
 
 from collections.abc import Callable, Sequence
@@ -83,10 +83,9 @@ def _take(
     draw: Callable[[list[LabelledText], int], tuple[list[LabelledText], list[LabelledText]]],
     earlier: dict[Text, str],
 ) -> tuple[list[LabelledText], list[LabelledText]]:
-    """Split rows in two: what is kept, and the split of this name.
+    """Split rows in two: the rows that are kept, and the split of this name.
 
-    Texts of an earlier run go where they were; of the others the same part is taken as would be of
-    all.
+    Texts of an earlier run keep their split. The same part is taken of the other texts.
     """
     count = size if isinstance(size, int) else round(size * len(rows))
     if not 0 < count < len(rows):

@@ -1,7 +1,7 @@
 """The tables that stages exchange, as Parquet files: splits of labelled texts, and soft targets.
 
-Soft targets are kept under the digest of their text, never under their position: shuffling,
-resuming or another order of the data cannot give a text another text's targets.
+Soft targets are kept under the digest of their text, never under their position. So no shuffling,
+resuming or reordering of the data can give a text another text's targets.
 """
 
 from collections.abc import Sequence

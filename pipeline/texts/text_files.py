@@ -1,7 +1,7 @@
-"""Unlabelled texts: one a line, a pair a line, or one JSON value a line.
+"""Unlabelled texts: one text, one pair or one JSON value per line.
 
-A line is what line feeds cut, alone: U+2028, form feeds and the like belong to the text, as does a
-tab. A tab parts a pair only where pairs were asked for.
+Only line feeds end a line; U+2028, form feeds and the like belong to the text. So does a tab,
+unless pairs were requested: then it separates the two texts.
 """
 
 import json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # pyarrow, which it imports, would cost a command without tab
     from pipeline.texts.tables import Text
 
 Form = Literal["text", "pairs", "jsonl"]
-"""text: a text a line; pairs: two columns with a tab between; jsonl: a JSON value a line."""
+"""Form of a line: a text, a pair with a tab between, or a JSON value."""
 
 _JSON_FORMS = '"a text", ["a text", "its pair"] or {"text": "...", "text_b": "..."}'
 

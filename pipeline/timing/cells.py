@@ -123,7 +123,7 @@ def measure_cell(
 
 
 def is_enough(blocks: int, half_width: float, seconds: float, config: BenchmarkConfig) -> bool:
-    """Tell whether a cell needs no further block.
+    """Return whether a cell needs no further block.
 
     Args:
         blocks: Blocks so far.

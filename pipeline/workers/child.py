@@ -1,11 +1,10 @@
-"""A child process that builds stages: what trains can die, or be killed, without the flow run.
+"""A child process that builds stages, so that a trainer can die without its flow run.
 
-The child is started at the first build, or before it is needed by whoever has something else to
-wait for, and kept for the next builds, so that torch is imported once. It leads a session of its
-own, with whatever it starts. Three things end it: its parent closes the connection, its parent dies
-(it watches a pipe that only its parent holds open), or its parent kills the whole session on an
-exception, a cancellation included. Builds, results and log records go over one connection between
-the two processes and nowhere else.
+The child is started at the first build, or earlier by a caller that has to wait anyway. It is kept
+for the next builds, so torch is imported once. It leads its own session, with every process that it
+starts. It ends when its parent closes the connection or dies; a pipe that only the parent holds
+open shows that. On an exception, a cancellation included, the parent kills the whole session.
+Builds, results and log records go over one connection between the two processes.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
-"""A small process that waits for a command's end, and ends whatever the command left running.
+"""A small process that waits for a command's end, and ends the processes that it left running.
 
-A killed command cannot stop what it has started. Its guardian can: it holds one end of a pipe that
-closes with the command, however that ends. It finds the processes by a mark in their environment,
-which children inherit, whatever session they are in and whoever started them.
+A killed command cannot stop its processes, but its guardian can. The guardian holds one end of a
+pipe that closes when the command ends, in whatever way. It finds the processes by a mark in their
+environment. Children inherit the mark, in every session.
 
-Run as a script it is the guardian; psutil is imported when there is something to end.
+This module run as a script is the guardian. psutil is imported when there is a process to end.
 """
 
 import os

@@ -1,12 +1,12 @@
-"""How many threads this process may run at once: the one place that all libraries ask.
+"""Number of threads that this process may run at once, for all libraries.
 
-Libraries start a thread per processor of the host. In a container that may use 2 of 64 they wait
-for one another most of the time. Here the processors are counted that the kernel lets this process
-use: its affinity, and the quota of its cgroup and of every cgroup around that one, in version 1
-(``cpu.cfs_quota_us``) and version 2 (``cpu.max``). A user's OMP_NUM_THREADS wins over the count.
+Libraries start a thread per processor of the host. In a container that may use 2 of 64 processors,
+these threads wait for one another most of the time. This module counts the processors that the
+kernel allows, by the process's affinity and the quotas of its cgroups. Version
+1 (``cpu.cfs_quota_us``) and version 2 (``cpu.max``) are read. OMP_NUM_THREADS wins over the count.
 
-Work of small steps runs on one thread whatever the count is: beside other work, each step would
-wait until the slowest thread gets a processor (pipeline/training/small_work.py).
+Work of small steps always runs on one thread. Beside other work, each step would wait until the
+slowest thread gets a processor (pipeline/training/small_work.py).
 """
 
 import math
@@ -18,7 +18,7 @@ from pathlib import Path
 _OWN_ROOT = Path("/")
 _VARIABLE = "OMP_NUM_THREADS"
 _POOLS = (_VARIABLE, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-"""What torch and pyarrow, BLAS libraries, and tokenizers read when they are imported."""
+"""Variables that torch, pyarrow, BLAS libraries and tokenizers read at import."""
 
 
 def count_processors(root: Path = _OWN_ROOT) -> int:

@@ -68,7 +68,7 @@ _DEFAULTS = {
     "phm_bias": True,
     "dropout": 0.0,
 }
-"""What a key that a file leaves out means."""
+"""Values of keys that a file leaves out."""
 _REQUIRED = ("mh_adapter", "output_adapter", "reduction_factor", "non_linearity")
 
 

@@ -17,7 +17,7 @@ from pipeline.store.json_files import read_json
 
 Content = TypeVar("Content")
 Kind = Literal["adapter", "fusion", "head"]
-"""What a file of tensors is saved of."""
+"""Contents of a file of tensors."""
 
 logger = logging.getLogger(__name__)
 

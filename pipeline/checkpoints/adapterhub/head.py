@@ -28,8 +28,7 @@ _HEADS = {
     "deberta-v2": ("pooler.dense", "gelu", "classifier"),
     "albert": ("albert.pooler", "tanh", "classifier"),
 }
-"""By ``model_type``, what a stock classifier computes of the first token: a dense layer, an
-activation, and the dense layer that gives the logits."""
+"""Stock classifiers on the first token, by ``model_type``: dense layer, activation, dense layer."""
 _STATIC = {
     "ForSequenceClassification": ("classification", "multi-label"),
     "ForTokenClassification": ("token-classification",),
@@ -39,7 +38,7 @@ _CLASSIFICATION = ("classification", "multilabel_classification")
 
 
 def has_head(folder: Path) -> bool:
-    """Tell whether an adapter was saved with a head."""
+    """Return whether an adapter was saved with a head."""
     return (folder / HEAD_CONFIG).is_file()
 
 

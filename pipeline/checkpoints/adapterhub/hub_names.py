@@ -1,4 +1,4 @@
-"""What the ``adapters`` library calls each parameter of an adapter, and where that is in ours."""
+"""Names of an adapter's parameters in the ``adapters`` library, and their places in ours."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -118,7 +118,7 @@ def _for_norm_first(settings: AdapterSettings) -> AdapterSettings:
 def load_adapter(
     adapter: HubAdapter, model: PreTrainedModel, architecture: Architecture, *, name: str
 ) -> None:
-    """Hang an adapter in a backbone, in place, under a name; it is not active yet.
+    """Attach an adapter to a backbone, in place, under a name; it is not active yet.
 
     Raises:
         InputError: when tensors are missing, unknown, or of another shape, or the backbone has no

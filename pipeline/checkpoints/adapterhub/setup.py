@@ -31,11 +31,11 @@ class HubSetup:
     """Folders of adapters, and how they work together."""
 
     composition: Composition
-    """Of the adapters' own names."""
+    """Composition, in the adapters' own names."""
     adapters: dict[str, Path]
     """By name."""
     fusions: tuple[Path, ...]
-    """Of the AdapterFusions in the composition."""
+    """Folders of the AdapterFusions in the composition."""
     head: Path
     """The folder with the head."""
 

@@ -33,7 +33,7 @@ from pipeline.checkpoints.adapterhub.reading import (
 from pipeline.errors import InputError
 
 VERSION = "adapters.1.3.0"
-"""What the library writes as its version: the format that is meant."""
+"""Version of the library whose format is written."""
 
 
 def write_adapter(

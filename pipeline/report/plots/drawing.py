@@ -1,8 +1,8 @@
 """The look of the report's plots: colours, figures, panels and marks.
 
 Figures are made without pyplot, which keeps a global list of them: plots can be drawn in any
-thread. An arm has one colour in all plots; those of teacher and student are from a palette for
-colour-blind readers (Okabe & Ito, 2008, https://jfly.uni-koeln.de/color/).
+thread. An arm has one colour in all plots. The colours of teacher and student are from a palette
+for colour-blind readers (Okabe & Ito, 2008, https://jfly.uni-koeln.de/color/).
 """
 
 import base64
