@@ -17,6 +17,7 @@ ARG PREFECT_VERSION=3.9.1
 RUN pip install ".[demo,compose]" "prefect==${PREFECT_VERSION}"
 COPY README.md LICENSE prefect.yaml ./
 COPY configs configs
+COPY adapter_distill adapter_distill
 COPY models models
 COPY pipeline pipeline
 COPY flows flows
@@ -31,6 +32,7 @@ RUN pip install "onnxruntime>=1.22" "tokenizers>=0.22" "numpy>=2.0" "pydantic>=2
     "pyarrow>=18" "scipy>=1.14" "filelock>=3.15" "safetensors>=0.5" "tqdm>=4.66" "psutil>=5.9" \
     "typer>=0.15" "rich>=13.9" "mlflow-skinny>=3.4,<4" "kserve>=0.21,<0.22"
 COPY README.md LICENSE ./
+COPY adapter_distill adapter_distill
 COPY models models
 COPY pipeline pipeline
 COPY flows flows

@@ -88,3 +88,11 @@ def test_pipeline_holds_rooms_alone():
     flat = {path.name for path in (ROOT / "pipeline").glob("*.py")}
 
     assert flat == {"__init__.py", "errors.py"}
+
+
+def test_both_images_hold_every_package():
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+
+    assert {name: lines.count(f"COPY {name} {name}") for name in PACKAGES} == dict.fromkeys(
+        PACKAGES, 2
+    )

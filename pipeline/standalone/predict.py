@@ -63,8 +63,8 @@ def answer_texts(
     """Return the answer to each text, and which texts were cut.
 
     A classification answers with ``label``, its ``score``, and ``scores`` of all labels. A
-    multi-label task answers with ``labels`` and ``scores``, a regression with ``value``, and a token
-    classification with ``entities``.
+    multi-label task answers with ``labels`` and ``scores``, a regression with ``value``, and a
+    token classification with ``entities``.
 
     Args:
         model: Bundle in memory.

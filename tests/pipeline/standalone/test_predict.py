@@ -4,6 +4,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pipeline.errors import InputError
+from pipeline.inference.classifier import load_bundle
 from pipeline.standalone.predict import answer_texts, predict
 from pipeline.texts.tables import read_split
 
@@ -49,7 +50,7 @@ def test_texts_that_are_cut_are_named_and_logged(tiny_export, caplog):
     bundle = tiny_export.folder / "student"
     texts = ["good film", "good " * 40, "bad", "good film " * 9000]
 
-    found = answer_texts(bundle, texts)
+    found = answer_texts(load_bundle(bundle), texts, name="student")
     answers = predict(bundle, texts)
 
     assert (found.truncated, found.answers) == ((1, 3), answers)
@@ -57,7 +58,7 @@ def test_texts_that_are_cut_are_named_and_logged(tiny_export, caplog):
     assert found.said().startswith(said)
     assert found.said().endswith("number 2, 4")
     assert said in caplog.text
-    assert answer_texts(bundle, ["good film"]).said() is None
+    assert answer_texts(load_bundle(bundle), ["good film"], name="student").said() is None
 
 
 def test_tab_is_white_space(tiny_export):
