@@ -23,9 +23,10 @@ class DataConfig(Section):
     """Source of the test texts; without it, a part of ``train`` is held out."""
 
     unlabelled: tuple[str, ...] = ()
-    """Further texts without labels, for absorption and distillation: tables with the text columns,
-    text files with a text a line, folders or patterns of such (``texts/*.parquet``), data sets of
-    the hub. They follow the training texts, as far as ``absorb.texts`` and ``distill.texts`` go."""
+    """Sources of further texts without labels, for absorption and distillation. A source
+    is a table with the text columns, a text file (one text per line) or a hub data set. Folders and
+    patterns (``texts/*.parquet``) name several. These texts follow the training texts, up to
+    ``absorb.texts`` and ``distill.texts``."""
 
     unlabelled_size: int | None = Field(default=None, ge=1)
     """At most this many texts of ``unlabelled``; all of them by default."""

@@ -36,10 +36,10 @@ class AbsorbFacts:
     """Part of the invertible adapter's change that the student's embeddings took over, 1 for all.
     The sites' regressions correct for the rest. None without an invertible adapter."""
     held_out: dict[str, float]
-    """Closeness to the teacher on texts that no regression has seen, before any gradient step; with
-    labels, the student's quality too."""
+    """Closeness to the teacher on texts outside every regression, before any gradient step. Where
+    the texts have labels, it holds the student's quality too."""
     held_out_texts: HeldOutTexts = "given"
-    """Which texts those are: the ``validation`` split, which the teacher was not trained on; or
-    ``given`` ones, which it may know: then a student easily agrees with it."""
+    """Source of the held-out texts. The teacher was not trained on the ``validation`` split. It may
+    know ``given`` texts, on which a student agrees with it more easily."""
     sites: tuple[SiteFit, ...]
     """Empty for an exact fold."""

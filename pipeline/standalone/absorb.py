@@ -1,6 +1,6 @@
-"""Absorb without the chain: a teacher's folder and a file of texts in, a student's folder out.
+"""Absorb without the chain: a teacher's folder and texts in, a student's folder out.
 
-The student is a model of its own, or LoRA for the teacher's backbone, so that one backbone serves
+The student is a model of its own, or LoRA for the teacher's backbone. With LoRA one backbone serves
 many absorbed teachers.
 """
 

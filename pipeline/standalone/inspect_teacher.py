@@ -40,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What can be said of a teacher without training or absorbing it."""
+    """Findings about a teacher, without any training or absorption."""
 
     backbone: str
     task: str
@@ -48,12 +48,12 @@ class Inspection:
     adapters: dict[str, AdapterSettings]
     """By name."""
     parameters: int
-    """Of all adapters."""
+    """Parameters of all adapters."""
     extra_work: float
     """Multiplications that the adapters add, as part of those of the layers' dense modules."""
     fold: FoldPlan
     advice: tuple[str, ...]
-    """What another adapter would have made easier, in sentences."""
+    """Advantages of other adapters, in sentences."""
     trial: Trial | None
 
 

@@ -1,7 +1,8 @@
 """Texts without labels: sources of any number and kind, and the table that stages read of them.
 
-A source is a table with the text columns, a text file with a text a line, a data set of the hub, or
-a pattern or folder of files. Each is read on its own, so that no two lie in memory together.
+A source is a table with the text columns, a text file (one text per line) or a data set of the
+hub. It may be a pattern or a folder of files. Each is read on its own, so memory holds one at a
+time.
 
 Shapes: N = texts.
 """
