@@ -18,7 +18,7 @@ from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL
 from pipeline.release.bundle import seal_bundle
 from pipeline.store.files import new_folder
-from pipeline.tasks.all_tasks import find_task, task_of_model
+from pipeline.tasks.all_tasks import TASK_KEY, find_task, task_of_model
 from pipeline.tasks.task import Task
 
 
@@ -58,8 +58,9 @@ def export_alone(
         exported = _teacher(model, backbone) if holds_teacher(model) else _student(model, backbone)
         if exported.with_weights:
             exported.model.save_pretrained(partial)
-        # A bundle's task is known by the name of its model's class.
+        # A bundle's config names its task, and other tools know it by the model's class.
         exported.model.config.architectures = [type(exported.model).__name__]
+        exported.model.config.update({TASK_KEY: exported.task.name})
         exported.model.config.save_pretrained(partial)
         save_tokenizer(exported.tokenizer, partial)
         traced = Traced(

@@ -32,7 +32,7 @@ class _Rest(Section):
     version."""
 
     task: TaskName | None = None
-    """What kind of answer a text gets; by default what the table fits, if it is only one."""
+    """Kind of answer to a text; by default the only task that the table fits."""
 
     text: tuple[str, ...] = ()
     """Name of the text column, or of both of a pair; by default what the table leaves."""
@@ -53,8 +53,8 @@ class _Model(Section):
 
 class _Adapter(Section):
     adapter: str
-    """The adapter: a folder that the adapters library saved, a Hugging Face id, or the teacher of
-    an earlier run (``runs/latest/finetune``)."""
+    """Existing adapter: a folder that the adapters library saved, or its Hugging Face id. The
+    teacher of an earlier run (``runs/latest/finetune``) will do too."""
 
     model: str
     """The backbone that it was trained in: a folder, ``package://name/folder`` or a Hugging Face
