@@ -1,7 +1,5 @@
 import pytest
 
-pytestmark = pytest.mark.xdist_group("prefect")
-
 
 @pytest.fixture
 def texts_file(tmp_path):
@@ -12,12 +10,10 @@ def texts_file(tmp_path):
     return path
 
 
-def test_absorb_makes_a_student_of_a_teacher_and_texts(cli, smoke_run, texts_file, tmp_path):
+def test_absorb_makes_a_student_of_a_teacher_and_texts(cli, tiny_teacher, texts_file, tmp_path):
     out = tmp_path / "student"
 
-    code, printed, errors = cli(
-        "absorb", smoke_run / "finetune", "--texts", texts_file, "--out", out
-    )
+    code, printed, errors = cli("absorb", tiny_teacher.folder, "--texts", texts_file, "--out", out)
 
     assert code == 0
     assert "Held-out R² by site, from 20 texts (140 tokens)" in printed
@@ -27,9 +23,9 @@ def test_absorb_makes_a_student_of_a_teacher_and_texts(cli, smoke_run, texts_fil
     assert (out / "tokenizer.json").is_file()
 
 
-def test_absorb_as_lora_makes_a_folder_for_peft(cli, smoke_run, texts_file, tmp_path):
+def test_absorb_as_lora_makes_a_folder_for_peft(cli, tiny_teacher, texts_file, tmp_path):
     out = tmp_path / "lora"
-    arguments = (smoke_run / "finetune", "--texts", texts_file, "--out", out, "--as", "lora")
+    arguments = (tiny_teacher.folder, "--texts", texts_file, "--out", out, "--as", "lora")
 
     code, printed, _ = cli("absorb", *arguments, "--rank", "4")
 
@@ -38,8 +34,8 @@ def test_absorb_as_lora_makes_a_folder_for_peft(cli, smoke_run, texts_file, tmp_
     assert (out / "adapter_model.safetensors").is_file()
 
 
-def test_lora_of_another_shape_is_refused(cli, smoke_run, texts_file, tmp_path):
-    arguments = (smoke_run / "finetune", "--texts", texts_file, "--out", tmp_path / "lora")
+def test_lora_of_another_shape_is_refused(cli, tiny_teacher, texts_file, tmp_path):
+    arguments = (tiny_teacher.folder, "--texts", texts_file, "--out", tmp_path / "lora")
 
     code, _, errors = cli("absorb", *arguments, "--as", "lora", "--layers", "0")
 
@@ -47,8 +43,8 @@ def test_lora_of_another_shape_is_refused(cli, smoke_run, texts_file, tmp_path):
     assert "expected neither --layers nor --extra-units" in " ".join(errors.split())
 
 
-def test_inspect_says_what_folds_and_tries_the_rest(cli, smoke_run, texts_file):
-    code, printed, _ = cli("inspect", smoke_run / "finetune", "--texts", texts_file)
+def test_inspect_says_what_folds_and_tries_the_rest(cli, tiny_teacher, texts_file):
+    code, printed, _ = cli("inspect", tiny_teacher.folder, "--texts", texts_file)
 
     found = " ".join(printed.split())
     assert code == 0
@@ -59,8 +55,8 @@ def test_inspect_says_what_folds_and_tries_the_rest(cli, smoke_run, texts_file):
     assert "for 1,000 texts on this machine" in found
 
 
-def test_inspect_needs_no_texts(cli, smoke_run):
-    code, printed, _ = cli("inspect", smoke_run / "finetune")
+def test_inspect_needs_no_texts(cli, tiny_teacher):
+    code, printed, _ = cli("inspect", tiny_teacher.folder)
 
     assert code == 0
     assert "next: the same with --texts FILE, for a trial" in printed
@@ -75,11 +71,11 @@ def test_inspect_needs_no_texts(cli, smoke_run):
         ("--out", ".", "exists already"),
     ],
 )
-def test_absorb_refuses_bad_input(cli, smoke_run, texts_file, tmp_path, option, value, problem):
+def test_absorb_refuses_bad_input(cli, tiny_teacher, texts_file, tmp_path, option, value, problem):
     arguments = {"--texts": texts_file, "--out": tmp_path / "student", option: value}
 
     code, _, errors = cli(
-        "absorb", smoke_run / "finetune", *(part for pair in arguments.items() for part in pair)
+        "absorb", tiny_teacher.folder, *(part for pair in arguments.items() for part in pair)
     )
 
     assert code == 2
@@ -87,8 +83,10 @@ def test_absorb_refuses_bad_input(cli, smoke_run, texts_file, tmp_path, option, 
     assert not (tmp_path / "student").exists()
 
 
-def test_absorbed_student_is_distilled_exported_and_answers(cli, smoke_run, texts_file, tmp_path):
-    teacher, start, student, bundle = smoke_run / "finetune", *map(tmp_path.joinpath, "abc")
+def test_absorbed_student_is_distilled_exported_and_answers(
+    cli, tiny_teacher, texts_file, tmp_path
+):
+    teacher, start, student, bundle = tiny_teacher.folder, *map(tmp_path.joinpath, "abc")
     texts = ("--texts", texts_file)
 
     assert cli("absorb", teacher, *texts, "--out", start)[0] == 0
@@ -112,14 +110,16 @@ def test_absorbed_student_is_distilled_exported_and_answers(cli, smoke_run, text
         (("--texts", "few.txt"), "needs at least 8 different texts, found 1"),
     ],
 )
-def test_distill_refuses_bad_input(cli, smoke_run, tmp_path, monkeypatch, arguments, problem):
+def test_distill_refuses_bad_input(
+    cli, tiny_teacher, tiny_absorbed, tmp_path, monkeypatch, arguments, problem
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few.txt").write_text("a film\n" * 20)
-    given = {"--texts": "few.txt", "--teacher": smoke_run / "finetune", "--out": "out"}
+    given = {"--texts": "few.txt", "--teacher": tiny_teacher.folder, "--out": "out"}
     given |= dict([arguments])
 
     code, _, errors = cli(
-        "distill", smoke_run / "student", *(part for pair in given.items() for part in pair)
+        "distill", tiny_absorbed.folder, *(part for pair in given.items() for part in pair)
     )
 
     assert code == 2
