@@ -1,4 +1,4 @@
-"""The run's folder as a Prefect task: written once a flow run, however often the run goes on."""
+"""The run's folder as a Prefect task, written once per flow run."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pipeline.report.publish import publish
     cache_key_fn=lambda *_: f"publish-{flow_run.root_flow_run_id}",
 )
 def publish_stage(config: RunConfig, finished: FinishedStages, decision: Decision) -> str:
-    """Write the run's folder with report and bundle: once a flow run, however often it goes on."""
+    """Write the run's folder, once per flow run, however often the run continues."""
     return str(publish(config, finished, decision))
 
 

@@ -30,7 +30,7 @@ def benchmark_command(
         typer.Option(help="The teacher's folder (runs/latest/finetune), timed in PyTorch too."),
     ] = None,
     texts: Annotated[
-        Path | None, typer.Option(help="Texts, one a line, whose lengths make one more cell.")
+        Path | None, typer.Option(help="Texts, one per line, whose lengths make one more cell.")
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,

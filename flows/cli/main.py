@@ -130,14 +130,14 @@ def predict_command(
     bundle: Annotated[Path, typer.Argument(help="Student folder, such as runs/latest/student.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts, one an argument; - reads standard input."),
+        typer.Argument(help="Texts, one per argument; - reads standard input."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Text file, one text a line; - reads standard input.")
+        Path | None, typer.Option(help="Text file, one text per line; - reads standard input.")
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """Print a student's answer to each text; needs onnxruntime, and no torch."""
     from adapter_distill import load

@@ -35,7 +35,7 @@ Uri = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs-dir", help=help_of(RegistryPlace, "runs_dir"))]
 RUNS = RegistryPlace().runs_dir
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 def register_command(

@@ -24,7 +24,7 @@ def read_texts(
 
     Args:
         arguments: Texts; in pairs, the first and the second text in turn.
-        file: Text file, one text a line.
+        file: Text file, one text per line.
         pairs: Whether two texts belong together.
         jsonl: Whether each argument and line is JSON.
 

@@ -64,8 +64,8 @@ class Check:
         limit = f"{self.bound} {shown(self.limit, self.unit)}"
         return {
             "value": limit,
-            "not_refuted": f"not surely beyond {shown(self.limit, self.unit)}",
-            "proven": f"surely {limit}",
+            "not_refuted": f"not significantly beyond {shown(self.limit, self.unit)}",
+            "proven": f"significantly {limit}",
             "verdict": f"by verdict ({limit})",
         }[self.evidence]
 

@@ -30,8 +30,8 @@ def against_champion(
         metric: What is compared.
         max_loss: Accepted loss (0.01 is one point).
         setting: Name of the setting that says so.
-        evidence: ``not_refuted``: refused where it is surely worse by more; ``proven``: refused
-            where that cannot be ruled out.
+        evidence: With ``not_refuted`` a significantly larger loss is refused. With ``proven`` a
+            larger loss that cannot be ruled out is refused too.
     """
     change, (low, high) = paired.change.values[metric], paired.change.intervals[metric]
     discordant = paired.baseline_better + paired.candidate_better
@@ -108,7 +108,7 @@ def unsure_gain(evaluation: EvaluateFacts, metric: str, constant: str) -> tuple[
     if low > 0:
         return ()
     return (
-        f"The student is not surely better than {baseline}: its {_words(metric)} is "
+        f"The student is not significantly better than {baseline}: its {_words(metric)} is "
         f"{_points(gain)} points from that ({_points(low)} to {_points(high)}).",
     )
 

@@ -57,8 +57,8 @@ def promote(
         which: Number or alias of the candidate.
         expected_champion: The champion to replace, by number, 0 for none; the one that is champion
             now where it is not given.
-        rule: Refused when the main metric is surely lower than the champion's by more than its
-            limit: when the whole paired interval is.
+        rule: Limits against the champion. A version is refused when the whole paired interval of
+            the main metric is beyond its limit.
         force: Whether a version is promoted although it was rolled back from, refused by a
             retraining, or could not be compared with the champion. Gate, digests and golden inputs
             hold all the same.

@@ -90,8 +90,8 @@ def test_what_rounds_to_zero_has_no_sign(value):
 
 
 def test_limit_says_what_counts_as_evidence():
-    assert check(evidence="not_refuted").shown_limit == "not surely beyond 1.00%"
-    assert check(evidence="proven").shown_limit == "surely at most 1.00%"
+    assert check(evidence="not_refuted").shown_limit == "not significantly beyond 1.00%"
+    assert check(evidence="proven").shown_limit == "significantly at most 1.00%"
 
 
 def test_decision_passes_when_every_check_does():

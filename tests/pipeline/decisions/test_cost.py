@@ -104,4 +104,4 @@ def test_latency_in_ms_refuses_what_is_surely_slower(low, passed):
     check = find(found, "time of a text")
     assert check.passed is passed
     assert check.shown_limit.endswith("2.50 ms")
-    assert "surely takes more than 2.5" in check.reason
+    assert "significantly more than 2.5" in check.reason

@@ -194,7 +194,7 @@ def test_student_no_better_than_the_head_alone_does_not_pass_silently():
 
     assert found.passed
     (warning,) = found.warnings
-    assert "not surely better than the head alone: its accuracy is +0.00 points" in warning
+    assert "not significantly better than the head alone: its accuracy is +0.00 points" in warning
 
 
 def test_facts_of_an_earlier_version_have_no_gain_to_hold():
