@@ -97,7 +97,9 @@ def measure_inference(classes: int, texts: int, folder: Path) -> float:
     model = BertForSequenceClassification(config).eval()
     path = folder / "onnx" / "model.onnx"
     write_graph(
-        Traced(model=model, name=PLAIN, output="logits", max_length=64), path, ExportConfig()
+        Traced(model=model, name=PLAIN, output_names=("logits",), max_length=64),
+        path,
+        ExportConfig(),
     )
     session = open_file(Runtime(), path)
     ids = np.random.default_rng(0).integers(1000, 20000, size=(BATCH, TOKENS))

@@ -29,8 +29,9 @@ class Objective:
     # Any: transformers' auto classes have no public type in common.
     model_class: Any
     """The transformers class that builds backbone and head."""
-    output: str
-    """Attribute of the model's result that holds the outputs, and their name in a graph."""
+    output_names: tuple[str, ...]
+    """Attributes of the model's result that hold the outputs, and their names in a graph. Several
+    have one number for each token, and are the columns of the outputs."""
     head: Callable[[Architecture], Head]
     """The architecture's head for this task."""
     head_settings: Callable[[Sequence[str]], dict[str, Any]]
@@ -50,9 +51,9 @@ class Objective:
 
     # Any: every transformers model has a result type of its own.
     def outputs(self, result: Any) -> Tensor:
-        """Return the outputs in a model's result, (B, C)."""
-        outputs: Tensor = getattr(result, self.output)
-        return outputs
+        """Return the outputs in a model's result, (B, C), or (B, T, C) for every token."""
+        found = [getattr(result, name) for name in self.output_names]
+        return found[0] if len(found) == 1 else torch.stack(found, dim=-1)
 
     def margins_of(self, result: Any, mask: Tensor) -> Tensor:
         """Return the margins in a model's result, (B, M)."""
@@ -244,7 +245,7 @@ def _one_number(names: Sequence[str]) -> dict[str, Any]:
 
 CLASSIFICATION_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,
-    output="logits",
+    output_names=("logits",),
     head=_sequence_head,
     head_settings=_named_classes,
     hard=cross_entropy,
@@ -255,7 +256,7 @@ CLASSIFICATION_OBJECTIVE = Objective(
 
 MULTI_LABEL_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,
-    output="logits",
+    output_names=("logits",),
     head=_sequence_head,
     head_settings=_independent_labels,
     hard=binary_cross_entropy,
@@ -266,7 +267,7 @@ MULTI_LABEL_OBJECTIVE = Objective(
 
 REGRESSION_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,
-    output="logits",
+    output_names=("logits",),
     head=_sequence_head,
     head_settings=_one_number,
     hard=squared_error,
@@ -278,7 +279,7 @@ REGRESSION_OBJECTIVE = Objective(
 
 TOKEN_OBJECTIVE = Objective(
     model_class=AutoModelForTokenClassification,
-    output="logits",
+    output_names=("logits",),
     head=_token_head,
     head_settings=_named_classes,
     hard=token_cross_entropy,

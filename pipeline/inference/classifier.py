@@ -159,9 +159,12 @@ class Classifier:
         return tuple(positions)
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph."""
-        outputs: np.ndarray = self.session.run(None, inputs)[0]
-        return outputs
+        """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph.
+
+        Several outputs of a graph are columns of one array, (B, T, C).
+        """
+        outputs: list[np.ndarray] = self.session.run(None, inputs)
+        return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
     def batches(
         self, texts: "Sequence[Text]", *, batch_size: int, batch_tokens: int | None = None
@@ -243,7 +246,8 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
 def _check_graph(session: ort.InferenceSession, *, outputs: int, axes: int) -> None:
     """Refuse a graph that does not give so many outputs for each text, or each of its tokens."""
     inputs = [each.name for each in session.get_inputs()]
-    shape = session.get_outputs()[0].shape
+    found = session.get_outputs()
+    shape = found[0].shape if len(found) == 1 else [*found[0].shape, len(found)]
     if not set(inputs) <= set(INPUTS) or len(shape) != axes:
         raise ValueError(
             f"its graph maps {', '.join(inputs)} to the shape {shape}; expected "

@@ -6,6 +6,7 @@ reads. The folder is built under another name and appears when it is whole.
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -81,8 +82,8 @@ def _triton_config(name: str, classifier: Classifier) -> str:
         f'  {{ name: "{each.name}" data_type: {_TYPES[each.type]} dims: [ -1 ] }}'
         for each in classifier.session.get_inputs()
     )
-    output = classifier.session.get_outputs()[0]
-    sizes = ", ".join(str(size if isinstance(size, int) else -1) for size in output.shape[1:])
+    found = classifier.session.get_outputs()
+    outputs = ",\n".join(_triton_output(each.name, each.shape, len(found)) for each in found)
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}
@@ -90,12 +91,19 @@ input [
 {inputs}
 ]
 output [
-  {{ name: "{output.name}" data_type: TYPE_FP32 dims: [ {sizes} ] label_filename: "labels.txt" }}
+{outputs}
 ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 dynamic_batching {{ max_queue_delay_microseconds: {_DELAY_US} }}
 version_policy {{ latest {{ num_versions: 1 }} }}
 """
+
+
+def _triton_output(name: str, shape: Sequence[object], outputs: int) -> str:
+    """Return an output's line; the columns of a graph's only output have the labels' names."""
+    sizes = ", ".join(str(size if isinstance(size, int) else -1) for size in shape[1:])
+    labels = ' label_filename: "labels.txt"' if outputs == 1 else ""
+    return f'  {{ name: "{name}" data_type: TYPE_FP32 dims: [ {sizes} ]{labels} }}'
 
 
 def _inference_service(name: str, storage_uri: str) -> str:

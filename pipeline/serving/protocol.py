@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from uuid import uuid4
 
+import numpy as np
+
 from pipeline.serving.errors import NotReadyError, RequestError, UnknownVersionError
 from pipeline.serving.jobs import Answer, Served
 from pipeline.serving.kserve_parts import (
@@ -62,7 +64,7 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
     def metadata(self, version: str | None = None) -> dict[str, object]:
         """Return name, versions, inputs and outputs, as the protocol has them."""
         served = self.served(version)
-        session, count = served.classifier.session, len(served.labels)
+        session = served.classifier.session
         return {
             "name": self.name,
             "versions": [str(served.version)],
@@ -73,10 +75,11 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
             ],
             "outputs": [
                 {
-                    "name": _output(served),
+                    "name": each.name,
                     "datatype": "FP32",
-                    "shape": [*[-1] * (2 if served.classifier.task.per_word else 1), count],
+                    "shape": [size if isinstance(size, int) else -1 for size in each.shape],
                 }
+                for each in session.get_outputs()
             ],
         }
 
@@ -88,17 +91,16 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
     ) -> InferResponse:
         """Answer a tensor request."""
         served = self.served(payload.model_version)
-        check_outputs(payload.request_outputs or (), _output(served))
+        check_outputs(payload.request_outputs or (), _output_names(served))
         tensors = read_inputs(payload.inputs, served, self._settings)
         answer = await self.slot.batcher.submit(served, tensors)
-        output = InferOutput(_output(answer.served), list(answer.outputs.shape), "FP32")
-        output.set_data_from_numpy(answer.outputs, binary_data=_wants_bytes(payload))
+        outputs = _infer_outputs(answer, payload)
         return InferResponse(
             response_id=payload.id or uuid4().hex,
             model_name=self.name,
             model_version=str(answer.served.version),
-            infer_outputs=[output],
-            use_binary_outputs=_wants_bytes(payload),
+            infer_outputs=outputs,
+            use_binary_outputs=any(_wants_bytes(payload, each.name) for each in outputs),
         )
 
     async def classify(
@@ -173,15 +175,29 @@ def _check_version(served: Served, version: str | None) -> None:
         )
 
 
-def _output(served: Served) -> str:
-    name: str = served.classifier.session.get_outputs()[0].name
-    return name
+def _output_names(served: Served) -> list[str]:
+    return [each.name for each in served.classifier.session.get_outputs()]
 
 
-def _wants_bytes(payload: InferRequest) -> bool:
-    """Return whether the output's tensor is wanted in binary: by its own parameter, or by all's."""
+def _infer_outputs(answer: Answer, payload: InferRequest) -> list[InferOutput]:
+    """Return the outputs that a request asks for, or all: each a tensor of its own."""
+    names = _output_names(answer.served)
+    columns = [answer.outputs] if len(names) == 1 else list(np.moveaxis(answer.outputs, -1, 0))
+    wanted = [each.name for each in payload.request_outputs or ()] or names
+    outputs = []
+    for name, values in zip(names, columns, strict=True):
+        if name in wanted:
+            output = InferOutput(name, list(values.shape), "FP32")
+            in_binary = _wants_bytes(payload, name)
+            output.set_data_from_numpy(np.ascontiguousarray(values), binary_data=in_binary)
+            outputs.append(output)
+    return outputs
+
+
+def _wants_bytes(payload: InferRequest, name: str) -> bool:
+    """Return whether an output's tensor is wanted in binary: by its own parameter, or by all's."""
     for each in payload.request_outputs or ():
-        if not payload.from_grpc and each.binary_data is not None:
+        if each.name == name and not payload.from_grpc and each.binary_data is not None:
             return bool(each.binary_data)
     wanted = payload.use_binary_outputs
     if not isinstance(wanted, bool):

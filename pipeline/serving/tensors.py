@@ -45,22 +45,25 @@ def read_inputs(
     return tensors
 
 
-def check_outputs(requested: Sequence[RequestedOutput], name: str) -> None:
-    """Check that a request asks for nothing but the model's output, as a tensor.
+def check_outputs(requested: Sequence[RequestedOutput], names: Sequence[str]) -> None:
+    """Check that a request asks for nothing but the model's outputs, as tensors.
 
     Raises:
         RequestError: for another output, and for another form of it.
     """
     for each in requested:
-        if each.name != name:
-            raise RequestError(f"The model has no output {each.name[:100]!r}, only {name!r}.")
+        if each.name not in names:
+            raise RequestError(
+                f"The model has no output {each.name[:100]!r}, only {', '.join(map(repr, names))}."
+            )
         parameters = each.parameters or {}
         if found := [form for form in _OTHER_FORMS if parameters.get(form)]:
             raise RequestError(f"The output is given as a tensor alone, not by {found[0]}.")
         if not isinstance(parameters.get("binary_data", False), bool):
             raise RequestError("binary_data is true or false.")
-    if len(requested) > 1:
-        raise RequestError(f"The output {name!r} is asked for twice.")
+    asked = [each.name for each in requested]
+    if twice := [name for name in names if asked.count(name) > 1]:
+        raise RequestError(f"The output {twice[0]!r} is asked for twice.")
 
 
 def _check_values(tensors: dict[str, np.ndarray], served: Served) -> None:

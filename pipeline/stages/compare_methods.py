@@ -156,7 +156,12 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
             run.thresholds[name] = thresholds
             run.outputs[name] = context.task.readings(compute(model, test), thresholds)
             run.files[name] = out / name.replace(" ", "-") / MODEL
-            traced = Traced(model=model, name=name, output=objective.output, max_length=max_length)
+            traced = Traced(
+                model=model,
+                name=name,
+                output_names=objective.output_names,
+                max_length=max_length,
+            )
             write_graph(traced, run.files[name], settings.export)
     save_tokenizer(tokenizer, out)
     np.savez_compressed(out / "outputs.npz", allow_pickle=False, labels=test.labels, **run.outputs)

@@ -156,7 +156,7 @@ def _export_one(
     traced = Traced(
         model=model,
         name=arm,
-        output=context.task.objective().output,
+        output_names=context.task.objective().output_names,
         max_length=context.max_length,
     )
     return write_graph(traced, bundle / MODEL, settings.export)

@@ -62,7 +62,7 @@ def parity(tiny_classifier, token_batch, tmp_path):
             plain = model(**batch).logits
             set_active(model.base_model, active)
             assert not torch.allclose(model(**batch).logits, plain, atol=1e-2)
-        traced = Traced(model=model, name="teacher", output="logits", max_length=40)
+        traced = Traced(model=model, name="teacher", output_names=("logits",), max_length=40)
         checks = write_graph(traced, tmp_path / "model.onnx", ExportConfig())
         return max(check.max_abs_difference / check.tolerance for check in checks)
 
