@@ -74,7 +74,9 @@ def absorb_adapters(
         raise ValueError("expected extra units or changes of a low rank, found both")
     weights: Sequence[TokenWeights] = [{}] * len(batches)
     if plan.margins is not None:
-        weights = token_weights(teacher, architecture, batches, plan.margins, seed=plan.seed)
+        weights = token_weights(
+            teacher, architecture, batches, plan.margins, seed=plan.seed, counting=plan.counting
+        )
         on_layer()
     if architecture.shared_layers:
         fits = absorb_shared(
@@ -116,8 +118,9 @@ def _absorb_layer(
         for name, parameter in norm.named_parameters():
             parameter.copy_(last_norm.get_parameter(name))
     is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
-    count = walk.plan.counting if is_last else all_tokens
-    counting = [count(batch["attention_mask"]) for batch in walk.batches]
+    counting = walk.plan.counting if is_last else None
+    if counting is None:
+        counting = [all_tokens(batch["attention_mask"]) for batch in walk.batches]
 
     grams = empty_grams(attention)
     weights = walk.weigh(group.first + group.kept, "attention", counting)

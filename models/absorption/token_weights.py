@@ -40,6 +40,7 @@ def token_weights(
     margins: Margins,
     *,
     seed: int,
+    counting: Sequence[Tensor] | None = None,
 ) -> list[TokenWeights]:
     """Return, for each batch, the weights of all tokens at every sum of the teacher.
 
@@ -53,9 +54,14 @@ def token_weights(
         batches: Token ids and masks.
         margins: What the answers hang on.
         seed: Of the directions.
+        counting: For each batch, the tokens that answers are read of, (B, T), in place of its mask.
     """
     rng = torch.Generator().manual_seed(seed)
-    felt = [_gradients(teacher, architecture, batch, margins, rng) for batch in batches]
+    read = counting or [batch["attention_mask"] for batch in batches]
+    felt = [
+        _gradients(teacher, architecture, batch, mask, margins, rng)
+        for batch, mask in zip(batches, read, strict=True)
+    ]
     masks = [batch["attention_mask"].bool().cpu() for batch in batches]
     tokens = sum(int(mask.sum()) for mask in masks)
     means = {
@@ -74,6 +80,7 @@ def _gradients(
     teacher: PreTrainedModel,
     architecture: Architecture,
     batch: BatchEncoding,
+    mask: Tensor,
     margins: Margins,
     rng: torch.Generator,
 ) -> dict[tuple[int, Position], Tensor]:
@@ -83,7 +90,7 @@ def _gradients(
     for layer in architecture.layers(teacher.base_model):
         handles += _watch(layer, architecture, sums)
     try:
-        found = margins(teacher(**batch), batch["attention_mask"])  # (B, M)
+        found = margins(teacher(**batch), mask)  # (B, M)
     finally:
         for handle in handles:
             handle.remove()

@@ -17,7 +17,6 @@ from models.absorption.layerwise import Run, Side, Spill, ffn
 from models.absorption.ridge import Gram
 from models.absorption.token_weights import Margins, TokenWeights
 from models.architectures.architecture import Architecture, Position
-from models.architectures.heads import all_tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +25,8 @@ class AbsorptionPlan:
 
     held_out: Sequence[bool]
     """For each batch, whether it only chooses the ridge strength."""
-    counting: Callable[[Tensor], Tensor] = all_tokens
-    """(mask) -> the last layer's tokens that the head reads."""
+    counting: Sequence[Tensor] | None = None
+    """For each batch, the last layer's tokens that count, (B, tokens); all real ones by default."""
     margins: Margins | None = None
     """What the teacher's answers hang on: tokens are weighed by how much it feels them. None
     weighs all tokens alike."""

@@ -24,7 +24,7 @@ from pipeline.checkpoints.pretrained import (
     read_model_config,
 )
 from pipeline.errors import InputError, refusing
-from pipeline.inference.tokens import TextEncoder, TokenSettings, make_encoder
+from pipeline.inference.tokens import TextEncoder, TokenSettings, in_windows, make_encoder
 
 _CONFIG = "tokenizer_config.json"
 _FEWEST_MERGES, _SMALLEST_PART = 0.5, 0.5
@@ -77,13 +77,17 @@ def longest_input(checkpoint: Checkpoint) -> int:
     return int(min(_load(checkpoint).model_max_length, count_positions(checkpoint)))
 
 
-def encoder_of(tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None) -> TextEncoder:
+def encoder_of(
+    tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None, windows_of: int = 0
+) -> TextEncoder:
     """Return what makes a tokenizer's tokens, here and wherever its bundle is loaded.
 
     Args:
         max_length: Longest input, in tokens; None takes the tokenizer's own.
+        windows_of: Number of texts of an example that is read in windows; 0 truncates long ones.
     """
-    return make_encoder(_copy(tokenizer), token_settings(tokenizer, max_length=max_length))
+    settings = in_windows(token_settings(tokenizer, max_length=max_length), windows_of)
+    return make_encoder(_copy(tokenizer), settings)
 
 
 def token_settings(

@@ -38,7 +38,7 @@ class Truncation:
     texts: dict[str, int]
     """Number of longer texts, by split."""
     reads_windows: bool
-    """Whether the exported student reads all of a long text, in windows; training never does."""
+    """Whether all of a long text is read, in windows, in training and by the student."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,11 +21,10 @@ from pipeline.facts.variants import Runtime
 from pipeline.inference.session import mixes_rows, open_session
 from pipeline.inference.thresholds import read_thresholds
 from pipeline.inference.tokens import INPUTS, TextEncoder, Tokens, load_encoder
-from pipeline.inference.words import FindWords, Window, cut_windows, gather_words
 from pipeline.store.json_files import read_json
 from pipeline.tasks.all_tasks import task_of_model
+from pipeline.tasks.layout import Layout, Window
 from pipeline.tasks.task import Task
-from pipeline.tasks.words import data_words, free_words
 from pipeline.workers.bars import hides_bars
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
@@ -72,7 +71,7 @@ class Classifier:
         A text has the same outputs whatever the others are: exactly, where a file mixes the rows
         of a call, as each then runs alone; else but for the rounding of float32.
 
-        A task with outputs for every word gives (N, W, C), and NaN behind a text's last word.
+        A task with a layout gives (N, W, ...), and NaN behind what a text has of them.
 
         Args:
             texts: Each one text, or two.
@@ -80,8 +79,8 @@ class Classifier:
             batch_tokens: Most padded tokens per call, where a call has more than one text.
             title: Of the progress bar.
         """
-        if self.task.per_word:
-            return self._word_outputs(texts, free_words, batch_size, batch_tokens, title)
+        if self.task.layout is not None:
+            return self._read_windows(self.task.layout, texts, batch_size, batch_tokens, title)
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         batch_size = 1 if self.mixes_rows else batch_size
         with tqdm(
@@ -103,28 +102,37 @@ class Classifier:
     ) -> np.ndarray:
         """Return what the task measures on texts of the data.
 
-        That is `outputs`, with the thresholds that they are read by, and with the data's words.
+        That is `outputs` with the thresholds that they are read by, of texts that are the data's.
         """
-        if self.task.per_word:
-            return self._word_outputs(texts, data_words, batch_size, None, title)
-        outputs = self.outputs(texts, batch_size=batch_size, title=title)
+        outputs = self.data_outputs(texts, batch_size=batch_size, title=title)
         return self.task.readings(outputs, self.thresholds)
+
+    def data_outputs(
+        self, texts: "Sequence[Text]", *, batch_size: int = 32, title: str | None = None
+    ) -> np.ndarray:
+        """Return what `outputs` does, of texts that are the data's."""
+        layout = self.task.layout
+        if layout is None:
+            return self.outputs(texts, batch_size=batch_size, title=title)
+        return self._read_windows(layout, texts, batch_size, None, title, of_data=True)
 
     def answers(self, outputs: np.ndarray, texts: "Sequence[Text]") -> list[dict[str, Any]]:
         """Return what a user reads of each text's outputs, as plain JSON."""
         return self.task.answers(self.task.readings(outputs, self.thresholds), self.labels, texts)
 
-    def _word_outputs(
+    def _read_windows(
         self,
+        layout: Layout,
         texts: "Sequence[Text]",
-        find_words: FindWords,
         batch_size: int,
         batch_tokens: int | None,
         title: str | None,
+        *,
+        of_data: bool = False,
     ) -> np.ndarray:
-        """Return the outputs of every word, (N, W, C); long texts are read in windows."""
+        """Return the outputs of texts that are read in windows, (N, W, ...)."""
         batch_size = 1 if self.mixes_rows else batch_size
-        windows = self.windows(texts, find_words)
+        windows = self.windows(texts, of_data=of_data)
         rows = [self.encoder.tokens_of(window.encoding) for window in windows]
 
         def found() -> Iterator[tuple[int, np.ndarray]]:
@@ -135,22 +143,29 @@ class Classifier:
                     yield from zip(chosen.tolist(), self.run(inputs), strict=True)
                     bar.update(len(chosen))
 
-        outputs = gather_words(windows, found(), len(texts))
+        outputs = layout.gather(windows, found(), len(texts))
         return outputs if outputs.shape[2] else np.zeros((0, 0, len(self.labels)), np.float32)
 
-    def windows(self, texts: "Sequence[Text]", find_words: FindWords = free_words) -> list[Window]:
-        """Return the windows of texts, for a task with outputs for every word.
+    def windows(self, texts: "Sequence[Text]", *, of_data: bool = False) -> list[Window]:
+        """Return the windows of texts, for a task with a layout.
 
         Raises:
-            InputError: for a pair of texts.
+            InputError: for texts where the task takes pairs, or pairs where it takes texts; and
+                for a text that leaves no room for windows.
         """
-        if any(len(text) != 1 for text in texts):
-            raise InputError(f"A {self.task.name} takes single texts, found a pair. Give one text.")
-        return cut_windows(texts, self.encoder.encodings(texts), find_words)
+        layout = self.task.layout
+        if layout is None:
+            raise TypeError(f"a {self.task.name} reads no windows")
+        if any(len(text) != layout.columns for text in texts):
+            said = "pairs, found a single text. Give both texts of each pair"
+            if layout.columns == 1:
+                said = "single texts, found a pair. Give one text"
+            raise InputError(f"A {self.task.name} takes {said}.")
+        return layout.cut(texts, self.encoder.encodings(texts), of_data=of_data)
 
     def find_truncated(self, texts: "Sequence[Text]") -> tuple[int, ...]:
         """Return the positions of texts of which a part is not read; windows read all of a text."""
-        if self.task.per_word:
+        if self.task.layout is not None:
             return ()
         positions: list[int] = []
         for first in range(0, len(texts), _PART):
@@ -230,16 +245,19 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
         labels = tuple(str(by_index[str(index)]) for index in range(len(by_index)))
         task = task_of_model(config)
         pad_id = int(config.get("pad_token_id") or 0)
-        encoder = load_encoder(bundle, pad_id=pad_id, in_windows=task.per_word)
+        windows_of = task.layout.columns if task.layout else 0
+        encoder = load_encoder(bundle, pad_id=pad_id, windows_of=windows_of)
         session = open_session(runtime, bundle, threads=threads)
-        _check_graph(session, outputs=len(labels), axes=3 if task.per_word else 2)
+        _check_graph(session, outputs=len(labels), axes=3 if task.layout else 2)
         return Classifier(
             session=session,
             encoder=encoder,
             labels=labels,
             task=task,
             mixes_rows=mixes_rows(bundle / "onnx" / runtime.file),
-            thresholds=read_thresholds(bundle, labels),
+            thresholds=read_thresholds(bundle, task.thresholds.names(labels))
+            if task.thresholds
+            else None,
         )
 
 

@@ -13,13 +13,14 @@ Shapes: B = batch, T = tokens.
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from pipeline.errors import InputError
 from pipeline.inference.seams import cut_at_seam, has_seams
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
@@ -51,6 +52,8 @@ class TokenSettings:
     """End of a long text that is cut off."""
     overlap: int = 0
     """Tokens that two windows of a long text share, where it is read in windows."""
+    keeps_first: bool = False
+    """Whether windows are those of a pair's second text, each beside the whole first one."""
     split_special_tokens: bool = False
     """Whether a special token that is spelled out in a text is read as plain text."""
 
@@ -115,9 +118,12 @@ class TextEncoder:
         """Return what the tokenizers library makes of each text or pair, truncated.
 
         Raises:
+            InputError: for a first text that leaves no room for windows of the second one.
             ValueError: when special tokens alone exceed the longest input, or the tokenizer panics.
         """
         self._check_room(is_pair=any(len(text) > 1 for text in texts))
+        if self.settings.keeps_first:
+            self._check_first(texts)
         with _panics_as_errors():
             return self.tokenizer.encode_batch([t[0] if len(t) == 1 else t for t in texts])
 
@@ -138,6 +144,24 @@ class TextEncoder:
         columns = (encoding.ids, encoding.attention_mask, encoding.type_ids)
         return dict(zip(INPUTS, columns, strict=True))
 
+    def _check_first(self, texts: "Sequence[Text]") -> None:
+        """Refuse a first text of more than half of the longest input, special tokens included."""
+        special = self.tokenizer.num_special_tokens_to_add(True)
+        most = self.settings.max_length // 2 - special
+        with _panics_as_errors():
+            # As a second text, of which a too long one is truncated.
+            firsts = self.tokenizer.encode_batch(
+                [("", text[0]) for text in texts], add_special_tokens=False
+            )
+        for text, first in zip(texts, firsts, strict=True):
+            if len(first) > most:
+                found = f"{len(first)}{' or more' if first.overflowing else ''}"
+                raise InputError(
+                    f"The text {text[0][:40]!r} ... has {found} tokens, and at most {most} fit "
+                    f"beside a window of its second text, of {self.settings.max_length} tokens in "
+                    "all. Shorten it, or train with a larger data.max_length."
+                )
+
     def _check_room(self, *, is_pair: bool) -> None:
         """Refuse a limit below the special tokens: the library would then not truncate at all."""
         special, limit = self.tokenizer.num_special_tokens_to_add(is_pair), self.settings.max_length
@@ -153,7 +177,10 @@ def make_encoder(tokenizer: Tokenizer, settings: TokenSettings) -> TextEncoder:
     """Return the encoder of a tokenizer, whose own truncation and padding are set to it."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(
-        settings.max_length, stride=settings.overlap, direction=settings.truncation_side
+        settings.max_length,
+        stride=settings.overlap,
+        strategy="only_second" if settings.keeps_first else "longest_first",
+        direction=settings.truncation_side,
     )
     tokenizer.encode_special_tokens = settings.split_special_tokens
     with _panics_as_errors():
@@ -162,7 +189,7 @@ def make_encoder(tokenizer: Tokenizer, settings: TokenSettings) -> TextEncoder:
 
 
 def load_encoder(
-    bundle: Path, *, max_length: int | None = None, pad_id: int = 0, in_windows: bool = False
+    bundle: Path, *, max_length: int | None = None, pad_id: int = 0, windows_of: int = 0
 ) -> TextEncoder:
     """Return the encoder of a folder, as transformers reads its files.
 
@@ -170,7 +197,7 @@ def load_encoder(
         bundle: Folder with ``tokenizer.json`` and ``tokenizer_config.json``.
         max_length: Longest input, in tokens; None takes the folder's own.
         pad_id: Padding token's id where the folder names no padding token.
-        in_windows: Whether windows of long texts overlap, by a quarter.
+        windows_of: Number of texts of an example that is read in windows; 0 truncates long ones.
 
     Raises:
         Exception: of several kinds, where the files are damaged; see `refusing`.
@@ -187,10 +214,23 @@ def load_encoder(
         max_length=int(limit),
         pad_id=_find_padding(tokenizer, said.get("pad_token"), pad_id),
         truncation_side=side,
-        overlap=int(limit) // 4 if in_windows and limit >= _SHORTEST_WINDOW else 0,
         split_special_tokens=said.get("split_special_tokens", False) is True,
     )
-    return make_encoder(tokenizer, settings)
+    return make_encoder(tokenizer, in_windows(settings, windows_of))
+
+
+def in_windows(settings: TokenSettings, windows_of: int) -> TokenSettings:
+    """Return the settings for texts that are read in windows, which overlap by a quarter.
+
+    Args:
+        settings: Those of the tokenizer.
+        windows_of: Number of texts of an example; 0 leaves the settings as they are.
+    """
+    if not windows_of:
+        return settings
+    limit = settings.max_length
+    overlap = limit // 4 if limit >= _SHORTEST_WINDOW else 0
+    return replace(settings, overlap=overlap, keeps_first=windows_of > 1)
 
 
 def _find_padding(tokenizer: Tokenizer, named: object, otherwise: int) -> int:

@@ -53,7 +53,7 @@ def pair_models(old: Classifier, new: Classifier, texts: Split, *, confidence: f
     return compare_paired(
         before,
         now,
-        texts.labels,
+        old.task.truth(texts.texts, texts.labels),
         metrics=old.task.metrics,
         errors=old.task.errors,
         confidence=confidence,

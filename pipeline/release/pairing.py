@@ -91,11 +91,13 @@ def _pair(
 ) -> Paired | None:
     if baseline.tags.get("data_digest") != candidate.tags.get("data_digest"):
         return None
+    task = find_task(registry.report(candidate).task)
+    if task.reference is not None:  # its outputs are read with the texts, which stay with the run
+        return None
     old, labels = _student_outputs(registry, baseline)
     new, same_labels = _student_outputs(registry, candidate)
     if not np.array_equal(labels, same_labels) or old.shape != new.shape:
         return None
-    task = find_task(registry.report(candidate).task)
     return compare_paired(
         old, new, labels, metrics=task.metrics, errors=task.errors, confidence=confidence
     )

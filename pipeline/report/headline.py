@@ -150,9 +150,5 @@ def truncation_text(report: Report) -> str:
     ]
     if not counts:
         return f"no text (limit: {found.max_length:,} tokens)"
-    fate = (
-        "training cuts them, and the student reads them in windows"
-        if found.reads_windows
-        else "they are cut"
-    )
+    fate = "they are read in windows" if found.reads_windows else "they are cut"
     return f"{', '.join(counts)} texts (limit: {found.max_length:,} tokens); {fate}"

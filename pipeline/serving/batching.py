@@ -16,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.inference.words import gather_words
 from pipeline.serving.errors import DeadlineError, OverloadedError, RequestError
 from pipeline.serving.jobs import Answer, Job, Served
 from pipeline.serving.lanes import Lane
@@ -101,7 +100,8 @@ class Batcher:
             rows = [dict(zip(content, row, strict=True)) for row in columns]
             return Job(served=served, rows=rows, are_texts=False)
         classifier = served.classifier
-        if not classifier.task.per_word:
+        layout = classifier.task.layout
+        if layout is None:
             marked = await self._in_turns(
                 lambda texts: list(zip(*classifier.encoder.encode_marked(texts), strict=True)),
                 content,
@@ -123,7 +123,7 @@ class Batcher:
             served=served,
             rows=[classifier.encoder.tokens_of(window.encoding) for window in windows],
             are_texts=True,
-            gather=lambda outputs: gather_words(windows, enumerate(outputs), len(content)),
+            gather=lambda outputs: layout.gather(windows, enumerate(outputs), len(content)),
         )
 
     async def _in_turns(

@@ -36,10 +36,12 @@ from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
+from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.closeness import compare_models
-from pipeline.training.encoding import batches_by_length, encode, encode_labelled
+from pipeline.training.encoding import batches_by_length
+from pipeline.training.rows import Rows, make_rows
 from pipeline.workers.bars import hides_bars
 
 logger = logging.getLogger(__name__)
@@ -105,9 +107,10 @@ def absorb_teacher(
     teacher_model = load_teacher(context.backbone, teacher)
     architecture = find_architecture(teacher_model)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
-    examples = encode(tokenizer, texts, max_length=context.max_length)
+    rows = make_rows(tokenizer, texts, context.task, max_length=context.max_length)
     size = min(config.batch_size, max(1, len(texts) // 4))
-    rows, batches = zip(*batches_by_length(tokenizer, examples, batch_size=size), strict=True)
+    batched = list(batches_by_length(tokenizer, rows.examples, batch_size=size))
+    batches = [batch for _, batch in batched]
     held_out = _choose(len(batches), config.held_out, context.seed)
 
     fold_plan = plan_fold(teacher_model, architecture)
@@ -116,18 +119,13 @@ def absorb_teacher(
     else:
         start = _start(teacher_model, teacher, settings)
         start.why_not_exact = fold_plan.obstacles
-        start.fits = _fit(
-            teacher_model, start.model, batches, held_out, settings=settings, scratch=out / SCRATCH
-        )
+        plan = _plan(start.model, rows, batched, held_out, settings)
+        start.fits = _fit(teacher_model, start.model, batches, plan, scratch=out / SCRATCH)
     if traces := adapter_traces(start.model):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     start.model.save_pretrained(out)
     save_tokenizer(tokenizer, out)
-    if unseen is None:
-        chosen = np.concatenate([of for of, held in zip(rows, held_out, strict=True) if held])
-        compared = [examples[row] for row in chosen]
-    else:
-        compared = encode_labelled(tokenizer, unseen, context.task, max_length=context.max_length)
+    compared = _compared(rows, batched, held_out) if unseen is None else unseen
     return AbsorbFacts(
         texts=len(texts),
         tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
@@ -135,7 +133,7 @@ def absorb_teacher(
         extra_units=start.extra_units,
         why_not_exact=start.why_not_exact,
         embeddings_r2=start.embeddings_r2,
-        held_out=compare_models(teacher_model, start.model, tokenizer, compared, context.task),
+        held_out=compare_models(teacher_model, start.model, compared, context),
         held_out_texts="given" if unseen is None else "validation",
         sites=start.sites,
     )
@@ -225,13 +223,27 @@ def _widen(student: PreTrainedModel, architecture: Architecture, units: int) -> 
         raise InputError(f"absorb.extra_units: {error}. Set it to 0.") from error
 
 
+def _count(
+    student: PreTrainedModel,
+    rows: Rows,
+    batched: Sequence[tuple[np.ndarray, BatchEncoding]],
+    task: Task,
+) -> list[Tensor]:
+    """Return which tokens of the last layer count, for each batch: as the task or its head says."""
+    head = task.objective().head(find_architecture(student))
+    counting = []
+    for numbers, batch in batched:
+        counts = rows.counting(numbers.tolist(), batch["attention_mask"])
+        counting.append(head.counting(batch["attention_mask"]) if counts is None else counts)
+    return counting
+
+
 def _fit(
     teacher: PreTrainedModel,
     student: PreTrainedModel,
     batches: Sequence[BatchEncoding],
-    held_out: Sequence[bool],
+    plan: AbsorptionPlan,
     *,
-    settings: AbsorbSettings,
     scratch: Path,
 ) -> list[Fit]:
     """Absorb by regression, in place."""
@@ -246,15 +258,6 @@ def _fit(
             tokens,
             inputs,
         )
-    plan = AbsorptionPlan(
-        held_out=held_out,
-        counting=objective.head(architecture).counting,
-        margins=objective.margins_of if settings.absorb.weigh_tokens else None,
-        kept=settings.layers,
-        extra_units=settings.absorb.extra_units,
-        rank=settings.rank,
-        seed=settings.context.seed,
-    )
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     total = len(architecture.layers(student.base_model)) + settings.absorb.weigh_tokens
     with tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars()) as bar:

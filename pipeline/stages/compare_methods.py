@@ -31,7 +31,8 @@ from pipeline.tasks.measuring import MeasuredModels
 from pipeline.texts.tables import Split, read_split
 from pipeline.timing.cells import in_groups, measure_cell
 from pipeline.timing.workload import Workload, own_lengths
-from pipeline.training.encoding import compute_outputs, encode, read_words, word_positions
+from pipeline.training.encoding import compute_outputs
+from pipeline.training.rows import make_rows
 from pipeline.workers.bars import hides_bars
 
 
@@ -81,16 +82,16 @@ def compare_methods(
         RuntimeError: when a measuring process fails, with what it said.
     """
     found = _run_all(data, settings, out)
-    config, labels = settings.evaluate, found.test.labels
+    config = settings.evaluate
     hashes = {name: describe_graph(path).hash for name, path in found.files.items()}
     plain = settings.candidates[0].name
     timed = _time(found.files, hashes, plain, _workload(out, found, settings), settings)
     measured = MeasuredModels(
         task=settings.context.task,
         outputs=found.outputs,
-        labels=labels,
+        labels=settings.context.task.truth(found.test.texts, found.test.labels),
         samples=Resamples(
-            texts=len(labels), count=config.bootstrap_samples, seed=settings.context.seed
+            texts=len(found.test), count=config.bootstrap_samples, seed=settings.context.seed
         ),
         confidence=config.confidence,
     )
@@ -136,11 +137,8 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
     run = _Run(test=test, outputs={}, thresholds={}, files={}, parameters={})
 
     def compute(model: PreTrainedModel, split: Split) -> np.ndarray:
-        examples = encode(tokenizer, split.texts, max_length=max_length)
-        outputs = compute_outputs(model, objective, tokenizer, examples)
-        if not context.task.per_word:
-            return outputs
-        return read_words(outputs, word_positions(tokenizer, split.texts, max_length=max_length))
+        rows = make_rows(tokenizer, split.texts, context.task, max_length=max_length)
+        return rows.read(compute_outputs(model, objective, tokenizer, rows.examples))
 
     candidates = settings.candidates
     with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=hides_bars()) as bar:
@@ -152,7 +150,8 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
             thresholds = run.thresholds.get(candidate.teacher) if candidate.teacher else None
             if thresholds is None and context.task.thresholds is not None:
                 outputs = compute(model, validation)
-                thresholds = context.task.thresholds.choose(outputs, validation.labels)
+                truth = context.task.truth(validation.texts, validation.labels)
+                thresholds = context.task.choose(outputs, truth)
             run.thresholds[name] = thresholds
             run.outputs[name] = context.task.readings(compute(model, test), thresholds)
             run.files[name] = out / name.replace(" ", "-") / MODEL

@@ -37,11 +37,11 @@ from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts,
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.tasks.task import Task
-from pipeline.tasks.words import pad_rows
-from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.tables import read_split
 from pipeline.texts.unlabelled import add_unlabelled, read_unlabelled
-from pipeline.training.encoding import compute_outputs, encode_labelled
+from pipeline.training.encoding import compute_outputs
 from pipeline.training.goal import Goal, TrainingSetup
+from pipeline.training.rows import Rows, label_rows, make_rows, read_targets
 from pipeline.training.trainer import train
 
 
@@ -80,14 +80,11 @@ def distill(
     """
     context, config = settings.context, settings.distill
     student = _start(data, teacher, absorbed, settings)
-    setup = _prepare(student, data, unlabelled, targets, settings)
-    rows = [np.asarray(example["labels"]) for example in setup.validation]
-    packed = pad_rows(rows, np.nan) if context.task.per_word else np.array(rows)
-    goal = _goal(setup.objective, settings)
+    setup, validation = _prepare(student, data, unlabelled, targets, settings)
+    goal = _goal(setup.objective, validation, settings)
     best = goal.best
-    at_start = goal.metrics(
-        compute_outputs(student, setup.objective, setup.tokenizer, setup.validation), packed
-    )
+    outputs = compute_outputs(student, setup.objective, setup.tokenizer, setup.validation)
+    at_start = _measure(validation, context.task, outputs, outputs)
     start_weights = copy.deepcopy(student.state_dict())
     if config.dropout is not None:
         set_dropout(student, config.dropout)
@@ -150,8 +147,11 @@ def _prepare(
     unlabelled: Stage[UnlabelledFacts] | None,
     targets: Stage[SoftTargetFacts],
     settings: DistillSettings,
-) -> TrainingSetup:
-    """Return the student with examples whose ``labels`` hold label and teacher's outputs."""
+) -> "tuple[TrainingSetup, _Validation]":
+    """Return the student with examples whose ``labels`` hold label and teacher's outputs.
+
+    Beside it is what the student is measured by on the validation split.
+    """
     context = settings.context
     task, objective = context.task, context.task.objective()
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
@@ -160,22 +160,20 @@ def _prepare(
     if unlabelled is not None and settings.distill.alpha == 1:
         most = settings.distill.texts
         more = read_unlabelled(unlabelled.folder, most and most - len(labelled))
-        train = add_unlabelled(labelled, more, per_word=task.per_word)
+        train = add_unlabelled(labelled, more, per_word=task.has_word_labels)
     splits = (train, read_split(data.folder, "validation"))
+    rows = [
+        make_rows(tokenizer, split.texts, task, max_length=context.max_length) for split in splits
+    ]
+    wanted = [read_targets(targets.folder, each) for each in rows]
     training, validation = (
-        encode_labelled(
-            tokenizer,
-            split,
-            task,
-            max_length=context.max_length,
-            targets=read_soft_targets(targets.folder, split.texts),
-        )
-        for split in splits
+        label_rows(each, split.labels, task, targets=outputs).examples
+        for each, split, outputs in zip(rows, splits, wanted, strict=True)
     )
     units: Units | None = None
     if objective.standardised:
         units = units_of(labelled.labels, student, objective.head(find_architecture(student)))
-    return TrainingSetup(
+    setup = TrainingSetup(
         model=student,
         tokenizer=tokenizer,
         objective=objective,
@@ -183,9 +181,33 @@ def _prepare(
         validation=validation,
         units=units,
     )
+    validation_split = splits[1]
+    return setup, _Validation(
+        rows=rows[1],
+        truth=task.truth(validation_split.texts, validation_split.labels),
+        teacher=rows[1].read(wanted[1]),
+    )
 
 
-def _goal(objective: Objective, settings: DistillSettings) -> Goal:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Validation:
+    """The validation split, which the student is measured on."""
+
+    rows: Rows
+    truth: np.ndarray
+    """Its labels, as metrics take them."""
+    teacher: np.ndarray
+    """The teacher's outputs, (N, ...)."""
+
+
+def _measure(
+    validation: _Validation, task: Task, outputs: np.ndarray, _labels: np.ndarray
+) -> Metrics:
+    """Return closeness to the teacher and quality, by the student's outputs on all rows."""
+    return task.compare(validation.rows.read(outputs), validation.teacher, validation.truth)
+
+
+def _goal(objective: Objective, validation: _Validation, settings: DistillSettings) -> Goal:
     """Return the loss of packed labels, and the closeness or quality that judges it."""
     task, config = settings.context.task, settings.distill
     closest = config.keep == "closest"
@@ -201,13 +223,9 @@ def _goal(objective: Objective, settings: DistillSettings) -> Goal:
             alpha=config.alpha,
         )
 
-    def metrics(outputs: np.ndarray, packed: np.ndarray) -> Metrics:
-        labels, wanted = task.unpack(packed)
-        return task.compare(outputs, wanted, labels)
-
     return Goal(
         loss=loss,
-        metrics=metrics,
+        metrics=partial(_measure, validation, task),
         best=task.distance if closest else task.main_metric,
         greater_is_better=not closest,
         count=None if objective.count is None else partial(_count, objective.count, task),

@@ -64,7 +64,7 @@ def evaluate(
     measured = MeasuredModels(
         task=task,
         outputs=outputs | {CONSTANT: task.constant(test.labels, outputs[STUDENT].shape[-1])},
-        labels=test.labels,
+        labels=task.truth(test.texts, test.labels),
         samples=Resamples(texts=len(test), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,
     )

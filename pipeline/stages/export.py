@@ -115,11 +115,13 @@ def _write_thresholds(data: Stage[DataFacts], context: ModelContext, out: Path) 
     if task.thresholds is None:
         return
     validation = read_split(data.folder, "validation")
+    truth = task.truth(validation.texts, validation.labels)
+    names = task.thresholds.names(data.facts.labels)
     for arm, shared_by in ((PLAIN, (PLAIN,)), (TEACHER, (TEACHER, STUDENT))):
-        outputs = load_bundle(out / arm).outputs(validation.texts)
-        thresholds = task.thresholds.choose(outputs, validation.labels)
+        outputs = load_bundle(out / arm).data_outputs(validation.texts)
+        thresholds = task.thresholds.choose(outputs, truth)
         for bundle in shared_by:
-            write_thresholds(out / bundle, data.facts.labels, thresholds)
+            write_thresholds(out / bundle, names, thresholds)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import compute_outputs, encode, read_words, word_positions
+from pipeline.training.encoding import compute_outputs
+from pipeline.training.rows import make_rows
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that was given no name."""
@@ -60,12 +61,9 @@ def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) 
     freeze_backbone(model)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     validation = read_split(data.folder, "validation")
-    examples = encode(tokenizer, validation.texts, max_length=context.max_length)
-    outputs = compute_outputs(model, objective, tokenizer, examples)
-    if task.per_word:
-        words = word_positions(tokenizer, validation.texts, max_length=context.max_length)
-        outputs = read_words(outputs, words)
-    metrics = task.validate(outputs, validation.labels)
+    rows = make_rows(tokenizer, validation.texts, task, max_length=context.max_length)
+    outputs = rows.read(compute_outputs(model, objective, tokenizer, rows.examples))
+    metrics = task.validate(outputs, task.truth(validation.texts, validation.labels))
     save_teacher(model, out, context=context, labels=labels, adapter=adapters)
     return describe_teacher(
         model,

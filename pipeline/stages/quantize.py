@@ -78,7 +78,7 @@ def quantize(
     measured = MeasuredModels(
         task=settings.task,
         outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
-        labels=validation.labels,
+        labels=settings.task.truth(validation.texts, validation.labels),
         samples=Resamples(
             texts=len(validation), count=config.bootstrap_samples, seed=settings.seed
         ),

@@ -14,7 +14,8 @@ from pipeline.facts.training import SoftTargetFacts, TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split, write_soft_targets
 from pipeline.texts.unlabelled import read_transfer_texts
-from pipeline.training.encoding import compute_outputs, encode
+from pipeline.training.encoding import compute_outputs
+from pipeline.training.rows import make_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +43,8 @@ def compute_soft_targets(
         *read_transfer_texts(data.folder, more, settings.texts),
         *read_split(data.folder, "validation").texts,
     )
-    examples = encode(tokenizer, wanted, max_length=context.max_length)
+    rows = make_rows(tokenizer, wanted, context.task, max_length=context.max_length)
     objective = context.task.objective()
-    outputs = compute_outputs(model, objective, tokenizer, examples, title="soft targets")
-    write_soft_targets(wanted, outputs, out)
+    outputs = compute_outputs(model, objective, tokenizer, rows.examples, title="soft targets")
+    write_soft_targets(rows.keys, outputs, out)
     return SoftTargetFacts(texts=len(wanted), outputs=outputs.shape[-1])

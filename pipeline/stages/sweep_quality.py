@@ -58,7 +58,7 @@ def measure_quality(
         np.savez_compressed(
             out / f"{name}.npz",
             allow_pickle=False,
-            labels=split.labels,
+            labels=read_split(data.folder, name).labels,
             **{str(name): found for name, found in split.outputs.items()},
         )
     return SweepQuality(
@@ -89,7 +89,7 @@ def _run_all(
             )
             for name, (bundle, runtime) in {**bundles, **students}.items()
         },
-        labels=split.labels,
+        labels=settings.task.truth(split.texts, split.labels),
         samples=Resamples(texts=len(split), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,
     )

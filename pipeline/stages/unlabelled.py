@@ -16,6 +16,7 @@ from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import Text, read_split
 from pipeline.texts.unlabelled import UnlabelledWriter, read_unlabelled_source
+from pipeline.workers.bars import hides_bars
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,9 @@ def collect_unlabelled(
 
 def _read(settings: UnlabelledSettings) -> Iterator[list[Text]]:
     """Yield the texts of each source."""
-    for source in tqdm(settings.sources, "reading texts", unit="file", leave=False, disable=None):
+    for source in tqdm(
+        settings.sources, "reading texts", unit="file", leave=False, disable=hides_bars()
+    ):
         yield read_unlabelled_source(source, settings.columns, subset=settings.subset)
 
 

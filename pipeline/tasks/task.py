@@ -26,6 +26,7 @@ from pipeline.decisions.check import Check
 from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Statistic
 from pipeline.tasks.columns import Column, Given, Proposal
+from pipeline.tasks.layout import Layout
 from pipeline.texts.cells import MISSING_LABEL, Cell, Label, read_texts_of, spell_cells
 
 if TYPE_CHECKING:
@@ -91,9 +92,11 @@ class Thresholds:
     """Thresholds by which outputs are read; chosen on the validation split, and shipped."""
 
     choose: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(outputs, labels) -> one threshold per output, (C,)."""
+    """(outputs, labels) -> thresholds, (L,): one per output, or as many as have names."""
     attach: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(outputs, thresholds) -> readings."""
+    names: Callable[[Sequence[str]], Sequence[str]] = tuple
+    """(names of the outputs) -> names of the thresholds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,18 +202,28 @@ class Task:
     """Thresholds that its outputs are read by; None for a task without any."""
     model_suffix: str = "ForSequenceClassification"
     """End of the name of transformers' classes for it."""
-    per_word: bool = False
-    """Whether a text has a row of outputs for each of its words, and not one in all. Outputs are
-    (N, W, C) then, and labels (N, W): NaN and -100 behind the last word of a text. Words are parted
-    by single spaces in texts of the data, and found by pipeline/tasks/words.py in others. A model
-    answers for a word at the word's first token."""
+    layout: Layout | None = None
+    """How a text is read in windows, where its outputs are those of its tokens. Readings are
+    (N, W, ...) then: NaN behind what a text has of them. None for one row of outputs per text."""
+    reference: Callable[[Sequence[Sequence[str]], np.ndarray], np.ndarray] | None = None
+    """(texts, labels) -> what metrics, errors and thresholds take as labels, where these need the
+    texts too; None where the labels alone are enough."""
+
+    @property
+    def has_word_labels(self) -> bool:
+        """Whether the label of a text is one for each of its words."""
+        return self.layout is not None and not self.layout.is_joint
 
     def key(self) -> str:
         """Return what a stage's key holds of a task: its name."""
         return self.name
 
+    def truth(self, texts: Sequence[Sequence[str]], labels: np.ndarray) -> np.ndarray:
+        """Return the labels of a split as metrics, errors and thresholds take them, (N, ...)."""
+        return labels if self.reference is None else self.reference(texts, labels)
+
     def choose(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-        """Return thresholds by outputs on the validation split, (C,); None where there are none."""
+        """Return thresholds by outputs on the validation split, (L,); None where there are none."""
         return None if self.thresholds is None else self.thresholds.choose(outputs, labels)
 
     def readings(self, outputs: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
@@ -229,14 +242,11 @@ class Task:
         Args:
             student: Outputs, (N, ...).
             teacher: Outputs, (N, ...). They choose the thresholds, where the task has some.
-            labels: Labels, (N, ...). Tokens without a label do not count.
+            labels: Labels as `truth` makes them, (N, ...).
         """
         thresholds = self.choose(teacher, labels)
         own, wanted = (self.readings(each, thresholds) for each in (student, teacher))
-        if self.per_word:
-            wanted = np.where(labels[..., None] == MISSING_LABEL, np.nan, wanted)
-        quality = self.metrics(own, labels.astype(self.labels.dtype))
-        return {**self.fidelity(own, wanted), **quality}
+        return {**self.fidelity(own, wanted), **self.metrics(own, labels)}
 
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return rows of labels and the teacher's outputs: distillation's targets, (N, 1 + C).
@@ -249,7 +259,7 @@ class Task:
     # Any: arrays and tensors alike.
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
-        if self.per_word:
+        if self.layout is not None:
             return _unpack_tokens(packed)
         if self.labels.per_output:
             count = packed.shape[1] // 2

@@ -44,7 +44,7 @@ from pipeline.tasks.tags import (
     unlike_length,
 )
 from pipeline.tasks.task import Labels, Shift, Task, Words
-from pipeline.tasks.words import free_words
+from pipeline.tasks.words import WORD_LAYOUT, free_words
 from pipeline.texts.cells import Label, spell_lists
 
 if TYPE_CHECKING:
@@ -253,6 +253,6 @@ TOKEN_CLASSIFICATION = Task(
     answer_type=EntitiesAnswer,
     hub_head="tagging",
     model_suffix="ForTokenClassification",
-    per_word=True,
+    layout=WORD_LAYOUT,
 )
 """A tag for every word of a text, and the entities that they mean."""

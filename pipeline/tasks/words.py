@@ -8,9 +8,12 @@ Shapes: N = texts, W = words, T = tokens, C = outputs per word.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from tokenizers import Encoding
+
+from pipeline.tasks.layout import Layout, Window
 
 Span = tuple[int, int]
 """First character, and the one behind the last."""
@@ -73,3 +76,58 @@ def pad_rows(rows: Sequence[np.ndarray], filler: float) -> np.ndarray:
     for number, row in enumerate(rows):
         padded[number, : len(row)] = row
     return padded
+
+
+def _find_words(text: Sequence[str], encoding: Encoding, of_data: bool) -> np.ndarray:
+    """Return the position of each word's first token, (W,); -1 where the window lacks the word."""
+    words = data_words(text[0]) if of_data else free_words(text[0])
+    return first_tokens_of(words, encoding.offsets)
+
+
+def _held_words(window: Window) -> np.ndarray:
+    held: np.ndarray = window.places[window.places >= 0]
+    return held
+
+
+def _labels_of_words(label: np.ndarray, window: Window) -> np.ndarray:
+    own: np.ndarray = label[: len(window.places)][window.places >= 0]
+    return own
+
+
+def gather_words(
+    windows: Sequence[Window], found: Iterable[tuple[int, np.ndarray]], texts: int
+) -> np.ndarray:
+    """Return the outputs of every word, (N, W, C) float32; NaN behind a text's last word.
+
+    Of several windows, a word is read where it has most context.
+
+    Args:
+        windows: All windows.
+        found: (number of a window, its outputs (T, C)), in any order.
+        texts: N.
+    """
+    width = max((len(each.places) for each in windows), default=0)
+    outputs = np.zeros((texts, width, 0), dtype=np.float32)
+    context = np.full((texts, width), -1)  # tokens on the nearer side of each word
+    for number, tokens in found:
+        if not outputs.shape[2]:
+            outputs = np.full((texts, width, tokens.shape[1]), np.nan, dtype=np.float32)
+        window = windows[number]
+        words = np.flatnonzero(window.places >= 0)
+        positions = window.places[words]
+        nearer = np.minimum(positions, len(window.encoding.ids) - 1 - positions)
+        better = nearer > context[window.text, words]
+        context[window.text, words[better]] = nearer[better]
+        outputs[window.text, words[better]] = tokens[positions[better]]
+    return outputs
+
+
+WORD_LAYOUT = Layout(
+    columns=1,
+    find=_find_words,
+    positions=_held_words,
+    labels=_labels_of_words,
+    gather=gather_words,
+    is_joint=False,
+)
+"""A row of outputs for every word, read at the word's first token."""

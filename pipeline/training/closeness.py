@@ -1,31 +1,32 @@
-"""How close a student is to its teacher, by both models' outputs on the same examples."""
+"""How close a student is to its teacher, by both models' outputs on the same texts."""
 
 from collections.abc import Sequence
 
-import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from pipeline.checkpoints.context import ModelContext
+from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.facts.quality import Metrics
-from pipeline.tasks.task import Task
-from pipeline.tasks.words import pad_rows
-from pipeline.texts.cells import MISSING_LABEL
-from pipeline.training.encoding import Example, compute_outputs
+from pipeline.texts.tables import Split, Text
+from pipeline.training.encoding import compute_outputs
+from pipeline.training.rows import make_rows
 
 
 def compare_models(
     teacher: PreTrainedModel,
     student: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Example],
-    task: Task,
+    compared: Split | Sequence[Text],
+    context: ModelContext,
 ) -> Metrics:
-    """Return how close the student is to its teacher; with labels, how good it is too."""
-    objective = task.objective()
+    """Return how close the student is to its teacher; on a split, how good it is too."""
+    task, objective = context.task, context.task.objective()
+    texts = compared.texts if isinstance(compared, Split) else compared
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    rows = make_rows(tokenizer, texts, task, max_length=context.max_length)
     own, wanted = (
-        compute_outputs(model, objective, tokenizer, examples) for model in (student, teacher)
+        rows.read(compute_outputs(model, objective, tokenizer, rows.examples))
+        for model in (student, teacher)
     )
-    if "labels" not in examples[0]:
+    if not isinstance(compared, Split):
         return task.fidelity(own, wanted)
-    labels = [np.asarray(example["labels"]) for example in examples]
-    padded = pad_rows(labels, MISSING_LABEL) if task.per_word else np.array(labels)
-    return task.compare(own, wanted, padded)
+    return task.compare(own, wanted, task.truth(compared.texts, compared.labels))

@@ -4,10 +4,12 @@ Tokens are made where inference makes them too, in pipeline/inference/tokens.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Encoding
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
@@ -16,10 +18,9 @@ from models.losses import Objective
 from pipeline.checkpoints.tokenizers import encoder_of, token_settings
 from pipeline.errors import InputError
 from pipeline.inference.tokens import INPUTS, Tokens
-from pipeline.tasks.task import Task
-from pipeline.tasks.words import data_words, first_tokens_of, pad_rows
+from pipeline.tasks.words import pad_rows
 from pipeline.texts.cells import MISSING_LABEL
-from pipeline.texts.tables import Split, Text
+from pipeline.texts.tables import Text
 from pipeline.workers.bars import hides_bars
 
 # Any: ids and masks are lists, labels a number, or a row of numbers.
@@ -41,92 +42,51 @@ def encode(
             alone exceed ``max_length``.
     """
     encoder = encoder_of(tokenizer, max_length=max_length)
-    try:
+    with _refusing(tokenizer):
         rows = encoder.encode(texts)
-    except ValueError as error:
-        raise InputError(
-            f"The tokenizer in {tokenizer.name_or_path} cannot encode these texts: {error}. Raise "
-            "data.max_length, or give a model with a sound tokenizer."
-        ) from error
     special = encoder.tokenizer.num_special_tokens_to_add(any(len(text) > 1 for text in texts))
     _check_known(tokenizer, rows, special=special)
     return [{name: row[name] for name in tokenizer.model_input_names} for row in rows]
 
 
-def encode_labelled(
+def encode_windows(
     tokenizer: PreTrainedTokenizerBase,
-    split: Split,
-    task: Task,
+    texts: Sequence[Text],
     *,
     max_length: int,
-    targets: np.ndarray | None = None,
-) -> list[Example]:
-    """Return what `encode` does of a split, with ``labels``, and with targets where given.
-
-    Labels of words stand at the words' first tokens, and -100 at all other tokens.
+    windows_of: int,
+) -> tuple[list[Example], list[Encoding]]:
+    """Return the model's inputs of each window, and the encoding of each text with its windows.
 
     Args:
         tokenizer: What encodes the texts.
-        split: Texts and labels.
-        task: Says what its labels belong to.
-        max_length: Longest input, in tokens.
-        targets: A teacher's outputs, (N, C) or (N, T, C); ``labels`` hold both, packed.
+        texts: Texts or pairs.
+        max_length: Longest window, in tokens.
+        windows_of: Number of texts of an example.
 
     Raises:
-        InputError: when the teacher's outputs are those of another tokenizer's tokens.
+        InputError: as `encode` does, and for a text that leaves no room for windows.
     """
-    examples = encode(tokenizer, split.texts, max_length=max_length)
-    labels: Sequence[Any] | np.ndarray
-    if task.per_word:
-        placed = _at_first_tokens(tokenizer, split, max_length=max_length)
-        labels = placed if targets is None else _pack_tokens(placed, targets)
-    else:
-        labels = split.labels.tolist() if targets is None else task.pack(split.labels, targets)
-    return [{**e, "labels": y} for e, y in zip(examples, labels, strict=True)]
+    encoder = encoder_of(tokenizer, max_length=max_length, windows_of=windows_of)
+    with _refusing(tokenizer):
+        encodings = encoder.encodings(texts)
+    rows = [encoder.tokens_of(each) for one in encodings for each in (one, *one.overflowing)]
+    special = encoder.tokenizer.num_special_tokens_to_add(windows_of > 1)
+    _check_known(tokenizer, rows, special=special)
+    return [{name: row[name] for name in tokenizer.model_input_names} for row in rows], encodings
 
 
-def word_positions(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], *, max_length: int
-) -> list[np.ndarray]:
-    """Return the position of the first token of every word of texts of the data; -1 for none."""
-    encodings = encoder_of(tokenizer, max_length=max_length).encodings(texts)
-    return [
-        first_tokens_of(data_words(text), encoding.offsets)
-        for (text,), encoding in zip(texts, encodings, strict=True)
-    ]
-
-
-def _at_first_tokens(
-    tokenizer: PreTrainedTokenizerBase, split: Split, *, max_length: int
-) -> list[list[int]]:
-    """Return the label of every token, (T,) per text: a word's at its first one, else -100."""
-    encoder = encoder_of(tokenizer, max_length=max_length)
-    placed = []
-    for (text,), label, encoding in zip(
-        split.texts, split.labels, encoder.encodings(split.texts), strict=True
-    ):
-        positions = first_tokens_of(data_words(text), encoding.offsets)
-        tokens = np.full(max(1, len(encoding.ids)), MISSING_LABEL)
-        held = positions >= 0
-        tokens[positions[held]] = label[: len(positions)][held]
-        placed.append(tokens.tolist())
-    return placed
-
-
-def _pack_tokens(placed: Sequence[Sequence[int]], targets: np.ndarray) -> list[np.ndarray]:
-    """Return rows of a token's label and the teacher's outputs, (T, 1 + C) float32 per text."""
-    tokens = (~np.isnan(targets[..., 0])).sum(axis=1)  # (N,)
-    own = np.array([len(labels) for labels in placed])
-    if not np.array_equal(tokens, own):
+@contextmanager
+def _refusing(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(
-            "Student and teacher cut the texts into other tokens, so that the teacher's outputs "
-            "are not those of the student's tokens. Give student.model one with the teacher's "
-            "tokenizer."
-        )
-    return [
-        np.column_stack([labels, rows[: len(labels)]]).astype(np.float32)
-        for labels, rows in zip(placed, targets, strict=True)
-    ]
+            f"The tokenizer in {tokenizer.name_or_path} cannot encode these texts: {error}. Raise "
+            "data.max_length, or give a model with a sound tokenizer."
+        ) from error
 
 
 def collator(
@@ -213,21 +173,6 @@ def _room_for(found: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
         return np.zeros((len(examples), found.shape[1]), dtype=np.float32)
     longest = max(len(example["input_ids"]) for example in examples)
     return np.full((len(examples), longest, found.shape[2]), np.nan, dtype=np.float32)
-
-
-def read_words(outputs: np.ndarray, positions: Sequence[np.ndarray]) -> np.ndarray:
-    """Return outputs for every word, (N, W, C), of those of the tokens, (N, T, C).
-
-    Args:
-        outputs: A model's, of texts of the data.
-        positions: What `word_positions` returns of these texts.
-    """
-    rows = []
-    for tokens, first in zip(outputs, positions, strict=True):
-        words = tokens[np.maximum(first, 0)]
-        words[first < 0] = np.nan
-        rows.append(words)
-    return pad_rows(rows, np.nan)
 
 
 def _check_known(

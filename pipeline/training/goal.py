@@ -26,6 +26,9 @@ class TrainingSetup:
     training: Sequence[Example]
     """Token ids, masks and ``labels`` of each example, in the label's unit."""
     validation: Sequence[Example]
+    read: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+    """(outputs and labels of all validation rows) -> those of its texts, as metrics take them;
+    None where they are the same."""
     units: Units | None = None
     """Standard units that the head trains in; None where its outputs have no unit."""
 

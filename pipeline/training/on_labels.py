@@ -4,8 +4,10 @@ Everything starts at the baseline's head, on the same texts, and is judged by th
 differs between two trainings is what trains.
 """
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file
 
 from models.student import set_dropout, take_head
@@ -17,12 +19,14 @@ from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.checkpoints.weights import load_model
 from pipeline.config import TrainingConfig
 from pipeline.facts.data import DataFacts
+from pipeline.facts.quality import Metrics
 from pipeline.facts.training import TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
+from pipeline.tasks.task import Task
 from pipeline.texts.tables import read_split
-from pipeline.training.encoding import encode_labelled
 from pipeline.training.goal import Goal, Loss, TrainingSetup
+from pipeline.training.rows import Rows, label_rows, make_rows
 from pipeline.training.trainer import train
 
 
@@ -41,8 +45,14 @@ def prepare_training(
     tokenizer = load_tokenizer(context.backbone, max_length=max_length)
     splits = [read_split(data.folder, name) for name in ("train", "validation")]
     training, validation = (
-        encode_labelled(tokenizer, split, context.task, max_length=max_length) for split in splits
+        label_rows(
+            make_rows(tokenizer, split.texts, context.task, max_length=max_length),
+            split.labels,
+            context.task,
+        )
+        for split in splits
     )
+    truth = context.task.truth(splits[1].texts, splits[1].labels)
     model = load_model(context.backbone, objective, labels=data.facts.labels, seed=context.seed)
     take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
     if config.dropout is not None:
@@ -54,8 +64,9 @@ def prepare_training(
         model=model,
         tokenizer=tokenizer,
         objective=objective,
-        training=training,
-        validation=validation,
+        training=training.examples,
+        validation=validation.examples,
+        read=None if validation.layout is None else partial(_read_texts, validation, truth),
         units=units,
     )
 
@@ -81,8 +92,21 @@ def train_on_labels(
     goal = Goal(
         loss=loss or setup.objective.hard,
         count=setup.objective.count,
-        metrics=task.validate,
+        metrics=partial(_measure, task, setup),
         best=task.main_metric,
         greater_is_better=True,
     )
     return train(setup, goal, config, scratch=out / SCRATCH, context=context, title=title)
+
+
+def _read_texts(
+    rows: Rows, truth: np.ndarray, outputs: np.ndarray, _labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    return rows.read(outputs), truth
+
+
+def _measure(task: Task, setup: TrainingSetup, outputs: np.ndarray, labels: np.ndarray) -> Metrics:
+    """Return the metrics of the validation texts, whose rows have these outputs and labels."""
+    if setup.read is not None:
+        outputs, labels = setup.read(outputs, labels)
+    return task.validate(outputs, labels)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -75,14 +76,16 @@ def train(
         to_standard_units(model, head, setup.units)
     batch = collate([setup.training[0]] * config.batch_size)
     precision = choose_precision(config, setup, batch, goal.loss, context.device)
+    # Of like length side by side; their outputs are brought back into the examples' order.
+    order = np.argsort([len(each["input_ids"]) for each in setup.validation], kind="stable")
     trainer = _ItemTrainer(
         model=model,
         args=_arguments(setup, goal, config, precision, scratch=scratch, context=context),
         data_collator=collate,
         train_dataset=cast(Any, setup.training),
-        eval_dataset=cast(Any, setup.validation),
+        eval_dataset=cast(Any, [setup.validation[number] for number in order]),
         compute_loss_func=_checked_mean(goal, setup.objective),
-        compute_metrics=_as_compute_metrics(goal),
+        compute_metrics=_as_compute_metrics(goal, order),
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=config.patience),
             _MarkWholeCheckpoints(),
@@ -154,9 +157,12 @@ def _arguments(
 
 
 class _ItemTrainer(Trainer):
-    """A Trainer that counts a goal's own items in all batches of a step."""
+    """A Trainer that counts a goal's own items in all batches of a step, and keeps an order."""
 
     count: Callable[[Tensor], Tensor] | None = None
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
+        return SequentialSampler(eval_dataset)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """Return the batches of a step, and the number of items in them."""
@@ -206,10 +212,24 @@ def _why_not_finite(outputs: Tensor, batch: int) -> str:
     )
 
 
-def _as_compute_metrics(goal: Goal) -> Callable[[EvalPrediction], dict[str, float]]:
-    return lambda prediction: goal.metrics(
-        np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-    )
+def _as_compute_metrics(
+    goal: Goal, order: np.ndarray
+) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Return the Trainer's metrics.
+
+    Args:
+        goal: Whose metrics are measured.
+        order: Number of the example that each of the Trainer's rows is.
+    """
+    back = np.argsort(order)
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        outputs = prediction.predictions
+        if isinstance(outputs, tuple):  # several named outputs
+            outputs = np.stack(outputs, axis=-1)
+        return goal.metrics(np.asarray(outputs)[back], np.asarray(prediction.label_ids)[back])
+
+    return compute_metrics
 
 
 def _logging_interval(interval: int) -> int:

@@ -24,17 +24,17 @@ def measure_truncation(
         context: Its longest input.
     """
     encoder = encoder_of(tokenizer, max_length=context.max_length)
+    in_windows = context.task.layout is not None
     found = {name: encoder.count_truncated(split.texts) for name, split in splits.items()}
     for name, count in found.items():
         if count:
             logger.info(
-                "%s: %s of %s texts (%.1f %%) are longer than data.max_length = %d tokens, and cut",
+                "%s: %s of %s texts (%.1f %%) are longer than data.max_length = %d tokens, and %s",
                 name,
                 f"{count:,}",
                 f"{len(splits[name]):,}",
                 100 * count / len(splits[name]),
                 context.max_length,
+                "read in windows" if in_windows else "cut",
             )
-    return Truncation(
-        max_length=context.max_length, texts=found, reads_windows=context.task.per_word
-    )
+    return Truncation(max_length=context.max_length, texts=found, reads_windows=in_windows)

@@ -63,9 +63,8 @@ def randomise(teacher, *, std=0.1, seed=0):
 
 def run(teacher, student, batches, held_out=HELD_OUT, on_layer=lambda: None, **options):
     architecture = architecture_of(student.config.model_type)
-    plan = AbsorptionPlan(
-        held_out=held_out, counting=architecture.sequence_head.counting, **options
-    )
+    counting = [architecture.sequence_head.counting(batch["attention_mask"]) for batch in batches]
+    plan = AbsorptionPlan(held_out=held_out, counting=counting, **options)
     with tempfile.TemporaryDirectory() as scratch:
         return absorb_adapters(
             teacher, student, architecture, batches, plan, scratch=Path(scratch), on_layer=on_layer

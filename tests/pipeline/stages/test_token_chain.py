@@ -28,7 +28,8 @@ from pipeline.standalone.import_adapter import import_adapter
 from pipeline.standalone.predict import predict
 from pipeline.tasks.token_classification import TOKEN_CLASSIFICATION as TASK
 from pipeline.texts.tables import read_soft_targets, read_split
-from pipeline.training.encoding import compute_outputs, encode, read_words, word_positions
+from pipeline.training.encoding import compute_outputs
+from pipeline.training.rows import make_rows
 
 NAMES = ("O", "B-praise", "I-praise", "B-people", "I-people")
 MAX_LENGTH = 24
@@ -64,9 +65,9 @@ def outputs_of(stages, backbone):
 
     def outputs_of(model, split):
         texts = read_split(stages["data"].folder, split).texts
-        examples = encode(tokenizer, texts, max_length=MAX_LENGTH)
-        outputs = compute_outputs(model, OBJECTIVE, tokenizer, examples)
-        return outputs, read_words(outputs, word_positions(tokenizer, texts, max_length=MAX_LENGTH))
+        rows = make_rows(tokenizer, texts, TASK, max_length=MAX_LENGTH)
+        outputs = compute_outputs(model, OBJECTIVE, tokenizer, rows.examples)
+        return outputs, rows.read(outputs)
 
     return outputs_of
 

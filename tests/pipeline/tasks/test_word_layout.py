@@ -3,8 +3,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from pipeline.inference.tokens import TokenSettings, make_encoder
-from pipeline.inference.words import cut_windows, gather_words
-from pipeline.tasks.words import data_words
+from pipeline.tasks.words import WORD_LAYOUT
 
 WORDS = [f"w{number}" for number in range(40)]
 
@@ -23,13 +22,13 @@ def encoder():
 
 def outputs_of(encoder, texts):
     """Return the windows, and each word's token id and distance from its window's nearer end."""
-    windows = cut_windows(texts, encoder.encodings(texts), data_words)
+    windows = WORD_LAYOUT.cut(texts, encoder.encodings(texts), of_data=True)
     found = []
     for number, window in enumerate(windows):
         ids = np.array(window.encoding.ids, dtype=np.float32)
         place = np.arange(len(ids), dtype=np.float32)
         found.append((number, np.stack([ids, np.minimum(place, place[::-1])], axis=1)))
-    return windows, gather_words(windows, iter(found[::-1]), len(texts))
+    return windows, WORD_LAYOUT.gather(windows, iter(found[::-1]), len(texts))
 
 
 def test_every_word_of_a_long_text_has_its_own_outputs(encoder):

@@ -1,0 +1,168 @@
+"""Texts as rows of a model: one for each text, or windows where the task reads texts in such.
+
+What a row's outputs are to its text is in the task's layout. A split is cut here exactly as the
+bundle of its student cuts texts.
+
+Shapes: N = texts, R = rows, T = tokens, C = outputs per text or token.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.errors import InputError
+from pipeline.tasks.layout import Layout, Window
+from pipeline.tasks.task import Task
+from pipeline.texts.cells import MISSING_LABEL
+from pipeline.texts.tables import Text, read_soft_targets
+from pipeline.training.encoding import Example, encode, encode_windows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Texts, encoded."""
+
+    texts: tuple[Text, ...]
+    examples: list[Example]
+    """Inputs of the model of each row, and ``labels`` where `label_rows` gave them."""
+    layout: Layout | None = None
+    windows: tuple[Window, ...] = ()
+    """The windows that the rows are, where there is a layout."""
+
+    def read(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs of the texts, (N, ...), of those of all rows, (R, ...)."""
+        if self.layout is None:
+            return outputs
+        return self.layout.gather(self.windows, enumerate(outputs), len(self.texts))
+
+    def read_some(self, found: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+        """Return the outputs of those texts that some rows belong to.
+
+        Args:
+            found: (number of a row, its outputs), in any order.
+        """
+        if self.layout is None:
+            return np.stack([outputs for _, outputs in found])
+        kept = sorted({self.windows[number].text for number, _ in found})
+        return self.layout.gather(self.windows, found, len(self.texts))[kept]
+
+    def counting(self, numbers: Iterable[int], mask: Tensor) -> Tensor | None:
+        """Return which tokens of some rows count, (B, T); None where a task looks at all of them.
+
+        Args:
+            numbers: The rows of a batch.
+            mask: Its mask, (B, T).
+        """
+        if self.layout is None or not self.layout.is_joint:
+            return None
+        counts = torch.zeros_like(mask, dtype=torch.bool)
+        for row, number in enumerate(numbers):
+            counts[row, torch.from_numpy(self.layout.positions(self.windows[number]))] = True
+        return counts
+
+    @property
+    def keys(self) -> list[Text]:
+        """What each row is known by: its text, and the number of a window that is not the first."""
+        keys: list[Text] = []
+        last = number = -1
+        for window in self.windows:
+            number = number + 1 if window.text == last else 0
+            last = window.text
+            keys.append((*self.texts[last], *([f"window {number}"] if number else [])))
+        return keys if self.layout is not None else list(self.texts)
+
+
+def make_rows(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], task: Task, *, max_length: int
+) -> Rows:
+    """Return texts of the data as rows of at most so many tokens.
+
+    Raises:
+        InputError: for texts that the tokenizer does not know or cannot cut.
+    """
+    texts, layout = tuple(texts), task.layout
+    if layout is None:
+        return Rows(texts=texts, examples=encode(tokenizer, texts, max_length=max_length))
+    examples, encodings = encode_windows(
+        tokenizer, texts, max_length=max_length, windows_of=layout.columns
+    )
+    windows = layout.cut(texts, encodings, of_data=True)
+    return Rows(texts=texts, examples=examples, layout=layout, windows=tuple(windows))
+
+
+def label_rows(
+    rows: Rows, labels: np.ndarray, task: Task, *, targets: np.ndarray | None = None
+) -> Rows:
+    """Return the rows with ``labels`` in their examples.
+
+    Labels of tokens stand at those that they belong to, and -100 at all others.
+
+    Args:
+        rows: Those of a split.
+        labels: The split's.
+        task: Says what its labels belong to.
+        targets: A teacher's outputs, (R, C) or (R, T, C); ``labels`` hold both, packed.
+
+    Raises:
+        InputError: when the teacher's outputs are those of another tokenizer's tokens.
+    """
+    found: Sequence[object] | np.ndarray
+    if rows.layout is None:
+        found = labels.tolist() if targets is None else task.pack(labels, targets)
+    else:
+        placed = [_place(rows.layout, window, labels) for window in rows.windows]
+        found = placed if targets is None else _pack(rows.layout, placed, targets)
+    examples = [{**e, "labels": y} for e, y in zip(rows.examples, found, strict=True)]
+    return replace(rows, examples=examples)
+
+
+def read_targets(folder: Path, rows: Rows) -> np.ndarray:
+    """Return the teacher's outputs on rows, (R, C) or (R, T, C) float32.
+
+    Raises:
+        InputError: when the teacher cut the texts into other windows.
+    """
+    try:
+        return read_soft_targets(folder, rows.keys)
+    except KeyError as error:
+        if rows.layout is None:
+            raise
+        raise _other_tokens() from error
+
+
+def _place(layout: Layout, window: Window, labels: np.ndarray) -> list[int]:
+    """Return the label of every token, (T,); -100 where none belongs."""
+    tokens = np.full(max(1, len(window.encoding.ids)), MISSING_LABEL)
+    tokens[layout.positions(window)] = layout.labels(labels[window.text], window)
+    placed: list[int] = tokens.tolist()
+    return placed
+
+
+def _pack(layout: Layout, placed: Sequence[Sequence[int]], targets: np.ndarray) -> list[np.ndarray]:
+    """Return rows of a token's label and the teacher's outputs, (T, 1 + C) float32 per row.
+
+    Tokens without a label have no outputs either where those with one share a distribution.
+    """
+    tokens = (~np.isnan(targets[..., 0])).sum(axis=1)  # (R,)
+    if not np.array_equal(tokens, [len(labels) for labels in placed]):
+        raise _other_tokens()
+    packed = []
+    for labels, outputs in zip(placed, targets, strict=True):
+        row = np.column_stack([labels, outputs[: len(labels)]]).astype(np.float32)
+        if layout.is_joint:
+            row[row[:, 0] == MISSING_LABEL, 1:] = np.nan
+        packed.append(row)
+    return packed
+
+
+def _other_tokens() -> InputError:
+    return InputError(
+        "Student and teacher cut the texts into other tokens, so that the teacher's outputs "
+        "are not those of the student's tokens. Give student.model one with the teacher's "
+        "tokenizer."
+    )
