@@ -13,13 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from models.architectures.architecture import Architecture
 from models.architectures.heads import Head
-
-IGNORED = -100
-"""Label of a token that does not count, as transformers and torch know it."""
+from models.margins import best_margin, every_output, span_margins, token_margins
+from models.span_losses import IGNORED, count_windows, span_cross_entropy, span_kl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,29 +206,16 @@ def count_tokens(values: Tensor) -> Tensor:
     return (values != IGNORED).sum()
 
 
-def every_output(outputs: Tensor, _mask: Tensor) -> Tensor:
-    """Return outputs that each are an answer of their own, (B, C)."""
-    return outputs
-
-
-def best_margin(logits: Tensor, _mask: Tensor) -> Tensor:
-    """Return how far the best class is before the next one, (B, 1)."""
-    best = logits.topk(2, dim=-1).values  # (B, 2)
-    return best[:, :1] - best[:, 1:]
-
-
-def token_margins(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return `best_margin` of every token, (B, T); zero for padding."""
-    best = logits.topk(2, dim=-1).values  # (B, T, 2)
-    return (best[..., 0] - best[..., 1]) * mask
-
-
 def _sequence_head(architecture: Architecture) -> Head:
     return architecture.sequence_head
 
 
 def _token_head(architecture: Architecture) -> Head:
     return architecture.token_head
+
+
+def _span_head(architecture: Architecture) -> Head:
+    return architecture.span_head
 
 
 def _named_classes(names: Sequence[str]) -> dict[str, Any]:
@@ -288,3 +278,15 @@ TOKEN_OBJECTIVE = Objective(
     count=count_tokens,
 )
 """One of C classes for every word of a text, read at its first token."""
+
+SPAN_OBJECTIVE = Objective(
+    model_class=AutoModelForQuestionAnswering,
+    output_names=("start_logits", "end_logits"),
+    head=_span_head,
+    head_settings=_named_classes,
+    hard=span_cross_entropy,
+    soft=span_kl,
+    margins=span_margins,
+    count=count_windows,
+)
+"""The first and the last token of a span of a context, or the first of the input for none."""

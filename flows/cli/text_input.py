@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from pipeline.texts.tables import Text
 
 PAIRS_HELP = "Pairs: arguments two by two; in a file two columns, with a tab between."
-JSONL_HELP = 'JSON lines: "text", ["text", "its pair"] or {"text": ..., "text_b": ...}.'
+JSONL_HELP = (
+    'JSON lines: "text", ["text", "its pair"], {"text": ..., "text_b": ...} or '
+    '{"question": ..., "context": ...}.'
+)
 _STDIN = "-"
 
 

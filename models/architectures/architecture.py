@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from models.architectures.dense import weight_of
-from models.architectures.heads import Head
+from models.architectures.heads import SPAN_HEAD, Head
 
 Position = Literal["attention", "ffn"]
 """Half of a layer."""
@@ -39,6 +39,8 @@ class Architecture:
     """Name, in the model's config, of the number of FFN units."""
     activation_setting: str
     """Name, in the model's config, of the FFN's activation."""
+    span_head: Head = SPAN_HEAD
+    """Head of a model that finds the first and the last token of an answer."""
     ffn: Callable[[nn.Module, Tensor], Tensor] | None = None
     """(layer, what attention's half gives) -> the layer's hidden states; None where `norm_first`,
     whose layers all do the same."""

@@ -133,6 +133,18 @@ def token_score_head(model: Any, hidden: Tensor) -> Tensor:
     return logits
 
 
+def span_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return two logits of every token, (B, T, 2): that a span begins there, and ends there."""
+    logits: Tensor = model.qa_outputs(hidden)
+    return logits
+
+
+def distilbert_span_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return DistilBERT's logits of a span's ends."""
+    logits: Tensor = model.qa_outputs(model.dropout(hidden))
+    return logits
+
+
 def _first(apply: Callable[[Any, Tensor], Tensor], last: str = "classifier") -> Head:
     return Head(apply=apply, last=last, pooling=first_token, counting=first_tokens)
 
@@ -146,4 +158,6 @@ MODERNBERT_HEAD = Head(apply=modernbert_head, last="classifier", pooling=modernb
 TOKEN_HEAD = Head(apply=token_head, last="classifier", pooling=all_hidden)
 MODERNBERT_TOKEN_HEAD = Head(apply=modernbert_token_head, last="classifier", pooling=all_hidden)
 TOKEN_SCORE_HEAD = Head(apply=token_score_head, last="score", pooling=all_hidden)
+SPAN_HEAD = Head(apply=span_head, last="qa_outputs", pooling=all_hidden)
+DISTILBERT_SPAN_HEAD = Head(apply=distilbert_span_head, last="qa_outputs", pooling=all_hidden)
 SCORE_HEAD = Head(apply=score_head, last="score", pooling=last_token)

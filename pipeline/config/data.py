@@ -35,16 +35,18 @@ class DataConfig(Section):
     """Configuration name of a Hugging Face data set, such as ``sst2`` of ``nyu-mll/glue``."""
 
     text: tuple[str, ...] | str = "text"
-    """Name of the text column, or of the two columns of a sentence pair."""
+    """Name of the text column, or of the two columns of a pair: two sentences, or a question and
+    its context."""
 
     label: tuple[str, ...] | str = "label"
     """Name of the label column. A multi-label task also takes several columns of 0 and 1, each
-    named as its label."""
+    named as its label. A question answering takes that of the answers, and also that of impossible
+    questions."""
 
     labels: tuple[str, ...] = ()
     """Label names in class order. Values in the data are all names, or all indices into this list.
-    A regression has none, because its labels are numbers. Several label columns name the labels
-    themselves."""
+    A regression has none, because its labels are numbers. A question answering has none either.
+    Several label columns name the labels themselves."""
 
     filter: dict[str, str] = Field(default_factory=dict)
     """Rows to keep: those whose columns have these values. Text is compared as it is spelled in

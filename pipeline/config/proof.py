@@ -99,7 +99,8 @@ class GateConfig(Section):
 
     min_agreement: float = Field(default=0.95, ge=0, le=1)
     """Least accepted agreement with the teacher: the part of the test texts with the same label.
-    Multi-label tasks count labels, token classification counts words. For a regression it is the
+    Multi-label tasks count labels, token classification counts words, and question answering
+    counts questions with the same answer. For a regression it is the
     correlation of both models' numbers."""
 
     min_gain: float = Field(default=0.01, ge=-1, le=1)

@@ -33,7 +33,7 @@ class RunConfig(Section):
     task: TaskName = "classification"
     """Kind of answer to a text or a pair. A classification gives one of data.labels, a multi-label
     task any number of them. A regression gives a number. A token-classification gives a tag for
-    each word."""
+    each word. A question-answering gives the part of a context that answers a question."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -86,6 +86,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
         found, columns = len(self.data.labels), self.data.label_columns
+        if self.task == "question-answering":
+            return self._check_questions()
         if len(columns) > 1 and self.task != "multi-label":
             raise ValueError(
                 f"data.label: a {self.task} has one label column, found {len(columns)}. Give one, "
@@ -111,6 +113,16 @@ class RunConfig(Section):
             raise ValueError(
                 f"data.labels: expected at least two label names, found {found}. Give the names in "
                 'class order, or set task = "regression" for labels that are numbers'
+            )
+        return self
+
+    def _check_questions(self) -> Self:
+        if self.data.labels or len(self.data.text_columns) != 2 or len(self.data.label_columns) > 2:
+            raise ValueError(
+                "data: a question answering has two text columns, of questions and of contexts, "
+                "and a label column of answers; a second label column says which questions are "
+                'impossible. Set text = ["question", "context"] and label = "answers", and leave '
+                "labels out"
             )
         return self
 

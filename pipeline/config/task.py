@@ -2,5 +2,8 @@
 
 from typing import Literal
 
-TaskName = Literal["classification", "multi-label", "regression", "token-classification"]
-"""Kind of answer to a text: a label, any number of labels, a number, or a tag per word."""
+TaskName = Literal[
+    "classification", "multi-label", "regression", "token-classification", "question-answering"
+]
+"""Kind of answer to a text: a label, any number of labels, a number, a tag per word, or a part of a
+context."""

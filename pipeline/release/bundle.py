@@ -87,7 +87,7 @@ class Golden(_Frozen):
     """Inputs, with the outputs that each must give."""
 
     model: ConfinedPath
-    texts: tuple[str, ...] = Field(min_length=1)
+    texts: tuple[str | tuple[str, str], ...] = Field(min_length=1)
     outputs: tuple[tuple[float, ...], ...]
     """(texts, outputs per text); those of a text's words, one after another."""
     tolerance: float = Field(gt=0)
@@ -222,11 +222,14 @@ def _load(bundle: Path, model: str, threads: int) -> Classifier:
 def _make_golden(classifier: Classifier, model: str) -> Golden:
     rng = random.Random(0)
     size = classifier.tokenizer.get_vocab_size()
-    texts = tuple(
+    drawn = [
         classifier.tokenizer.decode([rng.randrange(size) for _ in range(length)])
         for length in _GOLDEN_LENGTHS
-    )
-    texts = (*texts, "\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither
+    ]
+    drawn.append("\N{SNOWMAN} \u4f60\u597d")  # most vocabularies know neither
+    layout = classifier.task.layout
+    takes_pairs = layout is not None and layout.columns > 1
+    texts = tuple((drawn[0], text) if takes_pairs else text for text in drawn)
     outputs = [_flat_outputs(classifier, text) for text in texts]
     return Golden(
         model=model,
@@ -236,9 +239,10 @@ def _make_golden(classifier: Classifier, model: str) -> Golden:
     )
 
 
-def _flat_outputs(classifier: Classifier, text: str) -> np.ndarray:
-    """Return all outputs of one text; 0 for a word without any."""
-    outputs: np.ndarray = np.nan_to_num(classifier.outputs([(text,)])[0].ravel(), nan=0.0)
+def _flat_outputs(classifier: Classifier, text: str | tuple[str, str]) -> np.ndarray:
+    """Return all outputs of one text or pair; 0 for a word without any."""
+    given = (text,) if isinstance(text, str) else text
+    outputs: np.ndarray = np.nan_to_num(classifier.outputs([given])[0].ravel(), nan=0.0)
     return outputs
 
 

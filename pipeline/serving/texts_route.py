@@ -19,13 +19,22 @@ from pipeline.serving.settings import ServeSettings
 from pipeline.tasks.all_tasks import TASKS
 
 
+class ContextQuestion(BaseModel):
+    """A question to a context: a pair by its names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str
+    context: str
+
+
 class TextsRequest(BaseModel):
     """Texts to answer."""
 
     model_config = ConfigDict(extra="forbid")
 
-    texts: list[str | tuple[str, str]] = Field(min_length=1)
-    """Texts, or pairs of texts."""
+    texts: list[str | tuple[str, str] | ContextQuestion] = Field(min_length=1)
+    """Texts, pairs of texts, or questions with their contexts."""
 
 
 class Predictions(BaseModel):
@@ -66,9 +75,7 @@ async def _classify(
 ) -> Response:
     model = plane.find(name)
     asked = await _read(request)
-    texts: list[tuple[str, ...]] = [
-        (text,) if isinstance(text, str) else text for text in asked.texts
-    ]
+    texts = [_as_text(each) for each in asked.texts]
     _check_texts(texts, settings)
     answer = await model.classify(texts, version)
     content = {
@@ -78,6 +85,12 @@ async def _classify(
         "truncated": answer.truncated,
     }
     return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _as_text(given: str | tuple[str, str] | ContextQuestion) -> tuple[str, ...]:
+    if isinstance(given, ContextQuestion):
+        return given.question, given.context
+    return (given,) if isinstance(given, str) else given
 
 
 async def _read(request: Request) -> TextsRequest:

@@ -36,7 +36,6 @@ from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
-from pipeline.tasks.task import Task
 from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.closeness import compare_models
@@ -223,19 +222,29 @@ def _widen(student: PreTrainedModel, architecture: Architecture, units: int) -> 
         raise InputError(f"absorb.extra_units: {error}. Set it to 0.") from error
 
 
-def _count(
+def _plan(
     student: PreTrainedModel,
     rows: Rows,
     batched: Sequence[tuple[np.ndarray, BatchEncoding]],
-    task: Task,
-) -> list[Tensor]:
-    """Return which tokens of the last layer count, for each batch: as the task or its head says."""
-    head = task.objective().head(find_architecture(student))
+    held_out: Sequence[bool],
+    settings: AbsorbSettings,
+) -> AbsorptionPlan:
+    """Return how adapters are absorbed. The task or its head says which last tokens count."""
+    objective = settings.context.task.objective()
+    head = objective.head(find_architecture(student))
     counting = []
     for numbers, batch in batched:
         counts = rows.counting(numbers.tolist(), batch["attention_mask"])
         counting.append(head.counting(batch["attention_mask"]) if counts is None else counts)
-    return counting
+    return AbsorptionPlan(
+        held_out=held_out,
+        counting=counting,
+        margins=objective.margins_of if settings.absorb.weigh_tokens else None,
+        kept=settings.layers,
+        extra_units=settings.absorb.extra_units,
+        rank=settings.rank,
+        seed=settings.context.seed,
+    )
 
 
 def _fit(
@@ -248,7 +257,6 @@ def _fit(
 ) -> list[Fit]:
     """Absorb by regression, in place."""
     architecture = find_architecture(student)
-    objective = settings.context.task.objective()
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
     inputs = architecture.ffn_size(student.base_model)
     if tokens < 2 * inputs:
@@ -259,7 +267,7 @@ def _fit(
             inputs,
         )
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    total = len(architecture.layers(student.base_model)) + settings.absorb.weigh_tokens
+    total = len(architecture.layers(student.base_model)) + (plan.margins is not None)
     with tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars()) as bar:
         try:
             return absorb_adapters(
@@ -269,6 +277,18 @@ def _fit(
             raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _compared(
+    rows: Rows, batched: Sequence[tuple[np.ndarray, BatchEncoding]], held_out: Sequence[bool]
+) -> list[Text]:
+    """Return the texts that have rows in the held-out batches."""
+    numbers = np.concatenate(
+        [of for (of, _), held in zip(batched, held_out, strict=True) if held]
+    ).tolist()
+    if rows.layout is not None:
+        numbers = sorted({rows.windows[number].text for number in numbers})
+    return [rows.texts[number] for number in numbers]
 
 
 def _choose(batches: int, part: float, seed: int) -> list[bool]:

@@ -54,18 +54,20 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     sources = {
         name: _read(reference, config) for name, reference in given.items() if reference is not None
     }
-    labels_of = _read_labels(sources, settings)
+    texts_of = {name: _read_texts(source, settings) for name, source in sources.items()}
+    labels_of = _read_labels(sources, texts_of, settings)
     tally: Counter[str] = Counter()
     seen: dict[Text, Label] = {}
     rows: dict[str, list[LabelledText]] = {}
     for name, source in sources.items():  # test first: what it holds leaves the other splits
-        labelled = _labelled_rows(source, labels_of[name], settings, tally)
+        labelled = _labelled_rows(source, texts_of[name], labels_of[name], settings, tally)
         # Sorted, because the order of the rows must not matter.
-        rows[name] = _drop_duplicates(sorted(labelled), seen, tally)
+        fresh = _drop_duplicates(sorted(labelled), seen, tally)
+        rows[name] = _drop_shared(fresh, list(rows.values()), settings.task.labels, tally)
     texts_digest = sha256_json(
         [config.labels, sorted(row for part in rows.values() for row in part)]
     )
-    parts = hold_out(rows, config, settings.seed, strata=labels.strata)
+    parts = hold_out(rows, config, settings.seed, strata=labels.strata, together=labels.together)
     names = labels.names(config)
     if reason := labels.check([label for _, label in parts["train"]], names):
         raise InputError(f"The training split {reason}.")
@@ -124,14 +126,23 @@ def _held_values(table: SourceTable, config: DataConfig) -> str:
     return f"In it {'; '.join(held)}."
 
 
+def _read_texts(source: _Source, settings: DataSettings) -> list[Text]:
+    """Return the text, or pair, of every kept row; empty ones included."""
+    columns = []
+    for name in settings.data.text_columns:
+        cells = [source.table.columns[name][row] for row in source.kept]
+        columns.append(settings.task.labels.texts(name, cells, source.table.source, source.place))
+    return list(zip(*columns, strict=True))
+
+
 def _read_labels(
-    sources: dict[str, _Source], settings: DataSettings
+    sources: dict[str, _Source], texts: dict[str, list[Text]], settings: DataSettings
 ) -> dict[str, list[Label | None]]:
     """Return the label of every kept row, by split."""
     columns = []
-    for source in sources.values():
+    for split, source in sources.items():
         first, *others = (
-            _label_column(source, name, settings.task.labels)
+            _label_column(source, name, texts[split], settings.task.labels)
             for name in settings.data.label_columns
         )
         columns.append(replace(first, others=others))
@@ -141,27 +152,28 @@ def _read_labels(
         raise InputError(f"Cannot read the labels: {error}.") from error
 
 
-def _label_column(source: _Source, name: str, labels: Labels) -> LabelColumn:
+def _label_column(source: _Source, name: str, texts: list[Text], labels: Labels) -> LabelColumn:
     cells = [source.table.columns[name][row] for row in source.kept]
     return LabelColumn(
         cells=labels.spell(name, cells, source.table.source, source.place),
         source=source.table.source,
         place=source.place,
         own_names=source.table.label_names.get(name),
+        texts=texts,
     )
 
 
 def _labelled_rows(
-    source: _Source, found: list[Label | None], settings: DataSettings, tally: Counter[str]
+    source: _Source,
+    texts: list[Text],
+    found: list[Label | None],
+    settings: DataSettings,
+    tally: Counter[str],
 ) -> list[LabelledText]:
     """Return the kept rows of one source that have text and label."""
     config, labels = settings.data, settings.task.labels
-    columns = []
-    for name in config.text_columns:
-        cells = [source.table.columns[name][row] for row in source.kept]
-        columns.append(labels.texts(name, cells, source.table.source, source.place))
     rows: list[LabelledText] = []
-    for row, (text, label) in enumerate(zip(zip(*columns, strict=True), found, strict=True)):
+    for row, (text, label) in enumerate(zip(texts, found, strict=True)):
         if label is not None and all(text):
             if labels.misfit is not None and (reason := labels.misfit(text, label)):
                 raise InputError(f"{source.table.source}, {source.place(row)}: {reason}.")
@@ -188,6 +200,27 @@ def _drop_duplicates(
             seen[text] = label
             fresh.append((text, label))
     return fresh
+
+
+def _drop_shared(
+    rows: list[LabelledText],
+    others: list[list[LabelledText]],
+    labels: Labels,
+    tally: Counter[str],
+) -> list[LabelledText]:
+    """Return the rows that share nothing with other splits that one split alone may have."""
+    if labels.together is None:
+        return rows
+    held = {labels.together(text) for other in others for text, _ in other}
+    kept = [row for row in rows if labels.together(row[0]) not in held]
+    if len(kept) < len(rows):
+        logger.info(
+            "data: %s texts are left out, because they share with another split what one split "
+            "alone may have: their context",
+            f"{len(rows) - len(kept):,}",
+        )
+    tally["duplicates"] += len(rows) - len(kept)
+    return kept
 
 
 def _as_split(rows: list[LabelledText], labels: Labels) -> Split:

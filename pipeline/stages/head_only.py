@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -94,9 +95,9 @@ def _train(
     context, config = settings.context, settings.training
     objective = context.task.objective()
     head = objective.head(find_architecture(model))
-    units = Units()
-    if objective.standardised and isinstance(training.labels, Tensor):
-        units = units_of(training.labels.numpy(), model, head)
+    units = (
+        units_of(np.asarray(training.labels), model, head) if objective.standardised else Units()
+    )
     if holds_head(context.backbone, model, head):
         to_standard_units(model, head, units)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -118,13 +119,8 @@ def _train(
         schedule.step()
         return loss.item() * len(rows)
 
-    for epoch in tqdm(
-        range(1, config.epochs + 1),
-        desc="head only",
-        unit="epoch",
-        leave=False,
-        disable=hides_bars(),
-    ):
+    epochs = range(1, config.epochs + 1)
+    for epoch in tqdm(epochs, desc="head only", unit="epoch", leave=False, disable=hides_bars()):
         batches = torch.randperm(len(training), generator=order).split(config.batch_size)
         point = Point(
             step=epoch * len(batches),

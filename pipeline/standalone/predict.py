@@ -64,7 +64,8 @@ def answer_texts(
 
     A classification answers with ``label``, its ``score``, and ``scores`` of all labels. A
     multi-label task answers with ``labels`` and ``scores``, a regression with ``value``, and a
-    token classification with ``entities``.
+    token classification with ``entities``. A question answering has ``answer``, its ``start``,
+    ``end`` and ``score``, and ``candidates``.
 
     Args:
         model: Bundle in memory.

@@ -5,12 +5,20 @@ from typing import Any
 
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.multi_label import MULTI_LABEL
+from pipeline.tasks.question_answering import QUESTION_ANSWERING
 from pipeline.tasks.regression import REGRESSION
 from pipeline.tasks.task import Task
 from pipeline.tasks.token_classification import TOKEN_CLASSIFICATION
 
 TASKS: Mapping[str, Task] = {
-    task.name: task for task in (CLASSIFICATION, MULTI_LABEL, REGRESSION, TOKEN_CLASSIFICATION)
+    task.name: task
+    for task in (
+        CLASSIFICATION,
+        MULTI_LABEL,
+        REGRESSION,
+        TOKEN_CLASSIFICATION,
+        QUESTION_ANSWERING,
+    )
 }
 
 

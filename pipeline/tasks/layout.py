@@ -31,9 +31,9 @@ class Layout:
 
     columns: int
     """Number of texts of an example: 1, or 2 where the windows are those of the second one."""
-    find: Callable[[Sequence[str], Encoding, bool], np.ndarray]
-    """(text, encoding of a window, whether the text is one of the data) -> places in that window,
-    as the other functions take them."""
+    find: Callable[[Sequence[str], Sequence[Encoding], bool], list[np.ndarray]]
+    """(text, encodings of its windows, whether the text is one of the data) -> places in each
+    window, as the other functions take them."""
     positions: Callable[[Window], np.ndarray]
     """(window) -> tokens that labels belong to, (P,), in increasing order."""
     labels: Callable[[np.ndarray, Window], np.ndarray]
@@ -55,8 +55,11 @@ class Layout:
             encodings: What the tokenizers library made of them, with what was truncated.
             of_data: Whether the texts are those of a split.
         """
-        return [
-            Window(text=number, encoding=each, places=self.find(text, each, of_data))
-            for number, (text, encoding) in enumerate(zip(texts, encodings, strict=True))
-            for each in (encoding, *encoding.overflowing)
-        ]
+        windows = []
+        for number, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+            own = [encoding, *encoding.overflowing]
+            windows += [
+                Window(text=number, encoding=each, places=places)
+                for each, places in zip(own, self.find(text, own, of_data), strict=True)
+            ]
+        return windows

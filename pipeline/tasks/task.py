@@ -47,6 +47,8 @@ class LabelColumn:
     """Names of a hub data set for the indices in its cells."""
     others: "Sequence[LabelColumn]" = ()
     """The source's further label columns, where the config names several."""
+    texts: Sequence[Sequence[str]] = ()
+    """The text, or pair of texts, beside each cell."""
 
 
 def spell_stripped(
@@ -83,6 +85,8 @@ class Labels:
     propose: Callable[[Sequence[Column], Given], Proposal] | None = None
     """(columns of a table, names that the user gave) -> how it is read for the task. Raises
     UnfitError where that is not certain. None: `adapter-distill new` knows no such task."""
+    together: Callable[[Sequence[str]], str] | None = None
+    """(text) -> what texts of one split alone may share; None where any two may be parted."""
     misfit: Callable[[Sequence[str], Label], str | None] | None = None
     """(text, its label) -> why they cannot belong together; None where they can."""
 

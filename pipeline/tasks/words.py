@@ -78,10 +78,12 @@ def pad_rows(rows: Sequence[np.ndarray], filler: float) -> np.ndarray:
     return padded
 
 
-def _find_words(text: Sequence[str], encoding: Encoding, of_data: bool) -> np.ndarray:
-    """Return the position of each word's first token, (W,); -1 where the window lacks the word."""
+def _find_words(
+    text: Sequence[str], encodings: Sequence[Encoding], of_data: bool
+) -> list[np.ndarray]:
+    """Return the position of each word's first token, (W,); -1 where a window lacks the word."""
     words = data_words(text[0]) if of_data else free_words(text[0])
-    return first_tokens_of(words, encoding.offsets)
+    return [first_tokens_of(words, each.offsets) for each in encodings]
 
 
 def _held_words(window: Window) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""JSON Lines, and JSON files of one array of objects or one object of columns.
+"""JSON Lines, and JSON files of one array of objects, one object of columns, or SQuAD's articles.
 
 Numbers keep their spelling. Lines are cut at line feeds alone: U+2028 and the like may stand in a
 text.
@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.texts.cells import Cell, Number
 from pipeline.texts.decoding import read_text
 from pipeline.texts.source_table import SourceTable, find_columns
+from pipeline.texts.squad_files import is_squad, squad_rows
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,13 @@ def read_json_table(path: Path, wanted: Sequence[str]) -> SourceTable:
         columns[name] = [row.get(key) for row in rows]
         if lacking := sum(key not in row for row in rows):
             logger.info("%s: %d of %d rows have no %r", path, lacking, len(rows), key)
-    return SourceTable(source=str(path), columns=columns, size=len(rows), lines=lines)
+    ids = [str(row["id"]) for row in rows] if lines is None and _have_ids(rows) else None
+    return SourceTable(source=str(path), columns=columns, size=len(rows), lines=lines, ids=ids)
+
+
+def _have_ids(rows: list[_Row]) -> bool:
+    ids = [row.get("id") for row in rows]
+    return all(isinstance(each, str) for each in ids) and len({*ids}) == len(ids)
 
 
 def json_names(path: Path) -> list[str]:
@@ -77,7 +84,7 @@ def _cut_rows(text: str, path: Path) -> tuple[list[_Row], list[int] | None]:
         if whole is None:
             raise
         return _rows_of(whole, path), None
-    if len(parsed) == 1 and _is_columns(parsed[0][1]):
+    if len(parsed) == 1 and (_is_columns(parsed[0][1]) or is_squad(parsed[0][1])):
         return _rows_of(parsed[0][1], path), None
     rows: list[_Row] = []
     for number, row in parsed:
@@ -89,6 +96,13 @@ def _cut_rows(text: str, path: Path) -> tuple[list[_Row], list[int] | None]:
 
 def _rows_of(content: object, path: Path) -> list[_Row]:
     """Return the rows of a whole JSON file."""
+    if isinstance(content, dict) and is_squad(content):
+        try:
+            return squad_rows(content)
+        except ValueError as error:
+            raise InputError(
+                f"Cannot read the file {path}: {error}. Correct it there, as SQuAD's files are."
+            ) from error
     if isinstance(content, dict) and _is_columns(content):
         return [
             dict(zip(content, values, strict=True))

@@ -20,11 +20,15 @@ class SourceTable:
     """Number of rows."""
     lines: Sequence[int] | None = None
     """Line that each row begins in; None where the source has no lines."""
+    ids: Sequence[str] | None = None
+    """Name of each row, where a source without lines has such."""
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """A hub data set's own names of the indices in a column."""
 
     def place(self, row: int) -> str:
-        """Return where a row stands: ``line 17``, or ``row 3``."""
+        """Return where a row stands: ``line 17``, ``row 3``, or ``row 3 (5726f9)`` with its id."""
+        if self.ids is not None:
+            return f"row {row + 1} ({self.ids[row]})"
         return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
 
 

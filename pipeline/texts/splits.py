@@ -19,6 +19,11 @@ from pipeline.texts.tables import Text, read_split
 LabelledText = tuple[Text, Label]
 Strata = Callable[[Sequence[Label]], list[int]]
 """(labels) -> group of each."""
+KeptTogether = Callable[[Text], str]
+"""(text) -> what texts of one split alone may share."""
+
+Draw = Callable[[list[LabelledText], int], tuple[list[LabelledText], list[LabelledText]]]
+"""(rows, how many to draw) -> the rest, and those drawn."""
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = "left-out"
@@ -26,23 +31,38 @@ LEFT_OUT = "left-out"
 
 
 def hold_out(
-    rows: dict[str, list[LabelledText]], config: DataConfig, seed: int, *, strata: Strata
+    rows: dict[str, list[LabelledText]],
+    config: DataConfig,
+    seed: int,
+    *,
+    strata: Strata,
+    together: KeptTogether | None = None,
 ) -> dict[str, list[LabelledText]]:
     """Return all three splits and `LEFT_OUT`; a missing one is held out of ``train``.
 
-    Held-out splits and ``train_size`` are drawn by label, each class in proportion.
+    Held-out splits and ``train_size`` are drawn by label, each class in proportion. Texts that
+    belong together are drawn together, whatever their labels.
 
     Args:
         rows: The sources' distinct rows, ``train`` among them, each sorted.
         config: Sizes, and the earlier run whose splits are kept.
         seed: Seed of all draws.
         strata: Groups of labels that are drawn in proportion.
+        together: What texts of one split alone may share.
 
     Raises:
         InputError: for an empty split, or an earlier run's folder that holds no splits.
     """
     earlier = {} if config.splits_of is None else _read_earlier(Path(config.splits_of))
-    draw = partial(draw_by_group, seed=seed, strata=strata)
+    draw: Draw = (
+        partial(draw_by_group, seed=seed, strata=strata)
+        if together is None
+        else partial(draw_together, seed=seed, together=together)
+    )
+    if together is not None:  # new questions on a known context go where it is
+        shared = {together(text): name for text, name in earlier.items()}
+        known = {row[0]: shared.get(together(row[0])) for part in rows.values() for row in part}
+        earlier |= {text: name for text, name in known.items() if name is not None}
     splits = dict(rows)
     for name, size in (("test", config.test_size), ("validation", config.validation_size)):
         if name not in splits:
@@ -80,7 +100,7 @@ def _take(
     rows: list[LabelledText],
     name: str,
     size: int | float,
-    draw: Callable[[list[LabelledText], int], tuple[list[LabelledText], list[LabelledText]]],
+    draw: Draw,
     earlier: dict[Text, str],
 ) -> tuple[list[LabelledText], list[LabelledText]]:
     """Split rows in two: the rows that are kept, and the split of this name.
@@ -124,6 +144,26 @@ def draw_by_group(
         order = generator.permutation(len(groups[group]))
         taken += [groups[group][row] for row in order[:size]]
         rest += [groups[group][row] for row in order[size:]]
+    return _shuffled(rest, generator), _shuffled(taken, generator)
+
+
+def draw_together(
+    rows: list[LabelledText], count: int, *, seed: int, together: KeptTogether
+) -> tuple[list[LabelledText], list[LabelledText]]:
+    """Draw at least so many rows, those that share something together; return the rest first.
+
+    One group always stays in the rest. Both parts are shuffled.
+    """
+    generator = np.random.default_rng(seed)
+    groups: dict[str, list[LabelledText]] = {}
+    for row in rows:
+        groups.setdefault(together(row[0]), []).append(row)
+    names = sorted(groups)
+    rest: list[LabelledText] = []
+    taken: list[LabelledText] = []
+    for place, number in enumerate(generator.permutation(len(names))):
+        is_wanted = len(taken) < count and place < len(names) - 1
+        (taken if is_wanted else rest).extend(groups[names[number]])
     return _shuffled(rest, generator), _shuffled(taken, generator)
 
 

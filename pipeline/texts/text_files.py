@@ -16,7 +16,12 @@ if TYPE_CHECKING:  # pyarrow, which it imports, would cost a command without tab
 Form = Literal["text", "pairs", "jsonl"]
 """Form of a line: a text, a pair with a tab between, or a JSON value."""
 
-_JSON_FORMS = '"a text", ["a text", "its pair"] or {"text": "...", "text_b": "..."}'
+_JSON_FORMS = (
+    '"a text", ["a text", "its pair"], {"text": "...", "text_b": "..."} or '
+    '{"question": "...", "context": "..."}'
+)
+_PAIRS = (("text", "text_b"), ("question", "context"))
+"""Names of a pair's texts in an object."""
 
 
 def cut_texts(content: str, source: str, form: Form) -> "list[Text]":
@@ -101,7 +106,8 @@ def _read_json(line: str, place: str) -> "Text":
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place} is no JSON ({error}). Write {_JSON_FORMS}.") from error
     if isinstance(value, dict):
-        value = [value.get("text"), *([value["text_b"]] if "text_b" in value else [])]
+        first, second = next((pair for pair in _PAIRS if pair[0] in value), _PAIRS[0])
+        value = [value.get(first), *([value[second]] if second in value else [])]
     parts = tuple(value) if isinstance(value, list) else (value,)
     if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
         shown = line if len(line) <= 60 else f"{line[:60]}…"

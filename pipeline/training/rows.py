@@ -40,17 +40,6 @@ class Rows:
             return outputs
         return self.layout.gather(self.windows, enumerate(outputs), len(self.texts))
 
-    def read_some(self, found: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-        """Return the outputs of those texts that some rows belong to.
-
-        Args:
-            found: (number of a row, its outputs), in any order.
-        """
-        if self.layout is None:
-            return np.stack([outputs for _, outputs in found])
-        kept = sorted({self.windows[number].text for number, _ in found})
-        return self.layout.gather(self.windows, found, len(self.texts))[kept]
-
     def counting(self, numbers: Iterable[int], mask: Tensor) -> Tensor | None:
         """Return which tokens of some rows count, (B, T); None where a task looks at all of them.
 

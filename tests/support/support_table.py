@@ -61,7 +61,7 @@ def render() -> str:
 def _model(task: Task, model_type: str) -> PreTrainedModel:
     """Return a tiny model for a task, whose head the architecture's entry describes."""
     objective = task.objective()
-    config = make_classifier(model_type).config
+    config = make_classifier(model_type, num_labels=2).config  # of which an answer has two ends
     model: PreTrainedModel = objective.model_class.from_config(config)
     if objective.head(architecture_of(model_type)) is None:
         raise ValueError(f"a {model_type} has no head for {task.name}")

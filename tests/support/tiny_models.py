@@ -187,6 +187,42 @@ def _write_tags(path: Path) -> None:
     path.write_text("\n\n".join(sentences), encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def tiny_squad_json(tiny_store: Store) -> Path:
+    """A file in SQuAD's JSON of 50 contexts with three questions each, a fifth of them without one.
+
+    The answer is the context's good word, with a "director" behind it where there is one.
+    """
+    return make_once(tiny_store.root / "squad.json", _write_squad)
+
+
+def _write_squad(path: Path) -> None:
+    rng = random.Random(0)
+    plain = [word for word in NEUTRAL.split() if word != "director"]
+    paragraphs = []
+    for number in range(50):
+        words = rng.choices(plain, k=rng.randint(6, 30))
+        answer = f"{rng.choice(GOOD.split())}{rng.choice(['', ' director'])}"
+        before = " ".join(words[: rng.randint(0, len(words))])
+        answers = [{"text": answer, "answer_start": len(before) + (before != "")}]
+        if number % 5 == 0:
+            answer, answers = "director", []
+        behind = " ".join(words[len(before.split()) :])
+        questions = [
+            {
+                "id": f"q{number}-{count}",
+                "question": " ".join(rng.sample(plain, k=3)),
+                "answers": answers,
+                "is_impossible": not answers,
+            }
+            for count in range(3)
+        ]
+        context = " ".join(part for part in (before, answer, behind) if part)
+        paragraphs.append({"context": context, "qas": questions})
+    content = {"version": "v2.0", "data": [{"title": "films", "paragraphs": paragraphs}]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)

@@ -16,6 +16,7 @@ from pipeline.checkpoints.adapterhub.contents import (
 from pipeline.checkpoints.adapterhub.schema import HEAD_FILE, HeadFile, HeadKeys
 from pipeline.errors import InputError
 from pipeline.tasks.all_tasks import TASKS
+from pipeline.tasks.answer_spans import SPAN_ENDS
 
 HEAD_CONFIG = "head_config.json"
 HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
@@ -32,9 +33,14 @@ _HEADS = {
 _STATIC = {
     "ForSequenceClassification": ("classification", "multi-label"),
     "ForTokenClassification": ("token-classification",),
+    "ForQuestionAnswering": ("question-answering",),
 }
 """Tasks of a stock (static) head, by the end of its model's name."""
 _CLASSIFICATION = ("classification", "multilabel_classification")
+_ONE_LAYER = {"tagging": "classifier", "question_answering": "qa_outputs"}
+"""By ``head_type``, the dense layer that a stock model has for a head of one layer."""
+_LAST = ("classifier", "score", "qa_outputs")
+"""Names of the modules that stock models call their last one."""
 
 
 def has_head(folder: Path) -> bool:
@@ -46,6 +52,8 @@ def read_labels(folder: Path) -> tuple[str, ...]:
     """Return the names of a saved head's labels, in class order."""
     meta = _read_meta(folder)
     numbers = (meta.get("config") or meta).get("label2id") or {}
+    if not numbers and _config(meta).get("head_type") == "question_answering":
+        return SPAN_ENDS  # the library gives the two outputs of a token no names
     return tuple(sorted(numbers, key=lambda name: numbers[name]))
 
 
@@ -85,7 +93,8 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
 
     Args:
         folder: What the library's ``save_adapter`` wrote, of a static or a flexible head.
-        model: A classifier of as many labels; for tagging, a token classifier.
+        model: A classifier of as many labels; for tagging, a token classifier; for question
+            answering, a model with that head.
 
     Raises:
         InputError: when the stock model's head computes something else, or tensors are missing,
@@ -106,9 +115,7 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     own = dict(model.named_parameters())
     expected = {name: own[name] for name in (*tensors, *names.values()) if name in own}
     # A head's last layer is there whatever else a checkpoint leaves out.
-    expected |= {
-        name: p for name, p in own.items() if name.split(".")[0] in ("classifier", "score")
-    }
+    expected |= {name: p for name, p in own.items() if name.split(".")[0] in _LAST}
     check_hub_tensors(folder, tensors, expected)
     with torch.no_grad():
         for name, parameter in expected.items():
@@ -130,8 +137,8 @@ def hub_head(
         return None, {"score.weight": own["score.weight"]}
     config: dict[str, Any] = {"activation_function": "tanh", "dropout_prob": None}
     config["head_type"] = head_type
-    places = {1: "classifier"}
-    if head_type != "tagging":
+    places = {1: _ONE_LAYER.get(head_type, "")}
+    if head_type not in _ONE_LAYER:
         if model.config.model_type not in _HEADS:
             raise InputError(
                 f"A {model.config.model_type} classifier has no counterpart among AdapterHub's "
@@ -162,12 +169,12 @@ def _flexible_head(folder: Path, meta: HeadFile, model: PreTrainedModel) -> dict
     config, prefix = _config(meta), f"heads.{meta.get('name')}"
     kind, layers = config.get("head_type"), config.get("layers")
     dense, activation, last = _HEADS.get(model.config.model_type, ("", "", "classifier"))
-    if kind == "tagging" and layers == 1:
-        places = {1: "classifier"}
+    if kind in _ONE_LAYER and layers == 1:
+        places = {1: _ONE_LAYER[kind]}
     elif kind not in _CLASSIFICATION:
         raise InputError(
             f"{folder}: heads of the type {kind!r} are not supported; supported are "
-            f"{', '.join((*_CLASSIFICATION, 'tagging'))}."
+            f"{', '.join((*_CLASSIFICATION, *_ONE_LAYER))}."
         )
     elif layers == 1 and config.get("use_pooler") and model.config.model_type == "bert":
         places = {1: last}

@@ -1,10 +1,16 @@
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForTokenClassification, BatchEncoding
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForTokenClassification,
+    BatchEncoding,
+)
 from transformers.activations import ACT2FN
 
 from models.architectures.dense import weight_of
 from models.architectures.table import ARCHITECTURES, UnknownArchitectureError, architecture_of
+from models.losses import SPAN_OBJECTIVE
 
 
 def test_unknown_architecture_error_names_the_known_ones():
@@ -107,6 +113,23 @@ def test_token_head_makes_the_models_own_logits_of_every_token(
     torch.testing.assert_close(found, model(**batch).logits)
     assert model.get_submodule(head.last).out_features == 3
     assert torch.equal(head.counting(batch["attention_mask"]), batch["attention_mask"].bool())
+
+
+@pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+@torch.no_grad()
+def test_span_head_makes_the_models_own_logits_of_every_token(
+    tiny_classifier, token_batch, model_type
+):
+    config = tiny_classifier(model_type, num_labels=2).config
+    model = AutoModelForQuestionAnswering.from_config(config).eval()
+    batch = token_batch(model, (5, 9))
+    head = architecture_of(model_type).span_head
+    hidden = model.base_model(**batch).last_hidden_state
+
+    found = head.apply(model, head.pooling(model, hidden, batch))
+
+    torch.testing.assert_close(found, SPAN_OBJECTIVE.outputs(model(**batch)))
+    assert model.get_submodule(head.last).out_features == 2
 
 
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))

@@ -29,6 +29,7 @@ def test_entities_are_those_of_predict(serving, sealed, texts):
     (answer,), _ = ask_together(serving, texts)
 
     expected = predict(sealed(per_word=True), texts)
+    assert answer.status_code == 200, answer.json()
     found = answer.json()["predictions"]
     assert answer.status_code == 200
     assert sum(len(each["entities"]) for each in expected) > 0

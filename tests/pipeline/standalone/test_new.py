@@ -15,13 +15,14 @@ from pipeline.tasks.columns import Given, Proposal, find_texts
 
 
 @pytest.fixture
-def tables(tiny_csv, tiny_sets_jsonl, tiny_scores_csv, tiny_tags_conll):
+def tables(tiny_csv, tiny_sets_jsonl, tiny_scores_csv, tiny_tags_conll, tiny_squad_json):
     """A table for each task, and the columns that must be named."""
     return {
         "classification": (tiny_csv, Given()),
         "multi-label": (tiny_sets_jsonl, Given()),
         "regression": (tiny_scores_csv, Given(text=("first", "second"))),
         "token-classification": (tiny_tags_conll, Given()),
+        "question-answering": (tiny_squad_json, Given()),
     }
 
 

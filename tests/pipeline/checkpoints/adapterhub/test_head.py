@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import AutoModelForQuestionAnswering
 
 from pipeline.checkpoints.adapterhub.head import load_head, read_labels, tasks_of_head
 from pipeline.errors import InputError
@@ -27,6 +28,8 @@ FLEXIBLE = {
     "use_pooler": False,
     "label2id": {"maybe": 1, "no": 0, "yes": 2},
 }
+SPAN_HEAD = {"head_type": "question_answering", "layers": 1, "label2id": None}
+"""Of the library's own for question answering, which names no labels."""
 FLEXIBLE_TENSORS = {
     "heads.task.1.weight": random(32, 32, seed=1),
     "heads.task.1.bias": random(32, seed=2),
@@ -48,6 +51,22 @@ def test_flexible_head_becomes_the_stock_one(tiny_classifier, token_batch, tmp_p
     expected = F.linear(torch.tanh(F.linear(first, weight, bias)), last, last_bias)
     torch.testing.assert_close(model(**batch).logits, expected)
     assert read_labels(folder) == ("no", "maybe", "yes")
+
+
+def test_head_for_answers_becomes_the_stock_one(tiny_classifier, token_batch, tmp_path):
+    weight, bias = random(2, 32, seed=1), random(2, seed=2)
+    tensors = {"heads.task.1.weight": weight, "heads.task.1.bias": bias}
+    folder = head_folder(tmp_path / "head", tensors, config=SPAN_HEAD)
+    config = tiny_classifier("bert", num_labels=2).config
+    model = AutoModelForQuestionAnswering.from_config(config).eval()
+    batch = token_batch(model, (9, 5))
+
+    load_head(folder, model)
+
+    expected = F.linear(model.bert(**batch).last_hidden_state, weight, bias)
+    torch.testing.assert_close(model(**batch).start_logits, expected[..., 0])
+    torch.testing.assert_close(model(**batch).end_logits, expected[..., 1])
+    assert read_labels(folder) == ("start", "end")
 
 
 def test_static_head_is_loaded_by_its_stock_names(tiny_classifier, tmp_path):
@@ -101,6 +120,11 @@ def test_head_without_one_of_its_layers_is_refused(tiny_classifier, tmp_path, le
             {"model_class": "BertForTokenClassification", "label2id": {"O": 0, "B-a": 1}},
             ("token-classification",),
         ),
+        ({"config": SPAN_HEAD}, ("question-answering",)),
+        (
+            {"model_class": "BertForQuestionAnswering", "label2id": {"LABEL_0": 0, "LABEL_1": 1}},
+            ("question-answering",),
+        ),
         (
             {"model_class": "BertForSequenceClassification", "label2id": {"a": 0, "b": 1}},
             ("classification", "multi-label"),
@@ -114,7 +138,7 @@ def test_head_says_its_task(tmp_path, meta, task):
 @pytest.mark.parametrize(
     ("meta", "task"),
     [
-        ({"config": FLEXIBLE | {"head_type": "question_answering"}}, "question answering"),
+        ({"config": FLEXIBLE | {"head_type": "multiple_choice"}}, "multiple choice"),
         ({"config": FLEXIBLE | {"head_type": "multilabel_classification"}}, None),
         ({"model_class": "BertForMaskedLM", "label2id": {"a": 0, "b": 1}}, "BertForMaskedLM"),
     ],

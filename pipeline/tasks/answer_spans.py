@@ -1,0 +1,184 @@
+"""Answers of a question-answering source, as spans of their contexts.
+
+Sources spell them as SQuAD does: texts, and the character of the context that each begins at. A
+label is the first character of each answer and the one behind its last, one pair after another; -1
+twice where the context has no answer.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.config import DataConfig
+from pipeline.errors import InputError
+from pipeline.tasks.columns import (
+    LABEL,
+    TEXT,
+    Column,
+    Given,
+    Proposal,
+    UnfitError,
+    find_label,
+    named,
+)
+from pipeline.tasks.task import LabelColumn
+from pipeline.texts.cells import Cell, Label, Number, spell_cells
+
+NO_ANSWER: Label = (-1, -1)
+SPAN_ENDS = ("start", "end")
+"""Names of the two outputs of a token."""
+QUESTION_AND_CONTEXT = ("question", "context")
+"""Usual names of the text columns."""
+_FORMS = '{"text": ["..."], "answer_start": [0]}, or a list of {"text": "...", "answer_start": 0}'
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question's context and answers."""
+
+    context: str
+    answers: tuple[str, ...]
+    """Its right answers; none where the context has none."""
+
+
+def as_questions(texts: Sequence[Sequence[str]], labels: np.ndarray) -> np.ndarray:
+    """Return a `Question` for each text, (N,)."""
+    questions = np.empty(len(texts), dtype=object)
+    for row, ((_, context), spans) in enumerate(zip(texts, labels.tolist(), strict=True)):
+        pairs = zip(spans[::2], spans[1::2], strict=True)
+        questions[row] = Question(context, tuple(context[s:e] for s, e in pairs if s >= 0))
+    return questions
+
+
+def span_names(_config: DataConfig) -> tuple[str, ...]:
+    """Return the names of the outputs."""
+    return SPAN_ENDS
+
+
+def propose_answers(columns: Sequence[Column], given: Given) -> Proposal:
+    """Return how a table is read for answers to questions.
+
+    Raises:
+        UnfitError: where that is not certain.
+    """
+    if len(given.text) not in (0, 2):
+        raise UnfitError(
+            f"Expected two text columns, the question and its context, found --text "
+            f"{len(given.text)} times."
+        )
+    label, assumed = find_label(
+        columns,
+        given,
+        _holds_answers,
+        "answers, such as text and answer_start",
+        replace(LABEL, usual="answers"),
+    )
+    texts = given.text or QUESTION_AND_CONTEXT
+    text = tuple(named(columns, name, TEXT).name for name in texts)
+    said = () if given.text else (f"the question is in {text[0]!r}, its context in {text[1]!r}",)
+    return Proposal(text=text, label=(label.name,), assumed=(*said, *assumed))
+
+
+def _holds_answers(column: Column) -> bool:
+    try:
+        spelled = spell_answers(column.name, column.cells, "", str)
+    except InputError:
+        return False
+    return any(each.startswith("[[") for each in spelled)
+
+
+def spell_answers(
+    name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
+) -> list[str]:
+    """Return each cell as the JSON list of its answers, [start, text] each; an empty one is empty.
+
+    Raises:
+        InputError: for a cell that holds no answers.
+    """
+    return [_spell(name, cell, source, place(row)) for row, cell in enumerate(cells)]
+
+
+def _spell(name: str, cell: Cell, source: str, place: str) -> str:
+    if cell is None or isinstance(cell, bool):
+        return spell_cells(name, [cell], source, lambda _: place)[0]
+    found = cell
+    if isinstance(cell, str):
+        if not cell.strip():
+            return ""
+        try:
+            found = json.loads(cell)
+        except ValueError:
+            found = None
+    if isinstance(found, dict) and {"text", "answer_start"} <= found.keys():
+        columns = [found["text"], found["answer_start"]]
+        if all(isinstance(each, list) for each in columns) and len({*map(len, columns)}) == 1:
+            found = [
+                dict(zip(("text", "answer_start"), pair, strict=True))
+                for pair in zip(*columns, strict=True)
+            ]
+    answers = [_as_pair(each) for each in found] if isinstance(found, list) else [None]
+    if None in answers:
+        shown = cell if isinstance(cell, str) else repr(cell)
+        raise InputError(
+            f"{source}: the column {name!r} holds {shown[:60]} in {place}, expected answers: "
+            f"{_FORMS}; an empty list where the context has no answer."
+        )
+    return json.dumps(answers, ensure_ascii=False)
+
+
+def _as_pair(answer: object) -> tuple[int, str] | None:
+    """Return first character and text of an answer; None for what is none."""
+    if not isinstance(answer, dict):
+        return None
+    text, start = answer.get("text"), answer.get("answer_start")
+    if isinstance(start, Number) and start.spelled.isdigit():
+        start = int(start.spelled)
+    if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
+        return None
+    return (start, text) if start >= 0 and text.strip() else None
+
+
+def read_answers(columns: Sequence[LabelColumn], _config: DataConfig) -> list[list[Label | None]]:
+    """Return the spans of every row of every source; None for an empty cell.
+
+    A second column says whether a question is impossible, as SQuAD v2 does.
+
+    Raises:
+        ValueError: for an answer that is not in its context where it should be, or a question that
+            is said to be impossible and has an answer, or the other way round.
+    """
+    return [[_read_row(column, row) for row in range(len(column.cells))] for column in columns]
+
+
+def _read_row(column: LabelColumn, row: int) -> Label | None:
+    if not column.cells[row]:
+        return None
+    place = f"{column.source}, {column.place(row)}"
+    answers: list[tuple[int, str]] = [tuple(each) for each in json.loads(column.cells[row])]
+    for other in column.others:
+        said = other.cells[row]
+        if said not in ("", "true" if not answers else "false"):
+            raise ValueError(
+                f"{place}: is_impossible is {said}, and the question has {len(answers)} answers. "
+                "Correct the row"
+            )
+    context = column.texts[row][1]
+    spans = [_span(context, start, text, place) for start, text in answers]
+    distinct = dict.fromkeys(spans)
+    return tuple(end for span in distinct for end in span) if spans else NO_ANSWER
+
+
+def _span(context: str, start: int, text: str, place: str) -> tuple[int, int]:
+    """Return an answer's first character and the one behind, without white space around."""
+    if context[start : start + len(text)] != text:
+        near = context.find(text)
+        found = f"it begins at {near}" if near >= 0 else "the context does not hold it"
+        raise ValueError(
+            f"{place}: the answer {text[:40]!r} is not at its answer_start {start}, where the "
+            f"context has {context[start : start + len(text)][:40]!r}; {found}. Count characters, "
+            "not bytes, from 0"
+        )
+    first = start + len(text) - len(text.lstrip())
+    return first, first + len(text.strip())
