@@ -1,8 +1,8 @@
 """Losses over the first and the last token of a span: question answering.
 
 Each token has two logits: that the answer begins there, and that it ends there. Both are
-distributions over the tokens that count, which are those of the context and the first token of the
-input; this one means that the context has no answer. All other tokens are masked.
+distributions over the tokens that count: the context's, and the first token of the input. The first
+token means that the context has no answer. All other tokens are masked.
 
 Shapes: B = windows, T = tokens; logits are (B, T, 2).
 """

@@ -35,8 +35,8 @@ class DataConfig(Section):
     """Configuration name of a Hugging Face data set, such as ``sst2`` of ``nyu-mll/glue``."""
 
     text: tuple[str, ...] | str = "text"
-    """Name of the text column, or of the two columns of a pair: two sentences, or a question and
-    its context."""
+    """Name of the text column, or of the two columns of a pair. A pair is two sentences, or a
+    question and its context."""
 
     label: tuple[str, ...] | str = "label"
     """Name of the label column. A multi-label task also takes several columns of 0 and 1, each

@@ -5,5 +5,5 @@ from typing import Literal
 TaskName = Literal[
     "classification", "multi-label", "regression", "token-classification", "question-answering"
 ]
-"""Kind of answer to a text: a label, any number of labels, a number, a tag per word, or a part of a
-context."""
+"""Kind of answer to a text. It is a label, any number of labels, a number, a tag per word, or a
+part of a context."""
