@@ -1,4 +1,4 @@
-"""A source as a table of typed cells: CSV, TSV, JSON, Parquet, CoNLL, or a data set of the hub."""
+"""A source as a table of typed cells: CSV, TSV, JSON, Parquet, CoNLL, text, or of the hub."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from pipeline.texts.arrow_tables import parquet_names, read_hub, read_parquet
 from pipeline.texts.conll_files import TAGS, WORDS, read_conll
 from pipeline.texts.delimited import delimited_names, read_delimited
 from pipeline.texts.json_tables import json_names, read_json_table
+from pipeline.texts.line_tables import LINES, TEXTS, read_lines
 from pipeline.texts.source_table import SourceTable
 from pipeline.texts.sources import DATA_SUFFIXES, locate
 
@@ -46,6 +47,8 @@ def read_source(
         return read_parquet(path, wanted)
     if suffix == ".conll":
         return read_conll(path, wanted)
+    if suffix == LINES:
+        return read_lines(path, wanted)
     return read_json_table(path, wanted)
 
 
@@ -68,6 +71,8 @@ def read_whole(reference: str) -> SourceTable:
         names = delimited_names(path, delimiter=_DELIMITERS[suffix])
     elif suffix == ".parquet":
         names = parquet_names(path)
+    elif suffix == LINES:
+        names = [TEXTS]
     else:
         names = [WORDS, TAGS] if suffix == ".conll" else json_names(path)
     # An index column of a data frame has no name.
@@ -77,9 +82,9 @@ def read_whole(reference: str) -> SourceTable:
 
 def _suffix_of(path: Path, reference: str) -> str:
     suffix = path.suffix.lower()
-    if suffix not in DATA_SUFFIXES:
+    if suffix not in (*DATA_SUFFIXES, LINES):
         raise InputError(
-            f"{reference}: expected a file ending in {', '.join(DATA_SUFFIXES)}, found "
+            f"{reference}: expected a file ending in {', '.join((*DATA_SUFFIXES, LINES))}, found "
             f"{path.name!r}."
         )
     return suffix
