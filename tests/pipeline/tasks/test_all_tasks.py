@@ -99,7 +99,7 @@ def test_a_model_that_was_exported_names_its_task(ordinal):
 @pytest.mark.slow
 @pytest.mark.system
 def test_the_guides_task_runs_the_chain_in_a_tree_of_its_own(tiny_checkpoint, tmp_path):
-    for package in ("pipeline", "models", "flows", "configs"):
+    for package in ("adapter_distill", "pipeline", "models", "flows", "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
     tasks = tmp_path / "pipeline" / "tasks"
