@@ -101,11 +101,11 @@ def _teach(
 ) -> _Taught:
     """Return the teacher's outputs on texts, and labels read from its answers."""
     task = context.task
+    if task.layout is not None:
+        raise _no_labels(task)
     model = load_teacher(context.backbone, teacher)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     examples = encode(tokenizer, texts, max_length=context.max_length)
-    if task.per_word:
-        raise _no_labels(task)
     outputs = compute_outputs(model, task.objective(), tokenizer, examples, title="soft targets")
     answers = task.answers(task.readings(outputs, None), description.labels, texts)
     labels = [_label_of(answer, description.labels, task) for answer in answers]
