@@ -66,7 +66,7 @@ def export_alone(
         traced = Traced(
             model=exported.model,
             name=Arm(model.name),
-            output=exported.task.objective().output,
+            output_names=exported.task.objective().output_names,
             max_length=int(exported.tokenizer.model_max_length),
         )
         parity = write_graph(traced, partial / MODEL, config)
