@@ -6,8 +6,9 @@ Shapes: B = batch, T = tokens, C = outputs per text or token (logits of C classe
 number).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    PreTrainedModel,
 )
 
 from models.architectures.architecture import Architecture
@@ -43,24 +45,39 @@ class Objective:
     """(outputs, labels) -> (B,)."""
     soft: Callable[[Tensor, Tensor, float], Tensor]
     """(student outputs, teacher outputs, temperature) -> (B,)."""
-    margins: Callable[[Tensor, Tensor], Tensor]
-    """(outputs, mask (B, T)) -> the numbers that an answer hangs on, (B, M): an error that changes
-    them counts. Absorption weighs tokens by their gradients."""
+    margins: Callable[..., Tensor]
+    """(outputs, mask (B, T)), or where these are read (model, its inputs) -> the numbers that an
+    answer hangs on, (B, M). Absorption weighs tokens by their gradients."""
     standardised: bool = False
     """Whether the head trains on standardised labels (models/units.py)."""
     count: Callable[[Tensor], Tensor] | None = None
     """(labels, or a teacher's outputs) -> number of items that count; losses are then sums over
     them. None where each example is one item."""
 
+    is_read: bool = False
+    """Whether outputs are too many to keep: losses are of hidden states then, by chunks, and what
+    is kept are readings (models/next_tokens.py)."""
+
+    # Any: transformers types the inputs of every model otherwise.
+    def outputs(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor:
+        """Return the outputs of a model, (B, C), or (B, T, C) for every token.
+
+        Where these are read, they are its hidden states (B, T, D).
+        """
+        return self.outputs_in((model.base_model if self.is_read else model)(**inputs))
+
     # Any: every transformers model has a result type of its own.
-    def outputs(self, result: Any) -> Tensor:
-        """Return the outputs in a model's result, (B, C), or (B, T, C) for every token."""
-        found = [getattr(result, name) for name in self.output_names]
+    def outputs_in(self, result: Any) -> Tensor:
+        """Return the outputs in a model's result; several are columns of one tensor, (B, T, C)."""
+        names = ("last_hidden_state",) if self.is_read else self.output_names
+        found = [getattr(result, name) for name in names]
         return found[0] if len(found) == 1 else torch.stack(found, dim=-1)
 
-    def margins_of(self, result: Any, mask: Tensor) -> Tensor:
-        """Return the margins in a model's result, (B, M)."""
-        return self.margins(self.outputs(result), mask)
+    def margins_of(self, model: PreTrainedModel, inputs: Mapping[str, Any], mask: Tensor) -> Tensor:
+        """Return the margins of a model's outputs, (B, M), by the mask of tokens that count."""
+        if self.is_read:
+            return self.margins(model, inputs)
+        return self.margins(self.outputs(model, inputs), mask)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -206,18 +223,6 @@ def count_tokens(values: Tensor) -> Tensor:
     return (values != IGNORED).sum()
 
 
-def _sequence_head(architecture: Architecture) -> Head:
-    return architecture.sequence_head
-
-
-def _token_head(architecture: Architecture) -> Head:
-    return architecture.token_head
-
-
-def _span_head(architecture: Architecture) -> Head:
-    return architecture.span_head
-
-
 def _named_classes(names: Sequence[str]) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(names)),
@@ -236,7 +241,7 @@ def _one_number(names: Sequence[str]) -> dict[str, Any]:
 CLASSIFICATION_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,
     output_names=("logits",),
-    head=_sequence_head,
+    head=attrgetter("sequence_head"),
     head_settings=_named_classes,
     hard=cross_entropy,
     soft=kl_divergence,
@@ -247,7 +252,7 @@ CLASSIFICATION_OBJECTIVE = Objective(
 MULTI_LABEL_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,
     output_names=("logits",),
-    head=_sequence_head,
+    head=attrgetter("sequence_head"),
     head_settings=_independent_labels,
     hard=binary_cross_entropy,
     soft=bernoulli_kl,
@@ -258,7 +263,7 @@ MULTI_LABEL_OBJECTIVE = Objective(
 REGRESSION_OBJECTIVE = Objective(
     model_class=AutoModelForSequenceClassification,
     output_names=("logits",),
-    head=_sequence_head,
+    head=attrgetter("sequence_head"),
     head_settings=_one_number,
     hard=squared_error,
     soft=squared_distance,
@@ -270,7 +275,7 @@ REGRESSION_OBJECTIVE = Objective(
 TOKEN_OBJECTIVE = Objective(
     model_class=AutoModelForTokenClassification,
     output_names=("logits",),
-    head=_token_head,
+    head=attrgetter("token_head"),
     head_settings=_named_classes,
     hard=token_cross_entropy,
     soft=token_kl,
@@ -282,7 +287,7 @@ TOKEN_OBJECTIVE = Objective(
 SPAN_OBJECTIVE = Objective(
     model_class=AutoModelForQuestionAnswering,
     output_names=("start_logits", "end_logits"),
-    head=_span_head,
+    head=attrgetter("span_head"),
     head_settings=_named_classes,
     hard=span_cross_entropy,
     soft=span_kl,

@@ -50,9 +50,18 @@ def freeze_adapters(model: PreTrainedModel) -> None:
 
 
 def is_head_parameter(model: PreTrainedModel, name: str) -> bool:
-    """Tell from its name whether a parameter belongs to the head (the pooler counts)."""
+    """Tell from its name whether a parameter belongs to the head (the pooler counts).
+
+    A language model's head belongs to the backbone: its checkpoint holds it, tied or not.
+    """
     prefix = f"{model.base_model_prefix}."
+    if _is_vocabulary(model, name):
+        return False
     return not name.startswith(prefix) or name.removeprefix(prefix).split(".")[0] == POOLER
+
+
+def _is_vocabulary(model: PreTrainedModel, name: str) -> bool:
+    return name.startswith("lm_head.") and model.get_output_embeddings() is not None
 
 
 def count_parameters(model: PreTrainedModel) -> ParameterCount:

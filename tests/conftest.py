@@ -13,6 +13,7 @@ pytest_plugins = (
     "support.tiers",
     "support.tiny_store",
     "support.tiny_models",
+    "support.tiny_language",
     "support.tiny_stages",
     "support.task_chains",
     "support.hub_files",

@@ -138,12 +138,27 @@ def predict_command(
     pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Language models: most tokens of a completion [default: 64]."),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="Language models: 0 takes the likeliest token [default: 0]."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Language models: seed of the draws.")] = None,
 ) -> None:
     """Print a student's answer to each text; needs onnxruntime, and no torch."""
     from adapter_distill import load
+    from flows.cli.completions import limits_of, print_completions
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
-    found = load(bundle).answer(wanted)
+    student = load(bundle)
+    limits = limits_of(student.classifier, max_tokens, temperature, seed)
+    if student.classifier.writer is not None:
+        print_completions(student.classifier, wanted, limits, as_json=as_json)
+        return
+    found = student.answer(wanted)
     for position, (text, answer) in enumerate(zip(wanted, found.answers, strict=True)):
         if as_json:
             named = dict(zip(("text", "text_b"), text, strict=False))

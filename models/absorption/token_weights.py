@@ -26,9 +26,9 @@ FLOOR = 0.05
 """Weight of a token that no answer feels, where 1 is about the mean. A token without any weight
 could be changed at will."""
 
-# Any: every transformers model has a result type of its own.
-Margins = Callable[[Any, Tensor], Tensor]
-"""(a model's result, mask (B, T)) -> the numbers that a text's answer hangs on, (B, M)."""
+Margins = Callable[[PreTrainedModel, BatchEncoding, Tensor], Tensor]
+"""(a model, its inputs, tokens that answers are read of (B, T)) -> the numbers that a text's answer
+hangs on, (B, M)."""
 TokenWeights = Mapping[tuple[int, Position], Tensor]
 """(a layer, its half) -> weights of a batch's tokens, (B, T)."""
 
@@ -90,7 +90,7 @@ def _gradients(
     for layer in architecture.layers(teacher.base_model):
         handles += _watch(layer, architecture, sums)
     try:
-        found = margins(teacher(**batch), mask)  # (B, M)
+        found = margins(teacher, batch, mask)  # (B, M)
     finally:
         for handle in handles:
             handle.remove()

@@ -41,6 +41,8 @@ class Architecture:
     """Name, in the model's config, of the FFN's activation."""
     span_head: Head = SPAN_HEAD
     """Head of a model that finds the first and the last token of an answer."""
+    language_head: Head | None = None
+    """Head of a model that continues texts, which its checkpoint holds; None for encoders."""
     ffn: Callable[[nn.Module, Tensor], Tensor] | None = None
     """(layer, what attention's half gives) -> the layer's hidden states; None where `norm_first`,
     whose layers all do the same."""

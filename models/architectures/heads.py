@@ -145,6 +145,12 @@ def distilbert_span_head(model: Any, hidden: Tensor) -> Tensor:
     return logits
 
 
+def language_head(model: Any, hidden: Tensor) -> Tensor:
+    """Return logits of the token that follows each, over the whole vocabulary."""
+    logits: Tensor = model.lm_head(hidden)
+    return logits
+
+
 def _first(apply: Callable[[Any, Tensor], Tensor], last: str = "classifier") -> Head:
     return Head(apply=apply, last=last, pooling=first_token, counting=first_tokens)
 
@@ -160,4 +166,5 @@ MODERNBERT_TOKEN_HEAD = Head(apply=modernbert_token_head, last="classifier", poo
 TOKEN_SCORE_HEAD = Head(apply=token_score_head, last="score", pooling=all_hidden)
 SPAN_HEAD = Head(apply=span_head, last="qa_outputs", pooling=all_hidden)
 DISTILBERT_SPAN_HEAD = Head(apply=distilbert_span_head, last="qa_outputs", pooling=all_hidden)
+LANGUAGE_HEAD = Head(apply=language_head, last="lm_head", pooling=all_hidden)
 SCORE_HEAD = Head(apply=score_head, last="score", pooling=last_token)

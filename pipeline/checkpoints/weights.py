@@ -7,6 +7,7 @@ the head does not read. Everything else is refused.
 Weights of any floating point type are read as float32, in which adapters and head train.
 """
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel, set_seed
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from models.architectures.heads import Head
+from models.architectures.table import ARCHITECTURES
 from models.losses import Objective
 from models.teacher import POOLER, is_head_parameter
 from pipeline.checkpoints.pretrained import Checkpoint
@@ -75,6 +77,7 @@ def load_model(
     """
     folder = checkpoint.folder
     _check_config(folder, labels)
+    _check_kind(folder, objective)
     names = read_shapes(folder)
     set_seed(seed)
     with refusing(
@@ -234,6 +237,19 @@ def _strangers(model: PreTrainedModel, names: list[str]) -> list[str]:
     if aside:
         logger.warning("left aside, because no part of the backbone: %s", first_of(aside))
     return problems
+
+
+def _check_kind(folder: Path, objective: Objective) -> None:
+    """Refuse an encoder where texts are to be continued."""
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
+    architecture = ARCHITECTURES.get(kind)
+    if objective.is_read and architecture is not None and architecture.language_head is None:
+        decoders = [name for name, each in ARCHITECTURES.items() if each.language_head is not None]
+        raise InputError(
+            f"The model in {folder} is of the type {kind}, which reads texts and cannot continue "
+            f"them. A causal-lm needs one of {', '.join(decoders)}: give such a model, or set task "
+            "to what this one is for."
+        )
 
 
 def _check_config(folder: Path, labels: tuple[str, ...]) -> None:

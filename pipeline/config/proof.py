@@ -1,6 +1,6 @@
 """Measurements of quality and latency, and the limits that a student must reach."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,10 @@ class BenchmarkConfig(Section):
 
     lengths: tuple[int, ...] = Field(default=(16, 64), min_length=1)
     """Tokens per text."""
+
+    past_lengths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 64)
+    """Tokens before a single one that a language model generates. Each number makes cells of one
+    token, with the keys and values of those before it. Other tasks ignore it."""
 
     own_lengths: int = Field(default=8, ge=0)
     """Test texts for a cell with the data's own lengths, one text per call; 0 leaves it out."""
@@ -99,8 +103,8 @@ class GateConfig(Section):
 
     min_agreement: float = Field(default=0.95, ge=0, le=1)
     """Least accepted agreement with the teacher: the part of the test texts with the same label.
-    Multi-label tasks count labels, token classification counts words, and question answering
-    counts questions with the same answer. For a regression it is the
+    Multi-label tasks count labels, token classification counts words, and language models count
+    tokens. Question answering counts questions with the same answer. For a regression it is the
     correlation of both models' numbers."""
 
     min_gain: float = Field(default=0.01, ge=-1, le=1)
@@ -111,6 +115,10 @@ class GateConfig(Section):
     max_rmse_growth: float = Field(default=0.05, ge=0)
     """Largest accepted growth of a regression's root mean squared error, as part of the teacher's
     (0.05 is 5 %). Other tasks ignore it."""
+
+    max_perplexity_growth: float = Field(default=0.01, ge=0)
+    """Largest accepted growth of a language model's perplexity per token, as part of the teacher's
+    (0.01 is 1 %). Other tasks ignore it."""
 
     max_class_drop: float = Field(default=0.1, ge=0, le=1)
     """Largest accepted loss of recall of any class against the teacher (0.1 is ten points). A

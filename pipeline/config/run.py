@@ -33,7 +33,8 @@ class RunConfig(Section):
     task: TaskName = "classification"
     """Kind of answer to a text or a pair. A classification gives one of data.labels, a multi-label
     task any number of them. A regression gives a number. A token-classification gives a tag for
-    each word. A question-answering gives the part of a context that answers a question."""
+    each word. A question-answering gives the part of a context that answers a question. A causal-lm
+    continues texts."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -103,6 +104,14 @@ class RunConfig(Section):
                 f"data.labels: a regression has numbers as labels, found {found} names. Leave "
                 "data.labels out"
             )
+        if self.task == "causal-lm":
+            if found or len(self.data.text_columns) > 1:
+                raise ValueError(
+                    f"data: a causal-lm has one text column and no labels, found {found} labels "
+                    f"and the columns {list(self.data.text_columns)}. Leave data.labels out, and "
+                    "give one text column"
+                )
+            return self
         if self.task == "token-classification":
             if not found or len(self.data.text_columns) > 1:
                 raise ValueError(

@@ -3,7 +3,12 @@
 from typing import Literal
 
 TaskName = Literal[
-    "classification", "multi-label", "regression", "token-classification", "question-answering"
+    "classification",
+    "multi-label",
+    "regression",
+    "token-classification",
+    "question-answering",
+    "causal-lm",
 ]
-"""Kind of answer to a text. It is a label, any number of labels, a number, a tag per word, or a
-part of a context."""
+"""Kind of answer to a text. It is one label or several, a number, a tag per word, a part of a
+context, or more text."""

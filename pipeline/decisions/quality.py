@@ -14,6 +14,8 @@ from pipeline.facts.arms import CONSTANT, PLAIN
 from pipeline.facts.paired import Paired
 from pipeline.facts.quality import ClassQuality, EvaluateFacts, Interval
 
+_PLAIN = "the head alone"
+
 
 def against_champion(
     paired: Paired,
@@ -70,7 +72,11 @@ def quality_lost(evaluation: EvaluateFacts, config: GateConfig, metric: str) -> 
 
 
 def gained(
-    evaluation: EvaluateFacts, config: GateConfig, metric: str, constant: str
+    evaluation: EvaluateFacts,
+    config: GateConfig,
+    metric: str,
+    constant: str,
+    plain: str = _PLAIN,
 ) -> Iterator[Check]:
     """Yield what the student gains against the best baseline that knows little of the task.
 
@@ -82,10 +88,11 @@ def gained(
         config: The thresholds.
         metric: The task's main metric.
         constant: The best constant answer, as a noun.
+        plain: The other baseline, as a noun.
     """
     if not evaluation.gains:
         return
-    baseline, gain, (low, high) = _least_gain(evaluation, metric, constant)
+    baseline, gain, (low, high) = _least_gain(evaluation, metric, constant, plain)
     check = make_check(
         f"{_words(metric)} gained against {baseline}",
         gain,
@@ -100,11 +107,13 @@ def gained(
     yield note_wide(check, "gate.min_gain", widest=-1)
 
 
-def unsure_gain(evaluation: EvaluateFacts, metric: str, constant: str) -> tuple[str, ...]:
+def unsure_gain(
+    evaluation: EvaluateFacts, metric: str, constant: str, plain: str = _PLAIN
+) -> tuple[str, ...]:
     """Return a warning where the student may be no better than a baseline that knows little."""
     if not evaluation.gains:
         return ()
-    baseline, gain, (low, high) = _least_gain(evaluation, metric, constant)
+    baseline, gain, (low, high) = _least_gain(evaluation, metric, constant, plain)
     if low > 0:
         return ()
     return (
@@ -114,10 +123,10 @@ def unsure_gain(evaluation: EvaluateFacts, metric: str, constant: str) -> tuple[
 
 
 def _least_gain(
-    evaluation: EvaluateFacts, metric: str, constant: str
+    evaluation: EvaluateFacts, metric: str, constant: str, plain: str
 ) -> tuple[str, float, Interval]:
     """Return the baseline that the student gains least against, as a noun, and that gain."""
-    names = {PLAIN: "the head alone", CONSTANT: constant}
+    names = {PLAIN: plain, CONSTANT: constant}
     arm, least = min(evaluation.gains.items(), key=lambda each: each[1].values[metric])
     return names[arm], least.values[metric], least.intervals[metric]
 

@@ -26,11 +26,13 @@ class Latency:
     ci_low: float
     ci_high: float
     """Confidence interval of the ratio over blocks."""
+    past: int = 0
+    """Tokens before these, whose keys and values are given."""
 
     @property
     def cell(self) -> str:
         """Return the name of its cell, for people."""
-        return cell_name(self.batch, self.length)
+        return cell_name(self.batch, self.length, self.past)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,9 +6,10 @@ from typing import Literal
 from pipeline.facts.arms import Arm
 
 
-def cell_name(batch: int, length: int | None) -> str:
+def cell_name(batch: int, length: int | None, past: int = 0) -> str:
     """Return a cell's name, for people."""
-    return f"batch {batch}, " + (f"{length} tokens" if length else "own lengths")
+    tokens = f"{length} token{'s' if length > 1 else ''}" if length else "own lengths"
+    return f"batch {batch}, {tokens}" + (f" after {past}" if past else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

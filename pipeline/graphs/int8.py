@@ -87,6 +87,8 @@ def _largest_activations(
 ) -> dict[str, np.ndarray]:
     """Return the largest absolute value of each channel, (K,), at every smoothable place."""
     names = smoothable(model)
+    if not names:  # decoders whose norm is no LayerNorm
+        return {}
     watched = ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(

@@ -10,6 +10,8 @@ from math import prod
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorShapeProto, helper, shape_inference
 
+from pipeline.inference.cache import PAST
+
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
@@ -62,15 +64,22 @@ def _with_fixed_inputs(
 ) -> tuple[ModelProto, dict[str, int]]:
     """Return a copy without large weights and with the call's shape; and the symbols' values."""
     graph = model.graph
-    small, inputs, symbols = [], [], {}
+    small, inputs = [], []
+    symbols: dict[str, int] = {}
     weights = {tensor.name for tensor in graph.initializer}
     for each in graph.input:
         if each.name in weights:
             continue
-        for dim, value in zip(each.type.tensor_type.shape.dim, (batch, length), strict=True):
-            symbols[dim.dim_param] = value
-        kind = each.type.tensor_type.elem_type
-        inputs.append(helper.make_tensor_value_info(each.name, kind, (batch, length)))
+        dims, kind = each.type.tensor_type.shape.dim, each.type.tensor_type.elem_type
+        shape = [batch, length]
+        if each.name.startswith(PAST):  # a cache of no tokens
+            shape = [batch, dims[1].dim_value, 0, dims[3].dim_value]
+        symbols |= {
+            dim.dim_param: value
+            for dim, value in zip(dims, shape, strict=True)
+            if not dim.HasField("dim_value")
+        }
+        inputs.append(helper.make_tensor_value_info(each.name, kind, shape))
     for tensor in graph.initializer:
         if prod(tensor.dims) <= _LARGEST_KEPT and not tensor.external_data:
             small.append(tensor)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
@@ -20,6 +21,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, nu
 from pipeline.errors import InputError, refusing
 from pipeline.facts.latency import Graph
 from pipeline.graphs.multiply_adds import count_multiply_adds
+from pipeline.inference.cache import PAST, POSITIONS
 from pipeline.inference.tokens import INPUTS
 from pipeline.store.digests import sha256_file
 
@@ -80,17 +82,28 @@ def _check_classifier(model: ModelProto, path: Path) -> None:
     inputs = {name: kind for name, kind in inputs.items() if name not in weights}
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path} is not an ONNX file: it has no graph. Export the model anew.")
-    wrong = [
-        name
-        for name, kind in inputs.items()
-        if name not in INPUTS or kind.elem_type not in _INTEGER_INPUTS or len(kind.shape.dim) != 2
-    ]
+    wrong = [name for name, kind in inputs.items() if not _is_known(name, kind)]
     if wrong or INPUTS[0] not in inputs:
         raise InputError(
             f"{path} is not a text classifier that can be measured: expected the inputs "
-            f"{', '.join(INPUTS)} (integers, batch x tokens; the last two may be missing), found "
+            f"{', '.join(INPUTS)} (integers, batch x tokens; the last two may be missing), and "
+            f"for a language model {POSITIONS} and {PAST}N.key|value, found "
             f"{', '.join(inputs) or 'none'}. Export it with these inputs."
         )
+
+
+# Any: protobuf has no types.
+def _is_known(name: str, kind: Any) -> bool:
+    """Tell whether an input is one of those that can be measured."""
+    if name.startswith(PAST):
+        return bool(kind.elem_type == TensorProto.FLOAT and len(kind.shape.dim) == 4)
+    is_integer = kind.elem_type in _INTEGER_INPUTS and len(kind.shape.dim) == 2
+    return is_integer and name in (*INPUTS, POSITIONS)
+
+
+def has_cache(model: ModelProto) -> bool:
+    """Return whether a graph is a language model's, with a key-value cache."""
+    return any(each.name.startswith(PAST) for each in model.graph.input)
 
 
 def canonical_hash(model: ModelProto) -> str:

@@ -61,8 +61,8 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> tuple[str, ...]:
     model.set_attn_implementation("eager")
     names = input_names(model.config)
     positional = _Positional(model, names, traced.output_names).eval()
-    example = _inputs(model, names, batch=2, length=min(8, traced.max_length), mask="right")
-    with _quiet():
+    example = random_inputs(model, names, batch=2, length=min(8, traced.max_length), mask="right")
+    with quiet_exporter():
         program = torch.onnx.export(
             positional,
             tuple(example[name] for name in names),
@@ -78,7 +78,7 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> tuple[str, ...]:
     graph = program.model
     # The exporter writes this machine's source paths into every node.
     ClearMetadataAndDocStringPass()(graph)
-    _check_graph(graph, path)
+    check_traced(graph, path)
     onnx_ir.save(graph, path)
     return names
 
@@ -99,7 +99,7 @@ class _Positional(nn.Module):
         return tuple(getattr(result, name) for name in self.output_names)
 
 
-def _inputs(
+def random_inputs(
     model: PreTrainedModel, names: tuple[str, ...], *, batch: int, length: int, mask: str
 ) -> dict[str, Tensor]:
     """Return random token ids with padding where the mask says."""
@@ -123,7 +123,8 @@ def _inputs(
     return {name: everything[name] for name in names}
 
 
-def _check_graph(graph: onnx_ir.Model, path: Path) -> None:
+def check_traced(graph: onnx_ir.Model, path: Path) -> None:
+    """Refuse a graph that was traced in training mode."""
     dropouts = sum(node.op_type == "Dropout" for node in graph.graph)
     if dropouts:
         raise RuntimeError(f"{path.name} holds {dropouts} Dropout nodes: exported in training mode")
@@ -139,7 +140,7 @@ def _compare(
     for batch, length in ((1, 1), (1, 7), (2, 16), (5, 33), (1, traced.max_length)):
         length = min(length, traced.max_length)
         for mask in ("full", "right", "left", "hole"):
-            inputs = _inputs(model, names, batch=batch, length=length, mask=mask)
+            inputs = random_inputs(model, names, batch=batch, length=length, mask=mask)
             result = model(**inputs)
             expected = _joined([getattr(result, name).numpy() for name in traced.output_names])
             arrays = {key: tensor.numpy() for key, tensor in inputs.items()}
@@ -147,23 +148,41 @@ def _compare(
             if expected.ndim == 3:  # outputs of padding are nobody's
                 attended = inputs["attention_mask"].numpy() == 1
                 found, expected = found[attended], expected[attended]
-            difference = float(np.abs(found - expected).max())
-            tolerance = config.parity_tolerance * max(1.0, float(np.abs(expected).max()))
-            if not difference <= tolerance:
-                raise InputError(
-                    f"The ONNX file of the {name} differs from torch by {difference:.2e} "
-                    f"at batch {batch}, {length} tokens, mask {mask!r}; accepted is "
-                    f"{tolerance:.0e}. Export at another export.opset, or raise "
-                    "export.parity_tolerance if the gap is expected."
-                )
-            yield Parity(
-                model=name,
-                batch=batch,
-                length=length,
-                mask=mask,
-                max_abs_difference=difference,
-                tolerance=tolerance,
-            )
+            yield make_parity(found, expected, name, (batch, length, mask), config)
+
+
+def make_parity(
+    found: np.ndarray,
+    expected: np.ndarray,
+    name: Arm,
+    case: tuple[int, int, str],
+    config: ExportConfig,
+) -> Parity:
+    """Return how far a file's outputs are from torch's.
+
+    Args:
+        case: Batch, tokens and mask.
+
+    Raises:
+        InputError: when they differ by more than the tolerance.
+    """
+    batch, length, mask = case
+    difference = float(np.abs(found - expected).max())
+    tolerance = config.parity_tolerance * max(1.0, float(np.abs(expected).max()))
+    if not difference <= tolerance:
+        raise InputError(
+            f"The ONNX file of the {name} differs from torch by {difference:.2e} at batch {batch}, "
+            f"{length} tokens, mask {mask!r}; accepted is {tolerance:.0e}. Export at another "
+            "export.opset, or raise export.parity_tolerance if the gap is expected."
+        )
+    return Parity(
+        model=name,
+        batch=batch,
+        length=length,
+        mask=mask,
+        max_abs_difference=difference,
+        tolerance=tolerance,
+    )
 
 
 def _joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -172,7 +191,7 @@ def _joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Silence the exporter, which reports its progress on the terminal and warns of itself."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]

@@ -18,7 +18,11 @@ from tqdm.auto import tqdm
 
 from pipeline.errors import InputError, refusing
 from pipeline.facts.variants import Runtime
-from pipeline.inference.session import mixes_rows, open_session
+from pipeline.inference.batches import cut_batches
+from pipeline.inference.cache import check_decoder, first_inputs
+from pipeline.inference.generation import Writer, make_writer
+from pipeline.inference.reading import text_readings
+from pipeline.inference.session import check_graph, mixes_rows, open_session
 from pipeline.inference.thresholds import read_thresholds
 from pipeline.inference.tokens import INPUTS, TextEncoder, Tokens, load_encoder
 from pipeline.store.json_files import read_json
@@ -52,6 +56,8 @@ class Classifier:
     """Whether a text's outputs depend on the texts beside it in a call, beyond rounding errors."""
     thresholds: np.ndarray | None = None
     """Thresholds that its outputs are read by, (C,); None takes the task's defaults."""
+    writer: Writer | None = None
+    """Writer of completions, where it is a language model."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -71,7 +77,8 @@ class Classifier:
         A text has the same outputs whatever the others are: exactly, where a file mixes the rows
         of a call, as each then runs alone; else but for the rounding of float32.
 
-        A task with a layout gives (N, W, ...), and NaN behind what a text has of them.
+        A task with a layout gives (N, W, ...), and NaN behind what a text has of them. A language
+        model gives readings of every token, (N, T, R).
 
         Args:
             texts: Each one text, or two.
@@ -79,6 +86,8 @@ class Classifier:
             batch_tokens: Most padded tokens per call, where a call has more than one text.
             title: Of the progress bar.
         """
+        if self.task.continues:
+            return text_readings(self, texts, batch_size=batch_size, title=title)
         if self.task.layout is not None:
             return self._read_windows(self.task.layout, texts, batch_size, batch_tokens, title)
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
@@ -98,12 +107,25 @@ class Classifier:
         return result
 
     def readings(
-        self, texts: "Sequence[Text]", *, batch_size: int = 32, title: str | None = None
+        self,
+        texts: "Sequence[Text]",
+        *,
+        batch_size: int = 32,
+        title: str | None = None,
+        teacher: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return what the task measures on texts of the data.
 
         That is `outputs` with the thresholds that they are read by, of texts that are the data's.
+
+        Args:
+            texts: Each one text, or two.
+            batch_size: Most texts per call.
+            title: Of the progress bar.
+            teacher: A teacher's readings of them; a language model's are of the same words then.
         """
+        if self.task.continues:
+            return text_readings(self, texts, batch_size=batch_size, title=title, chosen=teacher)
         outputs = self.data_outputs(texts, batch_size=batch_size, title=title)
         return self.task.readings(outputs, self.thresholds)
 
@@ -139,7 +161,7 @@ class Classifier:
             with tqdm(
                 total=len(rows), desc=title, leave=False, disable=hides_bars() if title else True
             ) as bar:
-                for chosen, inputs in self._batches_of(rows, batch_size, batch_tokens):
+                for chosen, inputs in self.batches_of(rows, batch_size, batch_tokens):
                     yield from zip(chosen.tolist(), self.run(inputs), strict=True)
                     bar.update(len(chosen))
 
@@ -165,7 +187,7 @@ class Classifier:
 
     def find_truncated(self, texts: "Sequence[Text]") -> tuple[int, ...]:
         """Return the positions of texts of which a part is not read; windows read all of a text."""
-        if self.task.layout is not None:
+        if self.task.is_ragged:
             return ()
         positions: list[int] = []
         for first in range(0, len(texts), _PART):
@@ -176,9 +198,12 @@ class Classifier:
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the outputs, (B, C), of int64 tensors (B, T) by their names in the graph.
 
-        Several outputs of a graph are columns of one array, (B, T, C).
+        Several outputs of a graph are columns of one array, (B, T, C). A language model's graph
+        gives its cache too, which is left aside.
         """
-        outputs: list[np.ndarray] = self.session.run(None, inputs)
+        names = [each.name for each in self.session.get_outputs()]
+        wanted = names[:1] if self.task.continues else names
+        outputs: list[np.ndarray] = self.session.run(wanted, inputs)
         return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
     def batches(
@@ -187,37 +212,28 @@ class Classifier:
         """Yield (row numbers, the session's inputs (B, T)), of each part the shortest first."""
         for first in range(0, len(texts), _PART):
             rows = self.encoder.encode(texts[first : first + _PART])
-            for chosen, inputs in self._batches_of(rows, batch_size, batch_tokens):
+            for chosen, inputs in self.batches_of(rows, batch_size, batch_tokens):
                 yield first + chosen, inputs
 
-    def _batches_of(
+    def batches_of(
         self, rows: Sequence[Tokens], batch_size: int, batch_tokens: int | None
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yield what `batches` does of texts that were made tokens of."""
         lengths = np.array([len(row["input_ids"]) for row in rows])
         order = np.argsort(lengths, kind="stable")
-        for chosen in _cut(order, lengths, batch_size, batch_tokens):
+        for chosen in cut_batches(order, lengths, batch_size, batch_tokens):
             yield chosen, self.pad([rows[number] for number in chosen])
 
     def pad(self, rows: Sequence[Tokens]) -> dict[str, np.ndarray]:
-        """Return texts as the session's inputs, (B, T), padded to the longest one."""
+        """Return texts as the session's inputs, (B, T), padded to the longest one.
+
+        A language model's are those that read texts from their first tokens on.
+        """
+        if self.task.continues:
+            padded = self.encoder.settings.pad(rows, INPUTS[:2])
+            return first_inputs(self.session, padded["input_ids"], padded["attention_mask"])
         names = [each.name for each in self.session.get_inputs()]
         return self.encoder.settings.pad(rows, names)
-
-
-def _cut(
-    order: np.ndarray, lengths: np.ndarray, batch_size: int, batch_tokens: int | None
-) -> Iterator[np.ndarray]:
-    """Cut rows that are sorted by length into batches within both limits."""
-    start = 0
-    while start < len(order):
-        end = min(start + batch_size, len(order))
-        # Rows get longer to the end: the last one is the width of the batch.
-        while batch_tokens and end > start + 1:
-            if (end - start) * lengths[order[end - 1]] <= batch_tokens:
-                break
-            end -= 1
-        yield order[start:end]
-        start = end
 
 
 def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = None) -> Classifier:
@@ -241,14 +257,17 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
     # tokenizers and onnxruntime raise bare exceptions of their own for files they cannot parse.
     with refusing(f"Cannot load the classifier in {bundle}", "Export it again, or copy it anew."):
         config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        by_index = config["id2label"]
-        labels = tuple(str(by_index[str(index)]) for index in range(len(by_index)))
         task = task_of_model(config)
+        by_index = {} if task.continues else config["id2label"]
+        labels = tuple(str(by_index[str(index)]) for index in range(len(by_index)))
         pad_id = int(config.get("pad_token_id") or 0)
         windows_of = task.layout.columns if task.layout else 0
         encoder = load_encoder(bundle, pad_id=pad_id, windows_of=windows_of)
         session = open_session(runtime, bundle, threads=threads)
-        _check_graph(session, outputs=len(labels), axes=3 if task.layout else 2)
+        if task.continues:
+            check_decoder(session)
+        else:
+            check_graph(session, outputs=len(labels), axes=3 if task.layout else 2)
         return Classifier(
             session=session,
             encoder=encoder,
@@ -258,22 +277,8 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
             thresholds=read_thresholds(bundle, task.thresholds.names(labels))
             if task.thresholds
             else None,
+            writer=make_writer(session, encoder.tokenizer, config) if task.continues else None,
         )
-
-
-def _check_graph(session: ort.InferenceSession, *, outputs: int, axes: int) -> None:
-    """Refuse a graph that does not give so many outputs for each text, or each of its tokens."""
-    inputs = [each.name for each in session.get_inputs()]
-    found = session.get_outputs()
-    shape = found[0].shape if len(found) == 1 else [*found[0].shape, len(found)]
-    if not set(inputs) <= set(INPUTS) or len(shape) != axes:
-        raise ValueError(
-            f"its graph maps {', '.join(inputs)} to the shape {shape}; expected "
-            f"{'texts by outputs' if axes == 2 else 'texts by tokens by outputs'}, "
-            f"of {', '.join(INPUTS)}"
-        )
-    if isinstance(shape[-1], int) and shape[-1] != outputs:
-        raise ValueError(f"its graph has {shape[-1]} outputs, and its config.json {outputs}")
 
 
 def read_runtime(bundle: Path) -> Runtime:

@@ -7,6 +7,7 @@ import onnxruntime as ort
 
 from pipeline.facts.variants import Runtime
 from pipeline.inference.processor import has_vnni
+from pipeline.inference.tokens import INPUTS
 from pipeline.workers.threads import count_threads
 
 EXACT_SUMS = "session.x64quantprecision"
@@ -51,3 +52,18 @@ def mixes_rows(path: Path) -> bool:
     # server does without.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b"DynamicQuantize") >= 0
+
+
+def check_graph(session: ort.InferenceSession, *, outputs: int, axes: int) -> None:
+    """Refuse a graph that does not give so many outputs for each text, or each of its tokens."""
+    inputs = [each.name for each in session.get_inputs()]
+    found = session.get_outputs()
+    shape = found[0].shape if len(found) == 1 else [*found[0].shape, len(found)]
+    if not set(inputs) <= set(INPUTS) or len(shape) != axes:
+        raise ValueError(
+            f"its graph maps {', '.join(inputs)} to the shape {shape}; expected "
+            f"{'texts by outputs' if axes == 2 else 'texts by tokens by outputs'}, "
+            f"of {', '.join(INPUTS)}"
+        )
+    if isinstance(shape[-1], int) and shape[-1] != outputs:
+        raise ValueError(f"its graph has {shape[-1]} outputs, and its config.json {outputs}")

@@ -240,9 +240,13 @@ def _make_golden(classifier: Classifier, model: str) -> Golden:
 
 
 def _flat_outputs(classifier: Classifier, text: str | tuple[str, str]) -> np.ndarray:
-    """Return all outputs of one text or pair; 0 for a word without any."""
+    """Return all outputs of one text or pair; 0 for a word without any.
+
+    Of a language model's, that is the log-probability of every token.
+    """
     given = (text,) if isinstance(text, str) else text
-    outputs: np.ndarray = np.nan_to_num(classifier.outputs([given])[0].ravel(), nan=0.0)
+    found = classifier.task.comparable(classifier.outputs([given]))
+    outputs: np.ndarray = np.nan_to_num(found[0].ravel(), nan=0.0)
     return outputs
 
 

@@ -6,9 +6,8 @@ reads. The folder is built under another name and appears when it is whole.
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.inference.classifier import Classifier, load_bundle
@@ -19,6 +18,7 @@ from pipeline.store.files import new_folder
 Platform = Literal["triton", "kserve", "hub"]
 _TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 _MAX_BATCH, _DELAY_US = 32, 500
+_LABELS = "labels.txt"
 
 
 def package(
@@ -72,18 +72,19 @@ def _write_triton(bundle: Path, manifest: Manifest, folder: Path, name: str) -> 
     classifier = load_bundle(bundle, threads=1)
     config = _triton_config(name, classifier)
     (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
-    labels = "".join(f"{label}\n" for label in classifier.labels)
-    (folder / name / "labels.txt").write_text(labels, encoding="utf-8")
+    if classifier.labels:
+        labels = "".join(f"{label}\n" for label in classifier.labels)
+        (folder / name / _LABELS).write_text(labels, encoding="utf-8")
 
 
 def _triton_config(name: str, classifier: Classifier) -> str:
     """Return the model's configuration: dimensions are without the batch, as Triton counts."""
-    inputs = ",\n".join(
-        f'  {{ name: "{each.name}" data_type: {_TYPES[each.type]} dims: [ -1 ] }}'
-        for each in classifier.session.get_inputs()
-    )
     found = classifier.session.get_outputs()
-    outputs = ",\n".join(_triton_output(each.name, each.shape, len(found)) for each in found)
+    # The columns of a graph's only output have the labels' names.
+    is_named = classifier.labels and len(found) == 1
+    named = f' label_filename: "{_LABELS}"' if is_named else ""
+    inputs = ",\n".join(f"  {{ {_tensor(each)} }}" for each in classifier.session.get_inputs())
+    outputs = ",\n".join(f"  {{ {_tensor(each)}{named} }}" for each in found)
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}
@@ -99,11 +100,11 @@ version_policy {{ latest {{ num_versions: 1 }} }}
 """
 
 
-def _triton_output(name: str, shape: Sequence[object], outputs: int) -> str:
-    """Return an output's line; the columns of a graph's only output have the labels' names."""
-    sizes = ", ".join(str(size if isinstance(size, int) else -1) for size in shape[1:])
-    labels = ' label_filename: "labels.txt"' if outputs == 1 else ""
-    return f'  {{ name: "{name}" data_type: TYPE_FP32 dims: [ {sizes} ]{labels} }}'
+# Any: onnxruntime has no types.
+def _tensor(each: Any) -> str:
+    """Return a tensor's name, type and dimensions."""
+    sizes = ", ".join(str(size if isinstance(size, int) else -1) for size in each.shape[1:])
+    return f'name: "{each.name}" data_type: {_TYPES[each.type]} dims: [ {sizes} ]'
 
 
 def _inference_service(name: str, storage_uri: str) -> str:

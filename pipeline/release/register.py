@@ -199,6 +199,7 @@ def _numbers(report: ReportView) -> Iterator[tuple[str, float, int]]:
         yield f"fidelity/{name}", value, 0
     for entry in report.latency:
         cell = f"{entry.arm.replace(' ', '_')}_b{entry.batch}_t{entry.length}"
+        cell += f"_after_{entry.past}" if entry.past else ""
         yield f"latency/{cell}_ms", entry.median_ms, 0
         yield f"latency/{cell}_ratio", entry.ratio_to_plain, 0
 

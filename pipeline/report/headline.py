@@ -45,7 +45,7 @@ def _good(report: Report) -> str:
     metric = task.main_metric
     low, high = evaluation.student.intervals[metric]
     changes = {
-        "the head alone": evaluation.gains.get(PLAIN),
+        task.words.plain: evaluation.gains.get(PLAIN),
         task.words.constant: evaluation.gains.get(CONSTANT),
         "its teacher": evaluation.change,
     }

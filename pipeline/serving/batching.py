@@ -16,6 +16,8 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.inference.generation import Completion
+from pipeline.serving.completions import CompletionLane
 from pipeline.serving.errors import DeadlineError, OverloadedError, RequestError
 from pipeline.serving.jobs import Answer, Job, Served
 from pipeline.serving.lanes import Lane
@@ -39,6 +41,7 @@ class Batcher:
         self._texts, self._characters = 0, 0
         self._small, self._large = (Lane(name, settings, metrics) for _ in range(2))
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix=f"tokens-{name}")
+        self._completions = CompletionLane(name, settings)
 
     async def submit(self, served: Served, content: Texts | Tensors) -> Answer:
         """Return a model's answer to a request's texts or tensors.
@@ -57,6 +60,17 @@ class Batcher:
                     "The request waited too long. Try again in a moment."
                 ) from error
 
+    async def complete(self, served: Served, texts: Texts, tokens: int | None) -> list[Completion]:
+        """Return a language model's completion of each text.
+
+        Raises:
+            RequestError: when too much waits, the deadline passed, or the model refuses it.
+        """
+        if any(len(text) != 1 for text in texts):
+            raise RequestError("A language model takes single texts, found a pair.")
+        with self._held(texts):
+            return await self._completions.complete(served, [text for (text,) in texts], tokens)
+
     async def run(self) -> None:
         """Answer requests until cancelled."""
         async with asyncio.TaskGroup() as lanes:
@@ -68,6 +82,7 @@ class Batcher:
         self._small.close()
         self._large.close()
         self._tokenizing.shutdown(wait=False)
+        self._completions.close()
 
     @contextlib.contextmanager
     def _held(self, content: Texts | Tensors) -> Iterator[None]:

@@ -8,10 +8,12 @@ Shapes: N = rows, T = tokens, C = outputs per text.
 
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
+from pipeline.inference.generation import Completion
 from pipeline.serving.errors import NotReadyError, RequestError, UnknownVersionError
 from pipeline.serving.jobs import Answer, Served
 from pipeline.serving.kserve_parts import (
@@ -26,6 +28,8 @@ from pipeline.serving.kserve_parts import (
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.slots import Slot
 from pipeline.serving.tensors import check_outputs, read_inputs
+
+_DATATYPES = {"tensor(int64)": "INT64", "tensor(float)": "FP32"}
 
 
 class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; it has no types
@@ -65,10 +69,10 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
         """Return name, versions, inputs and outputs, as the protocol has them."""
         served = self.served(version)
         session = served.classifier.session
+        if served.classifier.task.continues:
+            return {**self._named(served), **_whole_graph(session)}
         return {
-            "name": self.name,
-            "versions": [str(served.version)],
-            "platform": "onnxruntime_onnx",
+            **self._named(served),
             "inputs": [
                 {"name": each.name, "datatype": "INT64", "shape": [-1, -1]}
                 for each in session.get_inputs()
@@ -83,6 +87,13 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
             ],
         }
 
+    def _named(self, served: Served) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "versions": [str(served.version)],
+            "platform": "onnxruntime_onnx",
+        }
+
     async def predict(
         self,
         payload: InferRequest,
@@ -91,6 +102,8 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
     ) -> InferResponse:
         """Answer a tensor request."""
         served = self.served(payload.model_version)
+        if served.classifier.task.continues:
+            raise RequestError("A language model takes no tensors: ask for texts.")
         check_outputs(payload.request_outputs or (), _output_names(served))
         tensors = read_inputs(payload.inputs, served, self._settings)
         answer = await self.slot.batcher.submit(served, tensors)
@@ -108,6 +121,13 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
     ) -> Answer:
         """Answer a text request."""
         return await self.slot.batcher.submit(self.served(version), texts)
+
+    async def complete(
+        self, texts: Sequence[tuple[str, ...]], tokens: int | None, version: str | None = None
+    ) -> tuple[Served, list[Completion]]:
+        """Continue texts; return the language model too, and as many tokens of each at most."""
+        served = self.served(version)
+        return served, await self.slot.batcher.complete(served, texts, tokens)
 
 
 class Plane(DataPlane):  # type: ignore[misc] # KServe's; it has no types
@@ -173,6 +193,20 @@ def _check_version(served: Served, version: str | None) -> None:
             f"Version {version[:20]!r} is not served; {served.version} is. Ask for that one, or "
             "for none."
         )
+
+
+# Any: onnxruntime has no types.
+def _whole_graph(session: Any) -> dict[str, object]:
+    """Return a graph's inputs and outputs as the protocol has them, by what it says of itself."""
+
+    def described(each: Any) -> dict[str, object]:
+        shape = [size if isinstance(size, int) else -1 for size in each.shape]
+        return {"name": each.name, "datatype": _DATATYPES[each.type], "shape": shape}
+
+    return {
+        "inputs": [described(each) for each in session.get_inputs()],
+        "outputs": [described(each) for each in session.get_outputs()],
+    }
 
 
 def _output_names(served: Served) -> list[str]:

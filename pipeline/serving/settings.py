@@ -77,6 +77,15 @@ class ServeSettings(RegistryPlace):
     max_request_characters: int = Field(default=200_000, ge=1)
     """Most characters per request, in all its texts."""
 
+    max_prompt_tokens: int = Field(default=1024, ge=1)
+    """Language models: tokens of one prompt."""
+
+    max_completion_tokens: int = Field(default=256, ge=1)
+    """Language models: most tokens of one completion, and those of one that asks for no number."""
+
+    completion_s: float = Field(default=20.0, gt=0)
+    """Language models: seconds for the completions of a request, which end with what they have."""
+
     max_connections: int = Field(default=512, ge=1)
     """Most open HTTP connections, and as many of gRPC. Beyond them an idle connection is closed, or
     the new one is refused."""

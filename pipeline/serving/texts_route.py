@@ -35,6 +35,8 @@ class TextsRequest(BaseModel):
 
     texts: list[str | tuple[str, str] | ContextQuestion] = Field(min_length=1)
     """Texts, pairs of texts, or questions with their contexts."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Language models alone: most tokens of each completion."""
 
 
 class Predictions(BaseModel):
@@ -77,12 +79,21 @@ async def _classify(
     asked = await _read(request)
     texts = [_as_text(each) for each in asked.texts]
     _check_texts(texts, settings)
-    answer = await model.classify(texts, version)
+    if asked.max_tokens is not None or model.served(version).classifier.task.continues:
+        served, completions = await model.complete(texts, asked.max_tokens, version)
+        task = served.classifier.task
+        predictions = task.answers(completions, served.labels, texts)
+        truncated: Sequence[int] = ()  # longer prompts are refused
+    else:
+        answer = await model.classify(texts, version)
+        served = answer.served
+        predictions = served.classifier.answers(answer.outputs, texts)
+        truncated = answer.truncated
     content = {
         "model_name": model.name,
-        "model_version": str(answer.served.version),
-        "predictions": answer.served.classifier.answers(answer.outputs, texts),
-        "truncated": answer.truncated,
+        "model_version": str(served.version),
+        "predictions": predictions,
+        "truncated": truncated,
     }
     return Response(orjson.dumps(content), media_type="application/json")
 

@@ -30,7 +30,7 @@ from pipeline.timing.measure import measure
 from pipeline.timing.measurement import Measurement, write_measurement
 from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.torch_teacher import TorchTeacher
-from pipeline.timing.workload import fixed_shapes, own_lengths, smallest_vocabulary
+from pipeline.timing.workload import decode_steps, fixed_shapes, own_lengths, smallest_vocabulary
 
 MEASUREMENT = "benchmark.json"
 
@@ -99,6 +99,11 @@ def _plan(
     # The model takes no more than max_length: longer ones are measured at it.
     lengths = sorted({min(length, context.max_length) for length in config.lengths})
     workloads = fixed_shapes(config.batch_sizes, lengths, vocabulary=vocabulary, seed=context.seed)
+    if context.task.continues:
+        past = sorted({min(before, context.max_length) for before in config.past_lengths})
+        workloads += decode_steps(
+            config.batch_sizes, past, vocabulary=vocabulary, seed=context.seed
+        )
     texts = own_lengths(
         exported.folder / STUDENT,
         read_split(data.folder, "test").texts,
@@ -136,6 +141,7 @@ def _latencies(cell: MeasuredCell, baseline: Arm, confidence: float) -> list[Lat
                 arm=arm,
                 batch=cell.batch,
                 length=cell.length,
+                past=cell.past,
                 median_ms=median,
                 p95_ms=p95,
                 p99_ms=p99,

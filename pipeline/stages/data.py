@@ -52,7 +52,9 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     config, labels = settings.data, settings.task.labels
     given = {"test": config.test, "validation": config.validation, "train": config.train}
     sources = {
-        name: _read(reference, config) for name, reference in given.items() if reference is not None
+        name: _read(reference, settings)
+        for name, reference in given.items()
+        if reference is not None
     }
     texts_of = {name: _read_texts(source, settings) for name, source in sources.items()}
     labels_of = _read_labels(sources, texts_of, settings)
@@ -90,12 +92,14 @@ class _Source:
         return self.table.place(self.kept[position])
 
 
-def _read(reference: str, config: DataConfig) -> _Source:
+def _read(reference: str, settings: DataSettings) -> _Source:
     """Return one source and the rows that the filter leaves."""
+    config = settings.data
+    label_columns = config.label_columns if settings.task.labels.of_text is None else ()
     table = read_source(
         reference,
-        (*config.text_columns, *config.label_columns, *config.filter),
-        label=config.label_columns[0],
+        (*config.text_columns, *label_columns, *config.filter),
+        label=next(iter(label_columns), config.text_columns[0]),
         labels=config.labels,
         subset=config.subset,
     )
@@ -139,6 +143,8 @@ def _read_labels(
     sources: dict[str, _Source], texts: dict[str, list[Text]], settings: DataSettings
 ) -> dict[str, list[Label | None]]:
     """Return the label of every kept row, by split."""
+    if settings.task.labels.of_text is not None:
+        return {name: [None] * len(source.kept) for name, source in sources.items()}
     columns = []
     for split, source in sources.items():
         first, *others = (
@@ -174,6 +180,8 @@ def _labelled_rows(
     config, labels = settings.data, settings.task.labels
     rows: list[LabelledText] = []
     for row, (text, label) in enumerate(zip(texts, found, strict=True)):
+        if labels.of_text is not None:
+            label = labels.of_text(text)
         if label is not None and all(text):
             if labels.misfit is not None and (reason := labels.misfit(text, label)):
                 raise InputError(f"{source.table.source}, {source.place(row)}: {reason}.")

@@ -83,7 +83,13 @@ def distill(
     setup, validation = _prepare(student, data, unlabelled, targets, settings)
     goal = _goal(setup.objective, validation, settings)
     best = goal.best
-    outputs = compute_outputs(student, setup.objective, setup.tokenizer, setup.validation)
+    outputs = compute_outputs(
+        student,
+        setup.objective,
+        setup.tokenizer,
+        setup.validation,
+        teacher=validation.teacher,
+    )
     at_start = _measure(validation, context.task, outputs, outputs)
     start_weights = copy.deepcopy(student.state_dict())
     if config.dropout is not None:

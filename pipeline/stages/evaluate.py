@@ -4,7 +4,7 @@ The ONNX files are measured and not the torch models, because the files ship. Al
 see the same resamples of the test texts, so that the interval of a difference is paired.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pipeline.statistics.class_quality import measure_classes
 from pipeline.store.stage import Stage
 from pipeline.tasks.measuring import MeasuredModels
 from pipeline.tasks.task import Task
-from pipeline.texts.tables import read_split
+from pipeline.texts.tables import Split, read_split
 
 OUTPUTS = "outputs.npz"
 
@@ -54,16 +54,11 @@ def evaluate(
     bundles = {arm: exported.folder / arm for arm in EXPORTED}
     if quantized is not None:
         bundles |= {STUDENT: quantized.folder / STUDENT, STUDENT_FP32: bundles[STUDENT]}
-    outputs = {
-        arm: load_bundle(bundle).readings(
-            test.texts, batch_size=config.batch_size, title=f"evaluating {arm.replace('_', ' ')}"
-        )
-        for arm, bundle in bundles.items()
-    }
+    outputs = _readings(bundles, test, config.batch_size)
     np.savez_compressed(out / OUTPUTS, allow_pickle=False, labels=test.labels, **outputs)
     measured = MeasuredModels(
         task=task,
-        outputs=outputs | {CONSTANT: task.constant(test.labels, outputs[STUDENT].shape[-1])},
+        outputs=outputs | {CONSTANT: task.constant(test.labels, outputs[STUDENT])},
         labels=task.truth(test.texts, test.labels),
         samples=Resamples(texts=len(test), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,
@@ -78,6 +73,19 @@ def evaluate(
         classes=_classes(measured, data.facts.labels),
         gains={arm: measured.change(STUDENT, arm) for arm in settings.baselines},
     )
+
+
+def _readings(bundles: Mapping[Arm, Path], test: Split, batch_size: int) -> dict[Arm, np.ndarray]:
+    """Return the readings of every bundle; the teacher's come first, as others may follow them."""
+    outputs: dict[Arm, np.ndarray] = {}
+    for arm in sorted(bundles, key=lambda each: each != TEACHER):
+        outputs[arm] = load_bundle(bundles[arm]).readings(
+            test.texts,
+            batch_size=batch_size,
+            title=f"evaluating {arm.replace('_', ' ')}",
+            teacher=outputs.get(TEACHER),
+        )
+    return {arm: outputs[arm] for arm in bundles}
 
 
 def _classes(measured: MeasuredModels, names: Sequence[str]) -> tuple[ClassQuality, ...]:

@@ -27,6 +27,8 @@ from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts, Parity
 from pipeline.facts.training import StudentFacts, TeacherFacts
+from pipeline.graphs.decoder import write_decoder
+from pipeline.graphs.genai import write_genai_config
 from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL, load_bundle
 from pipeline.inference.thresholds import write_thresholds
@@ -161,4 +163,7 @@ def _export_one(
         output_names=context.task.objective().output_names,
         max_length=context.max_length,
     )
-    return write_graph(traced, bundle / MODEL, settings.export)
+    if not context.task.continues:
+        return write_graph(traced, bundle / MODEL, settings.export)
+    write_genai_config(bundle, Path(MODEL).name)
+    return write_decoder(traced, bundle / MODEL, settings.export)

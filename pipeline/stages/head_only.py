@@ -34,8 +34,10 @@ from pipeline.facts.quality import Metrics
 from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
 from pipeline.store.stage import Stage
 from pipeline.texts.splits import SPLITS
-from pipeline.texts.tables import read_split
+from pipeline.texts.tables import Split, read_split
+from pipeline.training.encoding import compute_outputs
 from pipeline.training.features import Features, frozen_features
+from pipeline.training.rows import make_rows
 from pipeline.training.small_work import threads_for
 from pipeline.training.truncation import measure_truncation
 from pipeline.workers.bars import hides_bars
@@ -57,26 +59,58 @@ class HeadOnlySettings:
 def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> TeacherFacts:
     """Train the head alone and write it to ``out``, as a teacher without adapters.
 
+    A language model's head is a part of its backbone, which is then left as it is.
+
     Raises:
         InputError: for an unreadable model or an unknown architecture.
     """
     context = settings.context
     labels = data.facts.labels
     model = load_model(context.backbone, context.task.objective(), labels=labels, seed=context.seed)
-    _say_head(model, context)
     freeze_backbone(model)
     digest = backbone_digest(model)
     splits = {name: read_split(data.folder, name) for name in SPLITS}
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     truncation = measure_truncation(tokenizer, splits, context)
+    outcome = (
+        _measure_plain(model, splits["validation"], context)
+        if context.task.continues
+        else _train_head(model, splits, settings)
+    )
+    save_teacher(model, out, context=context, labels=labels, adapter=None)
+    facts = describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
+    return replace(facts, truncation=truncation)
+
+
+def _train_head(
+    model: PreTrainedModel, splits: Mapping[str, Split], settings: HeadOnlySettings
+) -> TrainingOutcome:
+    """Train a model's head, in place."""
+    context = settings.context
+    _say_head(model, context)
     training = frozen_features(model, splits["train"].head(settings.training.texts), context)
     validation = frozen_features(model, splits["validation"], context)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     with threads_for(trained * settings.training.batch_size):
-        outcome = _train(model, training, validation, settings)
-    save_teacher(model, out, context=context, labels=labels, adapter=None)
-    facts = describe_teacher(model, adapter=None, digest=digest, warnings=(), outcome=outcome)
-    return replace(facts, truncation=truncation)
+        return _train(model, training, validation, settings)
+
+
+def _measure_plain(
+    model: PreTrainedModel, validation: Split, context: ModelContext
+) -> TrainingOutcome:
+    """Return how the plain backbone does: the head of a language model is a part of it."""
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    rows = make_rows(tokenizer, validation.texts, context.task, max_length=context.max_length)
+    objective = context.task.objective()
+    outputs = compute_outputs(model, objective, tokenizer, rows.examples, title="plain backbone")
+    metrics = context.task.validate(outputs, validation.labels)
+    return TrainingOutcome(
+        steps=0,
+        best_step=0,
+        best_metric=metrics[context.task.main_metric],
+        precision="fp32",
+        curve=(Point(step=0, validation=metrics),),
+    )
 
 
 def _say_head(model: PreTrainedModel, context: ModelContext) -> None:

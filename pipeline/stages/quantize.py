@@ -26,6 +26,7 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.latency import Estimate
 from pipeline.facts.variants import QuantizeFacts, Runtime, Variant
+from pipeline.graphs.genai import write_genai_config
 from pipeline.graphs.int8 import INT8_SESSION, write_int8
 from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, VARIANTS
 from pipeline.inference.classifier import MODEL, RUNTIME, load_bundle
@@ -71,10 +72,10 @@ def quantize(
     config, bundle = settings.quantize, out / STUDENT
     products = _write_variants(data, exported, config, bundle)
     validation = read_split(data.folder, "validation").head(config.texts)
-    outputs = {file: _outputs(bundle, file, validation) for file in _JUDGED}
-    single = outputs[FP32_FILE][:_FP16_TEXTS]
-    difference = _check_fp16(bundle, single, validation.head(_FP16_TEXTS), config)
     teacher = load_bundle(exported.folder / TEACHER).readings(validation.texts)
+    outputs = {file: _outputs(bundle, file, validation, teacher) for file in _JUDGED}
+    single = outputs[FP32_FILE][:_FP16_TEXTS]
+    difference = _check_fp16(bundle, single, validation.head(_FP16_TEXTS), settings)
     measured = MeasuredModels(
         task=settings.task,
         outputs={TEACHER: teacher} | {Arm(file): found for file, found in outputs.items()},
@@ -93,6 +94,8 @@ def quantize(
         {name: ratio_to_first(eligible_times, name, config.confidence) for name in eligible}
     )
     write_atomic(bundle / RUNTIME, accepted[chosen].model_dump_json(indent=2))
+    if settings.task.continues:
+        write_genai_config(bundle, accepted[chosen].file)
     facts = QuantizeFacts(
         texts=len(validation),
         confidence=config.confidence,
@@ -214,16 +217,20 @@ def _write_fp16(bundle: Path) -> None:
     onnx.save(half, bundle / "onnx" / FP16_FILE)
 
 
-def _outputs(bundle: Path, file: str, split: Split) -> np.ndarray:
-    """Return one file's readings, text by text as requests come."""
+def _outputs(bundle: Path, file: str, split: Split, teacher: np.ndarray) -> np.ndarray:
+    """Return one file's readings, text by text as requests come, beside the teacher's."""
     config = INT8_SESSION if file == INT8_FILE else {}
     classifier = load_bundle(bundle, runtime=Runtime(file=file, session_config=config))
-    return classifier.readings(split.texts, batch_size=1, title=f"judging {file}")
+    return classifier.readings(split.texts, batch_size=1, title=f"judging {file}", teacher=teacher)
 
 
-def _check_fp16(bundle: Path, single: np.ndarray, split: Split, config: QuantizeConfig) -> float:
+def _check_fp16(
+    bundle: Path, single: np.ndarray, split: Split, settings: QuantizeSettings
+) -> float:
     """Return the largest difference of an output to the fp32 file's; refuse one above it."""
-    half = _outputs(bundle, FP16_FILE, split)
+    task, config = settings.task, settings.quantize
+    half = task.comparable(_outputs(bundle, FP16_FILE, split, single))
+    single = task.comparable(single)
     single = single[tuple(map(slice, half.shape))]  # fewer texts may have fewer words
     difference = float(np.nanmax(abs(half - single)))
     tolerance = config.fp16_tolerance * max(1.0, float(np.nanmax(abs(single))))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import EvaluateConfig
-from pipeline.facts.arms import PLAIN, TEACHER
+from pipeline.facts.arms import PLAIN, TEACHER, Arm
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.sweep import FileQuality, StudentFile, SweepQuality
@@ -78,17 +78,20 @@ def measure_quality(
 def _run_all(
     split: Split, exported: Stage[ExportFacts], settings: SweepQualitySettings
 ) -> MeasuredModels:
-    bundles = {name: (exported.folder / name, None) for name in (PLAIN, TEACHER)}
+    bundles = {name: (exported.folder / name, None) for name in (TEACHER, PLAIN)}
     students = {file.name: (file.bundle, file.runtime) for file in settings.files}
     config = settings.evaluate
+    outputs: dict[Arm, np.ndarray] = {}
+    for name, (bundle, runtime) in {**bundles, **students}.items():
+        outputs[name] = load_bundle(bundle, runtime=runtime).readings(
+            split.texts,
+            batch_size=config.batch_size,
+            title=f"evaluating {name}",
+            teacher=outputs.get(TEACHER),
+        )
     return MeasuredModels(
         task=settings.task,
-        outputs={
-            name: load_bundle(bundle, runtime=runtime).readings(
-                split.texts, batch_size=config.batch_size, title=f"evaluating {name}"
-            )
-            for name, (bundle, runtime) in {**bundles, **students}.items()
-        },
+        outputs=outputs,
         labels=settings.task.truth(split.texts, split.labels),
         samples=Resamples(texts=len(split), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,

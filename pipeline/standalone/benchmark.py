@@ -6,14 +6,20 @@ from pathlib import Path
 from pipeline.config import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.facts.arms import Arm
-from pipeline.graphs.structure import load_graph, vocabulary_size
+from pipeline.graphs.structure import has_cache, load_graph, vocabulary_size
 from pipeline.inference.classifier import MODEL
 from pipeline.texts.tables import Text
 from pipeline.timing.measure import measure
 from pipeline.timing.measurement import Measurement
 from pipeline.timing.plan import MeasurementPlan
 from pipeline.timing.torch_teacher import TorchTeacher
-from pipeline.timing.workload import Workload, fixed_shapes, own_lengths, tokenizer_limit
+from pipeline.timing.workload import (
+    Workload,
+    decode_steps,
+    fixed_shapes,
+    own_lengths,
+    tokenizer_limit,
+)
 
 
 def benchmark_alone(
@@ -44,7 +50,7 @@ def benchmark_alone(
     paths = {model: find_onnx_file(model) for model in wanted}
     names = _names(wanted)
     vocabulary = min(_vocabulary(path) for path in paths.values())
-    workloads = fixed_shapes(config.batch_sizes, config.lengths, vocabulary=vocabulary, seed=seed)
+    workloads = _workloads(list(paths.values()), config, vocabulary, seed)
     singles = _singles(config, vocabulary, seed)
     if texts:
         bundle = _bundle(paths[models[0]])
@@ -99,6 +105,17 @@ def _names(models: Sequence[Path]) -> dict[Path, Arm]:
         if len(set(names.values())) == len(models):
             return names
     return {model: Arm(str(model)) for model in models}
+
+
+def _workloads(
+    paths: Sequence[Path], config: BenchmarkConfig, vocabulary: int, seed: int
+) -> list[Workload]:
+    """Return the cells of fixed shapes, and single steps where all files have a cache."""
+    sizes = config.batch_sizes
+    found = fixed_shapes(sizes, config.lengths, vocabulary=vocabulary, seed=seed)
+    if all(has_cache(load_graph(path)) for path in paths):
+        found += decode_steps(sizes, config.past_lengths, vocabulary=vocabulary, seed=seed)
+    return found
 
 
 def _vocabulary(path: Path) -> int:

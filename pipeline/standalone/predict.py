@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import refusing
 from pipeline.inference.classifier import Classifier, load_bundle
+from pipeline.inference.generation import Limits
 from pipeline.workers.threads import count_idle_threads
 
 logger = logging.getLogger(__name__)
@@ -40,47 +41,66 @@ class Answers:
         )
 
 
-def predict(bundle: Path, texts: Sequence[str | tuple[str, ...]]) -> list[dict[str, Any]]:
+def predict(
+    bundle: Path, texts: Sequence[str | tuple[str, ...]], *, limits: Limits | None = None
+) -> list[dict[str, Any]]:
     """Return the answer to each text, as the student's task gives it; log which texts are cut.
 
     Args:
         bundle: Folder of the student.
         texts: Texts, or tuples of one or two.
+        limits: Limits of a language model's completions.
 
     Raises:
         InputError: when the folder is not a bundle, or a damaged one.
     """
-    model = load_bundle(bundle, threads=count_idle_threads())
-    found = answer_texts(model, texts, name=str(bundle))
+    found = answer_texts(open_student(bundle), texts, name=str(bundle), limits=limits)
     if said := found.said():
         logger.warning("%s", said)
     return found.answers
 
 
+def open_student(bundle: Path) -> Classifier:
+    """Return a student, with as many threads as are idle.
+
+    Raises:
+        InputError: when the folder is not a bundle, or a damaged one.
+    """
+    return load_bundle(bundle, threads=count_idle_threads())
+
+
 def answer_texts(
-    model: Classifier, texts: Sequence[str | tuple[str, ...]], *, name: str
+    model: Classifier,
+    texts: Sequence[str | tuple[str, ...]],
+    *,
+    name: str,
+    limits: Limits | None = None,
 ) -> Answers:
     """Return the answer to each text, and which texts were cut.
 
     A classification answers with ``label``, its ``score``, and ``scores`` of all labels. A
     multi-label task answers with ``labels`` and ``scores``, a regression with ``value``, and a
     token classification with ``entities``. A question answering has ``answer``, its ``start``,
-    ``end`` and ``score``, and ``candidates``.
+    ``end`` and ``score``, and ``candidates``. A language model answers with a ``completion``, its
+    number of ``tokens`` and what it was ``ended_by``.
 
     Args:
         model: Bundle in memory.
         texts: Texts, or tuples of one or two.
         name: Name of the model in messages.
+        limits: Limits of a language model's completions.
 
     Raises:
         InputError: when the model cannot answer.
     """
     with refusing(f"{name} cannot answer", "Export it again, or copy it anew."):
         given = [(text,) if isinstance(text, str) else text for text in texts]
-        outputs = model.outputs(given)
+        if model.writer is None:
+            answers = model.answers(model.outputs(given), given)
+        else:
+            completions = [model.writer.complete(" ".join(t), limits or Limits()) for t in given]
+            answers = model.task.answers(completions, model.labels, given)
         truncated = model.find_truncated(given)
     return Answers(
-        answers=model.answers(outputs, given),
-        truncated=truncated,
-        max_length=model.encoder.settings.max_length,
+        answers=answers, truncated=truncated, max_length=model.encoder.settings.max_length
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.tasks.causal_lm import CAUSAL_LM
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.multi_label import MULTI_LABEL
 from pipeline.tasks.question_answering import QUESTION_ANSWERING
@@ -18,6 +19,7 @@ TASKS: Mapping[str, Task] = {
         REGRESSION,
         TOKEN_CLASSIFICATION,
         QUESTION_ANSWERING,
+        CAUSAL_LM,
     )
 }
 

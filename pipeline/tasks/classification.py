@@ -168,9 +168,9 @@ def _names(config: DataConfig) -> tuple[str, ...]:
     return config.labels
 
 
-def _commonest(labels: np.ndarray, classes: int) -> np.ndarray:
+def _commonest(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
     """Return certainty of the commonest label for every text, (N, C)."""
-    outputs = np.zeros((len(labels), classes), dtype=np.float32)
+    outputs = np.zeros((len(labels), readings.shape[-1]), dtype=np.float32)
     outputs[:, np.bincount(labels).argmax()] = 10.0
     return outputs
 

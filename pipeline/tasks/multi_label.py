@@ -107,9 +107,9 @@ def _warnings(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
     )
 
 
-def _commonest(labels: np.ndarray, count: int) -> np.ndarray:
+def _commonest(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
     """Return certainty of the commonest labels for every text, (N, C), as many as are best."""
-    frequency = labels.sum(axis=0)  # (C,)
+    frequency, count = labels.sum(axis=0), readings.shape[-1]  # (C,)
     order = np.argsort(-frequency, kind="stable")
     hits, chosen = np.cumsum(frequency[order]), len(labels) * np.arange(1, count + 1)
     best = int((2 * hits / (chosen + frequency.sum())).argmax()) + 1

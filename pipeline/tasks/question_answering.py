@@ -154,7 +154,7 @@ def _count_labels(
     }
 
 
-def _no_answers(labels: np.ndarray, _columns: int) -> np.ndarray:
+def _no_answers(labels: np.ndarray, _readings: np.ndarray) -> np.ndarray:
     """Return certainty that no question has an answer, (N, 1, 4)."""
     row = np.array([NO_CHARACTER, DEFAULT_THRESHOLD, 10.0, 10.0], dtype=np.float32)
     return np.tile(row, (len(labels), 1, 1))

@@ -168,9 +168,9 @@ def _check_labels(labels: Sequence[Label], _names: Sequence[str]) -> str | None:
     return f"holds one label only ({labels[0]}). Numbers that differ are needed: check data.label"
 
 
-def _mean(labels: np.ndarray, outputs: int) -> np.ndarray:
+def _mean(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
     """Return the mean label for every text, (N, 1)."""
-    return np.full((len(labels), outputs), labels.mean())
+    return np.full(readings.shape, labels.mean())
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:

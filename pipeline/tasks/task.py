@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
+from models.token_layout import LOG_PROBABILITY
 from pipeline.config import DataConfig, GateConfig
 from pipeline.config.task import TaskName
 from pipeline.decisions.check import Check
@@ -27,10 +28,12 @@ from pipeline.facts.quality import EvaluateFacts, Metrics
 from pipeline.statistics.statistic import Statistic
 from pipeline.tasks.columns import Column, Given, Proposal
 from pipeline.tasks.layout import Layout
-from pipeline.texts.cells import MISSING_LABEL, Cell, Label, read_texts_of, spell_cells
+from pipeline.tasks.targets import unpack_readings, unpack_tokens
+from pipeline.texts.cells import Cell, Label, read_texts_of, spell_cells
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # pyarrow, which tables imports, would cost a server 40 MB
     from models.losses import Objective
+    from pipeline.texts.tables import Text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,9 @@ class Labels:
     that has no spelling."""
     per_output: bool = False
     """Whether a text has a label for each output, and not one in all."""
+    of_text: "Callable[[Text], Label] | None" = None
+    """(text) -> what stands for its label, in a task whose data has none; there is no label column
+    then."""
     texts: Callable[[str, Sequence[Cell], str, Callable[[int], str]], list[str]] = read_texts_of
     """(column, cells, source, place) -> each cell as a text. Raises InputError for another cell."""
     propose: Callable[[Sequence[Column], Given], Proposal] | None = None
@@ -153,6 +159,8 @@ class Words:
     """Name of the task on a model hub."""
     hub_metrics: Mapping[str, str]
     """Name on a model hub of each metric that is shown there."""
+    plain: str = "the head alone"
+    """The baseline that costs as much as the student, as a noun."""
     hub_options: str = ""
     """Further arguments of a call to transformers' pipeline, in Python."""
 
@@ -182,8 +190,9 @@ class Task:
     """(student readings, teacher readings) -> closeness."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(readings, labels) -> (N,), the error of each text; less is better."""
-    constant: Callable[[np.ndarray, int], np.ndarray]
-    """(labels, C) -> (N, ...), readings of the best answer that is the same for every text."""
+    constant: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """(labels, a model's readings) -> (N, ...), readings of the best answer that is the same for
+    every text."""
     members: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], ClassMembers] | None
     """(teacher readings, student readings, labels, names) -> members of every class; None for a
     task without classes."""
@@ -204,14 +213,24 @@ class Task:
     """Type of its heads in AdapterHub's files, where one output is a regression; None for none."""
     thresholds: Thresholds | None = None
     """Thresholds that its outputs are read by; None for a task without any."""
-    model_suffix: str = "ForSequenceClassification"
-    """End of the name of transformers' classes for it."""
+    model_suffix: str | tuple[str, ...] = "ForSequenceClassification"
+    """End of the name of transformers' classes for it, or several."""
     layout: Layout | None = None
     """How a text is read in windows, where its outputs are those of its tokens. Readings are
     (N, W, ...) then: NaN behind what a text has of them. None for one row of outputs per text."""
     reference: Callable[[Sequence[Sequence[str]], np.ndarray], np.ndarray] | None = None
     """(texts, labels) -> what metrics, errors and thresholds take as labels, where these need the
     texts too; None where the labels alone are enough."""
+
+    continues: bool = False
+    """Whether its model continues texts: its outputs are over a whole vocabulary for each token. Of
+    these, readings are kept (models/token_layout.py), (N, T, R); a text has no label. Its answers
+    are made of completions (pipeline/inference/generation.py)."""
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether texts have unlike numbers of rows, of outputs and labels, which are padded."""
+        return self.layout is not None or self.continues
 
     @property
     def has_word_labels(self) -> bool:
@@ -235,6 +254,13 @@ class Task:
         if self.thresholds is None or thresholds is None:
             return outputs
         return self.thresholds.attach(outputs, thresholds)
+
+    def comparable(self, readings: np.ndarray) -> np.ndarray:
+        """Return the numbers of readings that differ little where two files differ little.
+
+        Those are all but a language model's ids: the likeliest token may be another one by a hair.
+        """
+        return readings[..., LOG_PROBABILITY] if self.continues else readings
 
     def validate(self, outputs: np.ndarray, labels: np.ndarray) -> Metrics:
         """Return the metrics of outputs on the validation split, which chooses the thresholds."""
@@ -263,21 +289,11 @@ class Task:
     # Any: arrays and tensors alike.
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return the labels (N,) and the teacher's outputs (N, C) of packed rows."""
+        if self.continues:
+            return unpack_readings(packed)
         if self.layout is not None:
-            return _unpack_tokens(packed)
+            return unpack_tokens(packed)
         if self.labels.per_output:
             count = packed.shape[1] // 2
             return packed[:, :count], packed[:, count:]
         return packed[:, 0], packed[:, 1:]
-
-
-# Any: arrays and tensors alike.
-def _unpack_tokens(packed: Any) -> tuple[Any, Any]:
-    """Return the labels (N, T) and the teacher's outputs (N, T, C) of packed rows, (N, T, 1 + C).
-
-    Padding is NaN, or -100 in all columns as the Trainer fills up; its outputs become NaN.
-    """
-    filled = (packed == MISSING_LABEL).all(-1) | (packed != packed).any(-1)
-    labels, outputs = packed[..., 0] * 1, packed[..., 1:] * 1
-    labels[filled], outputs[filled] = MISSING_LABEL, float("nan")
-    return labels, outputs

@@ -126,9 +126,9 @@ def _warnings(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
     )
 
 
-def _no_entities(tags: np.ndarray, count: int) -> np.ndarray:
+def _no_entities(tags: np.ndarray, readings: np.ndarray) -> np.ndarray:
     """Return certainty of O for every word, (N, W, C)."""
-    outputs = np.zeros((*tags.shape, count), dtype=np.float32)
+    outputs = np.zeros((*tags.shape, readings.shape[-1]), dtype=np.float32)
     outputs[..., 0] = 10.0
     return outputs
 

@@ -36,11 +36,13 @@ class MeasuredCell:
     seconds: float
     """How long it took."""
     blocks: tuple[Block, ...]
+    past: int = 0
+    """Tokens before these, whose keys and values are given."""
 
     @property
     def name(self) -> str:
         """Return the cell's name, for people."""
-        return cell_name(self.batch, self.length)
+        return cell_name(self.batch, self.length, self.past)
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -98,6 +100,7 @@ def measure_cell(
     spec = CellSpec(
         files={arm: str(path) for arm, path in arms.items()},
         calls=workload.calls,
+        past=workload.past,
         rounds=max(2, config.rounds // 4) if several else config.rounds,
         warmup_runs=config.warmup_runs,
         pinned=True,
@@ -119,6 +122,7 @@ def measure_cell(
         calls=len(workload.calls),
         seconds=round(seconds, 2),
         blocks=tuple(blocks),
+        past=workload.past,
     )
 
 

@@ -22,12 +22,13 @@ import onnxruntime as ort
 
 from pipeline.facts.arms import Arm
 from pipeline.facts.variants import Runtime
+from pipeline.inference.cache import POSITIONS, empty_cache
 from pipeline.inference.classifier import runtime_of
 from pipeline.inference.session import open_file
 from pipeline.timing.blocks import Block, Call, read_specification, serve_blocks, time_block
 
 TokenIds = list[list[int]]
-_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +47,8 @@ class CellSpec:
     # Any: a `Runtime` as plain JSON.
     runtimes: dict[Arm, dict[str, Any]] = field(default_factory=dict)
     """How to open an arm's file; by default as its bundle says."""
+    past: int = 0
+    """Tokens before those of a call, whose keys and values are given."""
 
 
 def open_arm_session(path: str, threads: int = 1) -> ort.InferenceSession:
@@ -60,15 +63,20 @@ def _open_arm(spec: CellSpec, arm: Arm) -> ort.InferenceSession:
     return open_file(runtime, Path(spec.files[arm]), threads=1)
 
 
-def make_calls(session: ort.InferenceSession, calls: list[TokenIds]) -> list[Call]:
+def make_calls(
+    session: ort.InferenceSession, calls: list[TokenIds], *, past: int = 0
+) -> list[Call]:
     """Return one function per call, that runs the session on these token ids, all attended."""
     runs: list[Call] = []
     for rows in calls:
         ids = np.array(rows)  # (B, T)
+        batch, tokens = ids.shape
         everything = {
             "input_ids": ids,
-            "attention_mask": np.ones_like(ids),
+            "attention_mask": np.ones((batch, past + tokens), dtype=np.int64),
             "token_type_ids": np.zeros_like(ids),
+            POSITIONS: np.tile(np.arange(past, past + tokens), (batch, 1)),
+            **empty_cache(session, batch, past),
         }
         feeds = {
             each.name: everything[each.name].astype(_TYPES[each.type])
@@ -86,7 +94,7 @@ def measure_block(spec: CellSpec, rng: random.Random) -> Block:
     arms: dict[Arm, list[Callable[[], object]]] = {}
     for arm in names:
         padding.append(bytearray(rng.randrange(1, 4_000_000)))
-        arms[arm] = make_calls(_open_arm(spec, arm), spec.calls)
+        arms[arm] = make_calls(_open_arm(spec, arm), spec.calls, past=spec.past)
         for _ in range(-(-spec.warmup_runs // len(spec.calls))):
             for run in arms[arm]:
                 run()

@@ -5,7 +5,7 @@ Shapes: B = batch, T = tokens.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,13 @@ class Workload:
     """Tokens per text; None: texts of several lengths."""
     calls: list[TokenIds]
     """Token ids of each, (B, T)."""
+    past: int = 0
+    """Tokens before these, whose keys and values are given: a language model's alone."""
 
     @property
     def name(self) -> str:
         """Return the cell's name, for people."""
-        return cell_name(self.batch, self.length)
+        return cell_name(self.batch, self.length, self.past)
 
 
 def fixed_shape(batch: int, length: int, *, vocabulary: int, seed: int) -> Workload:
@@ -48,6 +50,17 @@ def fixed_shapes(
         fixed_shape(batch, length, vocabulary=vocabulary, seed=seed)
         for batch in batch_sizes
         for length in lengths
+    ]
+
+
+def decode_steps(
+    batch_sizes: Sequence[int], past: Sequence[int], *, vocabulary: int, seed: int
+) -> list[Workload]:
+    """Return a call of single tokens for every batch size and number of tokens before them."""
+    return [
+        replace(fixed_shape(batch, 1, vocabulary=vocabulary, seed=seed), past=before)
+        for batch in batch_sizes
+        for before in past
     ]
 
 

@@ -23,10 +23,9 @@ def compare_models(
     texts = compared.texts if isinstance(compared, Split) else compared
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     rows = make_rows(tokenizer, texts, task, max_length=context.max_length)
-    own, wanted = (
-        rows.read(compute_outputs(model, objective, tokenizer, rows.examples))
-        for model in (student, teacher)
-    )
+    said = compute_outputs(teacher, objective, tokenizer, rows.examples)
+    own = rows.read(compute_outputs(student, objective, tokenizer, rows.examples, teacher=said))
+    wanted = rows.read(said)
     if not isinstance(compared, Split):
         return task.fidelity(own, wanted)
     return task.compare(own, wanted, task.truth(compared.texts, compared.labels))

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.losses import Objective
+from models.next_tokens import kept_outputs
 from pipeline.checkpoints.tokenizers import encoder_of, token_settings
 from pipeline.errors import InputError
 from pipeline.inference.tokens import INPUTS, Tokens
@@ -28,6 +29,10 @@ Example = dict[str, Any]
 
 _MOST_UNKNOWN = 0.5
 """Part of unknown tokens above which a tokenizer is not for these texts."""
+_OTHER_TOKENS = (
+    "Student and teacher cut the texts into other tokens, so that the teacher's outputs are not "
+    "those of the student's tokens. Give student.model one with the teacher's tokenizer."
+)
 _FEWEST_TOKENS = 64
 """Tokens below which unknown ones say nothing about a tokenizer."""
 
@@ -135,11 +140,13 @@ def compute_outputs(
     *,
     batch_size: int = 32,
     title: str | None = None,
+    teacher: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the outputs of a model in eval mode, (N, C) float32, in the examples' order.
 
-    Outputs for every token are (N, T, C), and NaN behind a text's last token. A title asks for a
-    progress bar.
+    Outputs for every token are (N, T, C), and NaN behind a text's last token. Those of a language
+    model are readings, of the same words as a teacher's readings (N, T, R) where these are given.
+    A title asks for a progress bar.
 
     Raises:
         ValueError: when the model is in training mode, whose dropout would make noise of them.
@@ -155,7 +162,12 @@ def compute_outputs(
         disable=hides_bars() if title else True,
     ) as bar:
         for rows, batch in batches_by_length(tokenizer, examples, batch_size=batch_size):
-            found = objective.outputs(model(**batch.to(model.device))).float().cpu().numpy()
+            batch = batch.to(model.device)
+            chosen = None
+            if teacher is not None and objective.is_read:
+                width = batch["input_ids"].shape[1]
+                chosen = torch.from_numpy(teacher[rows, :width]).to(model.device)
+            found = kept_outputs(model, objective, batch, chosen).float().cpu().numpy()
             if not len(outputs):
                 outputs = _room_for(found, examples)
             if found.ndim == 3:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.losses import Objective
+from models.next_tokens import loss_by_chunks, read_hidden, word_head
 from models.units import Units
 from pipeline.training.encoding import Example
 
@@ -66,3 +68,16 @@ def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, 
 
     training, validation = standardised(setup.training), standardised(setup.validation)
     return replace(setup, training=training, validation=validation), replace(goal, metrics=metrics)
+
+
+def of_hidden(
+    setup: TrainingSetup, goal: Goal
+) -> tuple[Goal, Callable[[Tensor, Tensor], Tensor] | None]:
+    """Return a goal whose loss is of hidden states, and what reads these, where outputs are read.
+
+    Else the goal as it is, and None.
+    """
+    if not setup.objective.is_read:
+        return goal, None
+    head = word_head(setup.model)
+    return replace(goal, loss=loss_by_chunks(goal.loss, head)), partial(read_hidden, head=head)

@@ -33,7 +33,7 @@ def choose_precision(
             with torch.autocast(
                 torch.device(device.name).type, torch.bfloat16, enabled=name == "bf16"
             ):
-                outputs = setup.objective.outputs(model(**inputs))
+                outputs = setup.objective.outputs(model, inputs)
             loss(outputs, labels).mean().backward()
             if on_gpu:
                 torch.cuda.synchronize()

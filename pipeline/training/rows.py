@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from models.token_layout import FOLLOWING
 from pipeline.errors import InputError
 from pipeline.tasks.layout import Layout, Window
 from pipeline.tasks.task import Task
@@ -89,7 +90,8 @@ def label_rows(
 ) -> Rows:
     """Return the rows with ``labels`` in their examples.
 
-    Labels of tokens stand at those that they belong to, and -100 at all others.
+    Labels of tokens stand at those that they belong to, and -100 at all others. Those of a language
+    model are the tokens that follow.
 
     Args:
         rows: Those of a split.
@@ -101,7 +103,10 @@ def label_rows(
         InputError: when the teacher's outputs are those of another tokenizer's tokens.
     """
     found: Sequence[object] | np.ndarray
-    if rows.layout is None:
+    if task.continues:
+        following = [[*each["input_ids"][1:], MISSING_LABEL] for each in rows.examples]
+        found = following if targets is None else _as_targets(following, targets)
+    elif rows.layout is None:
         found = labels.tolist() if targets is None else task.pack(labels, targets)
     else:
         placed = [_place(rows.layout, window, labels) for window in rows.windows]
@@ -122,6 +127,17 @@ def read_targets(folder: Path, rows: Rows) -> np.ndarray:
         if rows.layout is None:
             raise
         raise _other_tokens() from error
+
+
+def _as_targets(following: Sequence[Sequence[int]], targets: np.ndarray) -> list[np.ndarray]:
+    """Return the teacher's readings of each text, (T, R), held against the student's tokens."""
+    rows = [readings[: len(own)] for own, readings in zip(following, targets, strict=True)]
+    for own, readings, whole in zip(following, rows, targets, strict=True):
+        wanted = np.where(np.array(own) == MISSING_LABEL, np.nan, own)
+        ends = np.isnan(whole[len(own) :, FOLLOWING]).all()
+        if not ends or not np.array_equal(readings[:, FOLLOWING], wanted, equal_nan=True):
+            raise _other_tokens()
+    return rows
 
 
 def _place(layout: Layout, window: Window, labels: np.ndarray) -> list[int]:

@@ -36,10 +36,11 @@ from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
-from pipeline.facts.training import Point, TrainingOutcome
+from pipeline.facts.training import TrainingOutcome
 from pipeline.store.files import write_atomic
 from pipeline.training.encoding import collator
-from pipeline.training.goal import Goal, TrainingSetup, in_standard_units
+from pipeline.training.goal import Goal, TrainingSetup, in_standard_units, of_hidden
+from pipeline.training.outcome import outcome_of
 from pipeline.training.precision import choose_precision
 from pipeline.training.progress import ProgressBar
 
@@ -74,6 +75,7 @@ def train(
     head = setup.objective.head(find_architecture(model)) if setup.units else None
     if setup.units and head:
         to_standard_units(model, head, setup.units)
+    goal, keep = of_hidden(setup, goal)
     batch = collate([setup.training[0]] * config.batch_size)
     precision = choose_precision(config, setup, batch, goal.loss, context.device)
     # Of like length side by side; their outputs are brought back into the examples' order.
@@ -91,8 +93,9 @@ def train(
             _MarkWholeCheckpoints(),
             ProgressBar(title),
         ],
+        preprocess_logits_for_metrics=keep,
     )
-    trainer.count = goal.count
+    trainer.count, trainer.objective = goal.count, setup.objective
     trainer.remove_callback(PrinterCallback)
     resume_from = _last_whole_checkpoint(scratch)
     if resume_from is not None:
@@ -104,7 +107,7 @@ def train(
     model.eval()
     if setup.units and head:
         to_label_unit(model, head, setup.units)
-    return _outcome(trainer.state, precision)
+    return outcome_of(trainer.state, precision)
 
 
 def _arguments(
@@ -160,6 +163,24 @@ class _ItemTrainer(Trainer):
     """A Trainer that counts a goal's own items in all batches of a step, and keeps an order."""
 
     count: Callable[[Tensor], Tensor] | None = None
+    objective: Objective
+
+    # Any: transformers' own types.
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss, and the outputs where they are wanted; hidden states are such, too."""
+        if not self.objective.is_read or self.compute_loss_func is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("labels")
+        with self.accelerator.autocast():
+            outputs = self.objective.outputs(model, inputs)
+            loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
+        return (loss, {"outputs": outputs}) if return_outputs else loss
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
         return SequentialSampler(eval_dataset)
@@ -184,12 +205,14 @@ def _checked_mean(goal: Goal, objective: Objective) -> Callable[..., Tensor]:
     def mean_loss(result: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
         nonlocal calls
         calls += torch.is_grad_enabled()
-        outputs = objective.outputs(result)
+        outputs = result if isinstance(result, Tensor) else objective.outputs_in(result)
         per_example = goal.loss(outputs, labels)  # (B,), or (B, columns of items)
         if not torch.isfinite(per_example).all():
             raise InputError(_why_not_finite(outputs, calls))
         if goal.count is not None:
-            items = goal.count(labels) if num_items_in_batch is None else num_items_in_batch
+            # While it validates, transformers counts numbers of the labels instead of items.
+            is_step = num_items_in_batch is not None and torch.is_grad_enabled()
+            items = num_items_in_batch if is_step else goal.count(labels)
             return (per_example.sum(dim=0) / items.clamp(min=1)).sum()
         numbers_per_example = labels[0].numel()
         examples = (
@@ -250,28 +273,6 @@ def _last_whole_checkpoint(scratch: Path) -> Path | None:
         else:
             shutil.rmtree(folder)
     return max(whole, key=lambda folder: int(folder.name.removeprefix("checkpoint-")), default=None)
-
-
-def _outcome(state: TrainerState, precision: str) -> TrainingOutcome:
-    points: dict[int, dict[str, Any]] = {}
-    for entry in state.log_history:
-        point = points.setdefault(int(entry["step"]), {})
-        if "loss" in entry:
-            point.update(train_loss=entry["loss"], learning_rate=entry["learning_rate"])
-        measured = {
-            name.removeprefix("eval_"): float(value)
-            for name, value in entry.items()
-            if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))
-        }
-        if measured:
-            point["validation"] = measured
-    return TrainingOutcome(
-        steps=state.global_step,
-        best_step=state.best_global_step or state.global_step,
-        best_metric=float(state.best_metric or 0.0),
-        precision=precision,
-        curve=tuple(Point(step=step, **point) for step, point in sorted(points.items()) if point),
-    )
 
 
 class _MarkWholeCheckpoints(TrainerCallback):

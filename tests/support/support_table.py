@@ -74,10 +74,15 @@ def _task_rows() -> list[Sequence[str]]:
         "thresholds are chosen and shipped": lambda task: _said(task.thresholds),
         "`import`, `export-adapter`: AdapterHub's head": lambda task: task.hub_head or NO,
         "classes are compared one by one (gate, report)": lambda task: _said(task.members),
-        "model class": lambda task: f"`...{task.model_suffix}`",
+        "model class": _model_class,
         "hub task": lambda task: task.words.hub_task,
     }
     return [(row, *(find(task) for task in TASKS.values())) for row, find in rows.items()]
+
+
+def _model_class(task: Task) -> str:
+    ends = task.model_suffix
+    return ", ".join(f"`...{end}`" for end in ((ends,) if isinstance(ends, str) else ends))
 
 
 def _fewer_layers(name: str) -> None:

@@ -31,8 +31,8 @@ def teacher(tiny_classifier):
     return make
 
 
-def first_logit(result, _mask):
-    return result.logits[:, :1]
+def first_logit(model, batch, _mask):
+    return model(**batch).logits[:, :1]
 
 
 def runs_of(model):
@@ -113,8 +113,8 @@ def test_teacher_is_left_as_it_was(teacher, token_batch):
 def test_answers_that_nothing_moves_weigh_nothing(teacher, token_batch):
     model = teacher("bert")
 
-    def constant(result, _mask):
-        return 0 * result.logits
+    def constant(model, batch, _mask):
+        return 0 * model(**batch).logits
 
     (weights,) = token_weights(
         model, architecture_of("bert"), [token_batch(model, (6,))], constant, seed=0

@@ -128,7 +128,7 @@ def test_span_head_makes_the_models_own_logits_of_every_token(
 
     found = head.apply(model, head.pooling(model, hidden, batch))
 
-    torch.testing.assert_close(found, SPAN_OBJECTIVE.outputs(model(**batch)))
+    torch.testing.assert_close(found, SPAN_OBJECTIVE.outputs_in(model(**batch)))
     assert model.get_submodule(head.last).out_features == 2
 
 

@@ -38,12 +38,12 @@ def sealed(write_words_bundle, tmp_path_factory):
 def serving(sealed):
     """``async with serving(**settings) as (client, plane, metrics)``: without a process.
 
-    ``per_word`` serves the one that finds entities.
+    ``per_word`` serves the one that finds entities; ``bundle`` any other one.
     """
 
     @contextlib.asynccontextmanager
-    async def serving(*, per_word=False, **changes):
-        bundle = sealed(per_word=per_word)
+    async def serving(*, per_word=False, bundle=None, **changes):
+        bundle = bundle or sealed(per_word=per_word)
         settings = ServeSettings(bundles={"tiny": bundle}, threads=1, **changes)
         metrics = ServerMetrics()
         slot = make_slot("tiny", settings, metrics)

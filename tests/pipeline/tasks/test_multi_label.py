@@ -85,7 +85,9 @@ def test_members_of_labels_are_those_at_the_thresholds():
 def test_best_constant_answer_has_the_highest_f1():
     labels = np.array([[1, 1, 0]] * 6 + [[1, 0, 0]] * 3 + [[0, 0, 1]])
 
-    found = MULTI_LABEL.metrics(MULTI_LABEL.constant(labels, 3), labels)["micro_f1"]
+    readings = MULTI_LABEL.constant(labels, np.zeros((len(labels), 3)))
+
+    found = MULTI_LABEL.metrics(readings, labels)["micro_f1"]
 
     sets = [np.tile(2.0 * np.array(flags) - 1, (10, 1)) for flags in np.ndindex(2, 2, 2)]
     assert found == max(MULTI_LABEL.metrics(each, labels)["micro_f1"] for each in sets)

@@ -1,0 +1,30 @@
+"""A training after its end: what the Trainer remembers of it, as facts."""
+
+from typing import Any
+
+from transformers import TrainerState
+
+from pipeline.facts.training import Point, TrainingOutcome
+
+
+def outcome_of(state: TrainerState, precision: str) -> TrainingOutcome:
+    """Return the curve of a training, and which of its points was the best."""
+    points: dict[int, dict[str, Any]] = {}
+    for entry in state.log_history:
+        point = points.setdefault(int(entry["step"]), {})
+        if "loss" in entry:
+            point.update(train_loss=entry["loss"], learning_rate=entry["learning_rate"])
+        measured = {
+            name.removeprefix("eval_"): float(value)
+            for name, value in entry.items()
+            if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))
+        }
+        if measured:
+            point["validation"] = measured
+    return TrainingOutcome(
+        steps=state.global_step,
+        best_step=state.best_global_step or state.global_step,
+        best_metric=float(state.best_metric or 0.0),
+        precision=precision,
+        curve=tuple(Point(step=step, **point) for step, point in sorted(points.items()) if point),
+    )
