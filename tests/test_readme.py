@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-PYTHON = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+SHELL = [text for language, text in BLOCKS if not language]
+PYTHON = [text for language, text in BLOCKS if language == "python"]
 INSTALL, QUICK, DEMO, OWN_DATA = SHELL
 
 pytestmark = [pytest.mark.slow, pytest.mark.system]
