@@ -23,7 +23,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from models.architectures.architecture import Architecture
 from models.architectures.heads import Head
 from models.architectures.table import architecture_of
-from models.losses import IGNORED, Objective, count_tokens, token_cross_entropy
+from models.losses import Objective, count_tokens, token_cross_entropy
+from models.span_losses import IGNORED
 from models.token_layout import (
     FOLLOWING,
     LIKELIEST,

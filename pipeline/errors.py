@@ -8,6 +8,7 @@ A full disk is an `OSError`, as everywhere. ::
     +-- ProjectError              here; flows/cli/faults.py prints it
     |   +-- InputError            here, a ValueError too; raised by readers and checks everywhere:
     |   |   |                     the user changes a file, a setting or an argument
+    |   |   +-- UnfitError        pipeline/tasks/columns.py: a table does not fit a task
     |   |   +-- UnreachableError  here; pipeline/checkpoints, stages/data.py, release/registry*.py,
     |   |                         flows/cli/prefect_server.py:
     |   |                         flows/tasks.py tries the hub again

@@ -36,6 +36,8 @@ class LatencyView(_View):
     length: int | None
     median_ms: float
     ratio_to_plain: float
+    past: int = 0
+    """Tokens in the cache of a language model's step; 0 for a whole pass."""
 
 
 class ReportView(_View):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import FastAPI, Path, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, StrictBool
 
 from pipeline.serving.decoding import decode_request
 from pipeline.serving.kserve_parts import (
@@ -50,7 +50,7 @@ class IndexedModel(BaseModel):
 class IndexRequest(BaseModel):
     """Models that an index is to name."""
 
-    ready: bool = False
+    ready: StrictBool = False
     """Whether only models that are loaded are named."""
 
 

@@ -91,7 +91,7 @@ def _run_all(
         )
     return MeasuredModels(
         task=settings.task,
-        outputs=outputs,
+        outputs={name: outputs[name] for name in (PLAIN, TEACHER, *students)},
         labels=settings.task.truth(split.texts, split.labels),
         samples=Resamples(texts=len(split), count=config.bootstrap_samples, seed=settings.seed),
         confidence=config.confidence,

@@ -211,8 +211,9 @@ def _checked_mean(goal: Goal, objective: Objective) -> Callable[..., Tensor]:
             raise InputError(_why_not_finite(outputs, calls))
         if goal.count is not None:
             # While it validates, transformers counts numbers of the labels instead of items.
-            is_step = num_items_in_batch is not None and torch.is_grad_enabled()
-            items = num_items_in_batch if is_step else goal.count(labels)
+            items = num_items_in_batch
+            if items is None or not torch.is_grad_enabled():
+                items = goal.count(labels)
             return (per_example.sum(dim=0) / items.clamp(min=1)).sum()
         numbers_per_example = labels[0].numel()
         examples = (

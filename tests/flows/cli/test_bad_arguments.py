@@ -24,6 +24,8 @@ USES = [
     "benchmark --compare BAD BAD",
     "absorb BAD --texts TEXTS --out OUT",
     "absorb BUNDLE --texts BAD --out OUT",
+    "distill BAD --teacher BUNDLE --texts TEXTS --out OUT",
+    "export BAD --out OUT",
     "inspect BAD",
     "inspect BUNDLE --texts BAD",
     "import-adapter BAD --backbone BUNDLE --out OUT",
