@@ -23,9 +23,9 @@ from adapter_distill.rooms import check_rooms
 
 check_rooms()  # before any import from them
 
-from adapter_distill.bundles import Model, benchmark, load  # noqa: E402
-from adapter_distill.runs import Run, run  # noqa: E402
-from adapter_distill.students import (  # noqa: E402
+from adapter_distill.bundles import Model, benchmark, load  # noqa: E402 - after the check
+from adapter_distill.runs import Run, run  # noqa: E402 - after the check
+from adapter_distill.students import (  # noqa: E402 - after the check
     Student,
     Teacher,
     absorb,
@@ -33,7 +33,7 @@ from adapter_distill.students import (  # noqa: E402
     export,
     load_teacher,
 )
-from pipeline.errors import InputError  # noqa: E402
+from pipeline.errors import InputError  # noqa: E402 - after the check
 
 __all__ = [
     "InputError",

@@ -21,10 +21,10 @@ from typer.models import ArgumentInfo, OptionInfo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import adapter_distill  # noqa: E402
-from flows.cli.main import app  # noqa: E402
-from pipeline.config import AdapterConfig, AdapterSource, RunConfig  # noqa: E402
-from pipeline.retraining.challenge import ChallengeConfig  # noqa: E402
+import adapter_distill  # noqa: E402 - found by ROOT
+from flows.cli.main import app  # noqa: E402 - found by ROOT
+from pipeline.config import AdapterConfig, AdapterSource, RunConfig  # noqa: E402 - found by ROOT
+from pipeline.retraining.challenge import ChallengeConfig  # noqa: E402 - found by ROOT
 
 MADE = "<!-- Made by scripts/reference.py. Change the docstrings in the code instead. -->\n"
 

@@ -195,7 +195,7 @@ MULTI_LABEL = Task(
         ),
         hub_task="text-classification",
         hub_metrics={"micro_f1": "f1", "macro_f1": "f1"},
-        hub_options=", top_k=None",
+        hub_call='"a text", top_k=None',
     ),
     objective=_objective,
     main_metric="micro_f1",

@@ -225,6 +225,8 @@ QUESTION_ANSWERING = Task(
         ),
         hub_task="question-answering",
         hub_metrics={"f1": "f1", "exact_match": "exact_match"},
+        example='--pairs "a question" "a context"',
+        hub_call=None,
     ),
     objective=_objective,
     main_metric="f1",

@@ -161,8 +161,10 @@ class Words:
     """Name on a model hub of each metric that is shown there."""
     plain: str = "the head alone"
     """The baseline that costs as much as the student, as a noun."""
-    hub_options: str = ""
-    """Further arguments of a call to transformers' pipeline, in Python."""
+    example: str = '"a text"'
+    """Arguments of `adapter-distill predict`, behind the folder."""
+    hub_call: str | None = '"a text"'
+    """Arguments of a call to transformers' pipeline, in Python; None where it has no such one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,11 +281,8 @@ class Task:
         return {**self.fidelity(own, wanted), **self.metrics(own, labels)}
 
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Return rows of labels and the teacher's outputs: distillation's targets, (N, 1 + C).
-
-        They are float32, as training needs them: as Python's numbers they would be eight times as
-        large.
-        """
+        """Return rows of labels and the teacher's outputs: distillation's targets, (N, 1 + C)."""
+        # As Python's numbers they would be eight times as large.
         return np.column_stack([labels, outputs]).astype(np.float32)
 
     # Any: arrays and tensors alike.

@@ -235,7 +235,7 @@ TOKEN_CLASSIFICATION = Task(
             "entity_precision": "precision",
             "entity_recall": "recall",
         },
-        hub_options=', aggregation_strategy="first"',
+        hub_call='"a text", aggregation_strategy="first"',
     ),
     objective=_objective,
     main_metric="entity_f1",

@@ -32,6 +32,13 @@ QUICK = (
 """Overrides of a shipped config, for tiny models and tables."""
 
 
+def changed(config: RunConfig, table: str, **settings: object) -> RunConfig:
+    """Return a config with other settings in one of its tables."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    tree[table] = tree[table] | settings
+    return RunConfig.model_validate(tree)
+
+
 @pytest.fixture(scope="session")
 def run_until(tiny_store: Store) -> Callable[[str, RunConfig], dict[str, Stage[Any]]]:
     """``run_until(name, config)``: the stages of a chain up to one, by name."""

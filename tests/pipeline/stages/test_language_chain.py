@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.task_chains import QUICK
+from support.task_chains import QUICK, changed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.next_tokens import LANGUAGE_OBJECTIVE as OBJECTIVE
@@ -61,13 +61,6 @@ def readings_of(model, backbone, texts):
     tokenizer = load_tokenizer(backbone, max_length=MAX_LENGTH)
     examples = encode(tokenizer, texts, max_length=MAX_LENGTH)
     return compute_outputs(model, OBJECTIVE, tokenizer, examples)
-
-
-def changed(config, table, **settings):
-    """Return a config with other settings in one of its tables."""
-    tree = config.model_dump(mode="json", by_alias=True)
-    tree[table] = tree[table] | settings
-    return type(config).model_validate(tree)
 
 
 def test_texts_have_no_labels_but_sizes(learned):

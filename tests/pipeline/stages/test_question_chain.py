@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.task_chains import QUICK
+from support.task_chains import QUICK, changed
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -65,13 +65,6 @@ def readings_of(stages, backbone):
         return rows.read(compute_outputs(model, OBJECTIVE, tokenizer, rows.examples))
 
     return readings_of
-
-
-def changed(config, table, **settings):
-    """Return a config with other settings in one of its tables."""
-    tree = config.model_dump(mode="json", by_alias=True)
-    tree[table] = tree[table] | settings
-    return type(config).model_validate(tree)
 
 
 def test_splits_hold_spans_and_no_context_is_in_two(stages):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.task_chains import QUICK
+from support.task_chains import QUICK, changed
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -70,13 +70,6 @@ def outputs_of(stages, backbone):
         return outputs, rows.read(outputs)
 
     return outputs_of
-
-
-def changed(config, table, **settings):
-    """Return a config with other settings in one of its tables."""
-    tree = config.model_dump(mode="json", by_alias=True)
-    tree[table] = tree[table] | settings
-    return type(config).model_validate(tree)
 
 
 def test_splits_hold_words_and_a_tag_for_each(stages):
