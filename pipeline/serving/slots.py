@@ -58,8 +58,11 @@ def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
     """
     classifier = open_bundle(bundle, sha256=sha256, threads=threads)
     max_tokens = classifier.encoder.settings.max_length
+    layout = classifier.task.layout
+    pair = ("warm",) if layout is not None and layout.columns > 1 else ()
+    text = (*pair, "warm " * min(16, max_tokens))
     for texts in _WARM_UP_TEXTS:
-        classifier.outputs([("warm " * min(16, max_tokens),)] * texts)
+        classifier.outputs([text] * texts)
     return Served(
         classifier=classifier,
         version=version,

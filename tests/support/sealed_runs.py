@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from support.report_document import document
@@ -13,12 +14,14 @@ from support.tiny_models import BAD, GOOD, NEUTRAL, SPECIAL
 
 @pytest.fixture(scope="session")
 def write_words_bundle() -> Callable[..., Path]:
-    """``write_words_bundle(folder, seed=0, per_word=False)``: an unsealed bag-of-words bundle.
+    """``write_words_bundle(folder, seed=0, kind="texts")``: an unsealed bag-of-words bundle.
 
-    It is a classifier of texts, or one that finds entities of one word.
+    It is a classifier of texts, one that finds entities of one word, or one that answers questions.
     """
 
-    def write_words_bundle(folder: Path, *, seed: int = 0, per_word: bool = False) -> Path:
+    def write_words_bundle(
+        folder: Path, *, seed: int = 0, kind: Literal["texts", "entities", "answers"] = "texts"
+    ) -> Path:
         import numpy as np
         from onnx import TensorProto, checker, helper, numpy_helper, save
         from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -31,26 +34,39 @@ def write_words_bundle() -> Callable[..., Path]:
         tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         table = np.random.default_rng(seed).normal(size=(len(words), 2)).astype(np.float32)
         ids = ("batch", "seq")
-        sums = helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0)
-        shape = (*ids, 2) if per_word else ("batch", 2)
+        outputs: dict[str, tuple[object, ...]] = {"logits": ("batch", 2)}
+        nodes = [helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0)]
+        if kind == "entities":
+            outputs = {"logits": (*ids, 2)}
+            nodes = [helper.make_node("Identity", ["kept"], ["logits"])]
+        elif kind == "answers":
+            outputs = dict.fromkeys(("start_logits", "end_logits"), ids)
+            nodes = [
+                helper.make_node("Gather", ["kept", f"column {at}"], [name], axis=2)
+                for at, name in enumerate(outputs)
+            ]
         graph = helper.make_graph(
             [
                 helper.make_node("Gather", ["table", "input_ids"], ["rows"]),  # (B, T, C)
                 helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
                 helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
-                helper.make_node("Mul", ["rows", "wide"], ["logits" if per_word else "kept"]),
-                *([] if per_word else [sums]),
+                helper.make_node("Mul", ["rows", "wide"], ["kept"]),
+                *nodes,
             ],
             "bag-of-words",
             [
                 helper.make_tensor_value_info(name, TensorProto.INT64, ids)
                 for name in ("input_ids", "attention_mask")
             ],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                for name, shape in outputs.items()
+            ],
             [
                 numpy_helper.from_array(table, "table"),
                 numpy_helper.from_array(np.array([2]), "last"),
                 numpy_helper.from_array(np.array([1]), "middle"),
+                *(numpy_helper.from_array(np.array(at), f"column {at}") for at in range(2)),
             ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
@@ -59,9 +75,14 @@ def write_words_bundle() -> Callable[..., Path]:
         save(model, folder / "onnx" / "model.onnx")
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16}))
-        labels = {"0": "O", "1": "B-praise"} if per_word else {"0": "negative", "1": "positive"}
-        config = {"id2label": labels, "pad_token_id": 0}
-        config |= {"architectures": ["BertForTokenClassification"]} if per_word else {}
+        named = {
+            "texts": ("negative positive", []),
+            "entities": ("O B-praise", ["BertForTokenClassification"]),
+            "answers": ("start end", ["BertForQuestionAnswering"]),
+        }
+        labels, classes = named[kind]
+        config = {"id2label": dict(enumerate(labels.split())), "pad_token_id": 0}
+        config |= {"architectures": classes} if classes else {}
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 

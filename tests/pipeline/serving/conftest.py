@@ -20,14 +20,14 @@ from pipeline.serving.slots import install, load_fixed, make_slot
 
 @pytest.fixture(scope="session")
 def sealed(write_words_bundle, tmp_path_factory):
-    """``sealed(seed, per_word=False)``: a sealed bundle that no test may change."""
+    """``sealed(seed, kind="texts")``: a sealed bundle that no test may change."""
     folders = {}
 
-    def sealed(seed=0, *, per_word=False):
-        key = seed, per_word
+    def sealed(seed=0, *, kind="texts"):
+        key = seed, kind
         if key not in folders:
             folder = tmp_path_factory.mktemp("sealed") / "student"
-            folders[key] = write_words_bundle(folder, seed=seed, per_word=per_word)
+            folders[key] = write_words_bundle(folder, seed=seed, kind=kind)
             seal_bundle(folders[key])
         return folders[key]
 
@@ -38,12 +38,12 @@ def sealed(write_words_bundle, tmp_path_factory):
 def serving(sealed):
     """``async with serving(**settings) as (client, plane, metrics)``: without a process.
 
-    ``per_word`` serves the one that finds entities; ``bundle`` any other one.
+    ``kind`` serves the one that finds entities or answers; ``bundle`` any other one.
     """
 
     @contextlib.asynccontextmanager
-    async def serving(*, per_word=False, bundle=None, **changes):
-        bundle = bundle or sealed(per_word=per_word)
+    async def serving(*, kind="texts", bundle=None, **changes):
+        bundle = bundle or sealed(kind=kind)
         settings = ServeSettings(bundles={"tiny": bundle}, threads=1, **changes)
         metrics = ServerMetrics()
         slot = make_slot("tiny", settings, metrics)

@@ -16,7 +16,7 @@ def ask_together(serving, *bodies, **settings):
     """Return the answers to requests that are sent together, and what the metrics say."""
 
     async def run():
-        async with serving(per_word=True, **settings) as (client, _, metrics):
+        async with serving(kind="entities", **settings) as (client, _, metrics):
             asked = [client.post(TEXTS, json={"texts": texts}) for texts in bodies]
             answers = await asyncio.gather(*asked)
             return answers, metrics.registry.get_sample_value
@@ -28,7 +28,7 @@ def ask_together(serving, *bodies, **settings):
 def test_entities_are_those_of_predict(serving, sealed, texts):
     (answer,), _ = ask_together(serving, texts)
 
-    expected = predict(sealed(per_word=True), texts)
+    expected = predict(sealed(kind="entities"), texts)
     assert answer.status_code == 200, answer.json()
     found = answer.json()["predictions"]
     assert answer.status_code == 200
