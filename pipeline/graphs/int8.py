@@ -87,7 +87,7 @@ def _largest_activations(
 ) -> dict[str, np.ndarray]:
     """Return the largest absolute value of each channel, (K,), at every smoothable place."""
     names = smoothable(model)
-    if not names:  # decoders whose norm is no LayerNorm
+    if not names:  # no norm is right before a product
         return {}
     watched = ModelProto()
     watched.CopyFrom(model)

@@ -132,7 +132,15 @@ def _known(graph: GraphProto, symbols: Mapping[str, int]) -> Shapes:
 
 
 def _size(dim: TensorShapeProto.Dimension, symbols: Mapping[str, int]) -> int | None:
-    return dim.dim_value if dim.HasField("dim_value") else symbols.get(dim.dim_param)
+    """Return a dimension: a number, a symbol, or a sum, as in ``sequence + past``."""
+    if dim.HasField("dim_value"):
+        return dim.dim_value
+    sizes = [_term(each.strip(), symbols) for each in dim.dim_param.split("+")]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _term(name: str, symbols: Mapping[str, int]) -> int | None:
+    return int(name) if name.isdigit() else symbols.get(name)
 
 
 def _shape_of_fused(node: NodeProto, shapes: Shapes) -> Shape | None:

@@ -3,10 +3,11 @@
 A dynamically quantised product rounds its input with one scale for the whole tensor, so a single
 large value costs all others their precision. Two rewrites even the values out:
 
-- Products after a LayerNorm: channels that are large in every text are divided by a constant, and
-  the weight's rows are multiplied by it (Xiao et al., 2022, SmoothQuant,
-  https://arxiv.org/abs/2211.10438). After a LayerNorm that feeds a residual sum too (post-LN) the
-  LayerNorm can't take the constant, so it is one multiplication in the graph.
+- Products after a LayerNorm or an RMSNorm: channels that are large in every text are divided by a
+  constant, and the weight's rows are multiplied by it (Xiao et al., 2022, SmoothQuant,
+  https://arxiv.org/abs/2211.10438). An RMSNorm that feeds these products alone takes the constant
+  into its own weight. A LayerNorm that feeds a residual sum too (post-LN) can't take it, so it is
+  one multiplication in the graph.
 - Products that make a wide input narrow, which is the FFN's output: there the outliers are single
   tokens, so every token is divided by its largest value and the product multiplied by it.
 
@@ -15,6 +16,7 @@ The attention's output projection needs neither; what each is worth is in docs/q
 Shapes: K = inputs of a product, N = its outputs, T = tokens.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -41,10 +43,27 @@ def weighted_products(model: ModelProto) -> dict[str, NodeProto]:
 
 
 def smoothable(model: ModelProto) -> tuple[str, ...]:
-    """Return the names of the LayerNorm outputs that go into a product with a constant matrix."""
+    """Return the names of the norms' outputs that go into a product with a constant matrix."""
     normalised = {n.output[0] for n in model.graph.node if n.op_type == "LayerNormalization"}
+    normalised |= _rms_norms(model).keys()
     inputs = (node.input[0] for node in weighted_products(model).values())
     return tuple(dict.fromkeys(name for name in inputs if name in normalised))
+
+
+def _rms_norms(model: ModelProto) -> dict[str, NodeProto]:
+    """Return the last node of each RMSNorm by its output: ``weight * (x * 1 / sqrt(...))``."""
+    vectors = {t.name for t in model.graph.initializer if len(t.dims) == 1}
+    roots = {n.output[0] for n in model.graph.node if n.op_type == "Sqrt"}
+    reciprocals = {
+        n.output[0] for n in model.graph.node if n.op_type == "Reciprocal" and n.input[0] in roots
+    }
+    products = [node for node in model.graph.node if node.op_type == "Mul"]
+    scaled = {node.output[0] for node in products if reciprocals & set(node.input)}
+    return {
+        node.output[0]: node
+        for node in products
+        if vectors & set(node.input) and scaled & set(node.input)
+    }
 
 
 def smooth_channels(model: ModelProto, largest: Mapping[str, np.ndarray]) -> None:
@@ -60,18 +79,32 @@ def smooth_channels(model: ModelProto, largest: Mapping[str, np.ndarray]) -> Non
         if node.input[0] in largest:
             readers.setdefault(node.input[0], []).append(node)
     before: dict[str, list[NodeProto]] = {}
+    norms, uses = _rms_norms(model), _count_uses(model)
     for name, nodes in readers.items():
         matrices = {node.input[1]: numpy_helper.to_array(weights[node.input[1]]) for node in nodes}
         scale = _channel_scale(largest[name], list(matrices.values()))  # (K,)
         for weight, matrix in matrices.items():
             scaled = np.ascontiguousarray(matrix * scale[:, None])  # (K, N)
             weights[weight].CopyFrom(numpy_helper.from_array(scaled, weight))
+        if name in norms and uses[name] == len(nodes):
+            own = next(weights[each] for each in norms[name].input if each in weights)
+            if uses[own.name] == 1:
+                divided = numpy_helper.to_array(own) / scale
+                own.CopyFrom(numpy_helper.from_array(divided.astype(np.float32), own.name))
+                continue
         factor, smoothed = f"{name}_smoothing", f"{name}_smoothed"
         model.graph.initializer.append(numpy_helper.from_array(1 / scale, factor))
         before[nodes[0].name] = [helper.make_node("Mul", [name, factor], [smoothed], smoothed)]
         for node in nodes:
             node.input[0] = smoothed
     _insert(model, before, {})
+
+
+def _count_uses(model: ModelProto) -> Counter[str]:
+    """Return how often each value is an input, or one of the graph's outputs."""
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    uses.update(each.name for each in model.graph.output)
+    return uses
 
 
 def scale_tokens(model: ModelProto) -> None:

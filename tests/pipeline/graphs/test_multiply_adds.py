@@ -76,6 +76,23 @@ def test_products_behind_fused_operators_are_counted():
     assert found == 3 * 4 * 6
 
 
+@pytest.mark.parametrize(("declared", "is_known"), [("tokens + 0", True), ("tokens * 2", False)])
+def test_sums_of_a_calls_sizes_are_known(declared, is_known):
+    """As the exporter notes the tokens of a cache: ``sequence + past``."""
+    nodes = [
+        helper.make_node("Secret", ["x"], ["a"], domain="com.microsoft"),
+        helper.make_node("MatMul", ["a", "w"], ["y"]),
+    ]
+    output = ("batch", declared, 6)
+    model = one_node(*nodes, weights={"w": WEIGHT}, output=output)
+    shape = ["batch", declared, 4]
+    model.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, shape))
+
+    found = count_multiply_adds(model, batch=2, length=5)
+
+    assert found == (2 * 5 * 4 * 6 if is_known else None)
+
+
 def test_products_that_cannot_be_told_are_not_guessed():
     nodes = [
         helper.make_node("Secret", ["x"], ["a"], domain="somewhere"),

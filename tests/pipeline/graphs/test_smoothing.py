@@ -2,7 +2,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.parser import parse_graph
 
 from pipeline.graphs.smoothing import (
     change_embeddings,
@@ -118,3 +119,63 @@ def test_older_opsets_are_served(student):
         if attribute.name == "axes"
     ]
     assert list(axes) == [-1]
+
+
+@pytest.fixture
+def make_rms_graph():
+    """``make_rms_graph(residual)``: an RMSNorm of 32 channels before two products.
+
+    With a residual, the norm's output is added to their sum.
+    """
+
+    def make_rms_graph(*, residual):
+        last = "total = Add(sum, normed)" if residual else "total = Identity(sum)"
+        graph = parse_graph(f"""
+            norm (int64[batch, tokens] input_ids) => (float[batch, tokens, 32] total) {{
+                x = Gather(table, input_ids)
+                square = Pow(x, two)
+                mean = ReduceMean<keepdims = 1>(square, axes)
+                shifted = Add(mean, tiny)
+                root = Sqrt(shifted)
+                inverse = Reciprocal(root)
+                scaled = Mul(x, inverse)
+                normed = Mul(weight, scaled)
+                one = MatMul(normed, first)
+                other = MatMul(normed, second)
+                sum = Add(one, other)
+                {last}
+            }}""")
+        rng = np.random.default_rng(0)
+        arrays = {name: rng.normal(size=(32, 32)) for name in ("first", "second")}
+        arrays |= {"table": rng.normal(size=(60, 32)), "weight": rng.uniform(0.5, 2, size=32)}
+        arrays |= {"two": np.array(2.0), "tiny": np.array(1e-6)}
+        graph.initializer.extend(
+            numpy_helper.from_array(array.astype(np.float32), name)
+            for name, array in arrays.items()
+        )
+        graph.initializer.append(numpy_helper.from_array(np.array([-1]), "axes"))
+        for number, node in enumerate(graph.node):
+            node.name = f"node {number}"
+        opset = helper.make_opsetid("", 20)
+        return helper.make_model(graph, opset_imports=[opset], ir_version=10)
+
+    return make_rms_graph
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_smoothing_after_an_rms_norm_is_exact_in_fp32(make_rms_graph, residual):
+    model = make_rms_graph(residual=residual)
+    before = len(model.graph.node)
+    ids = np.random.default_rng(0).integers(0, 60, size=(2, 9))
+
+    def answers():
+        session = ort.InferenceSession(model.SerializeToString())
+        return session.run(None, {"input_ids": ids})[0]
+
+    expected = answers()
+    smooth_channels(model, uneven(model))
+
+    assert smoothable(make_rms_graph(residual=residual)) == ("normed",)
+    np.testing.assert_allclose(answers(), expected, atol=5e-5)
+    # The norm's own weight takes the constant, where nothing else reads the norm.
+    assert len(model.graph.node) - before == int(residual)
