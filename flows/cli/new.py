@@ -14,8 +14,8 @@ def new_command(
         list[str],
         typer.Argument(
             metavar="[TASK] DATA",
-            help="Table of your own: CSV, TSV, JSONL, Parquet or CoNLL; before it the task, where "
-            "the table leaves it open.",
+            help="Table of your own: CSV, TSV, JSONL, Parquet, CoNLL or a text file; before it the "
+            "task, where the table leaves it open.",
         ),
     ],
     text: Annotated[

@@ -77,7 +77,7 @@ def load_model(
     """
     folder = checkpoint.folder
     _check_config(folder, labels)
-    _check_kind(folder, objective)
+    check_kind(folder, objective)
     names = read_shapes(folder)
     set_seed(seed)
     with refusing(
@@ -239,8 +239,12 @@ def _strangers(model: PreTrainedModel, names: list[str]) -> list[str]:
     return problems
 
 
-def _check_kind(folder: Path, objective: Objective) -> None:
-    """Refuse an encoder where texts are to be continued."""
+def check_kind(folder: Path, objective: Objective) -> None:
+    """Refuse an encoder where texts are to be continued.
+
+    Raises:
+        InputError: saying what the task needs.
+    """
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
     architecture = ARCHITECTURES.get(kind)
     if objective.is_read and architecture is not None and architecture.language_head is None:

@@ -80,7 +80,9 @@ class Draft:
 
     @property
     def batch_size(self) -> int:
-        """Texts per step: fewer where they are long."""
+        """Texts per step: fewer where they are long, or where every token has its own loss."""
+        if self.task.continues:
+            return 8
         return 32 if self.lengths.limit <= 128 else 16 if self.lengths.limit <= 256 else 8
 
     def said(self) -> tuple[str, ...]:
@@ -88,9 +90,13 @@ class Draft:
         sizes = self.facts.sizes
         held = (
             f"{sizes['validation']:,} texts are held out to choose by, and {sizes['test']:,} to "
-            "test on, each label in proportion"
+            f"test on, each {self._drawn_by} in proportion"
         )
         return (*self.assumed, *self.proposal.assumed, held, self.lengths.said(), self.model_said())
+
+    @property
+    def _drawn_by(self) -> str:
+        return "size" if self.task.continues else "label"
 
     def model_said(self) -> str:
         """Return which backbone is taken."""
@@ -144,21 +150,29 @@ def _data(draft: Draft) -> Iterator[str]:
 
 def _trainings(draft: Draft) -> Iterator[str]:
     size, epochs = draft.facts.sizes["train"], draft.epochs
+    continues = draft.task.continues
     steps = -(-size // draft.batch_size) * epochs
     yield "[teacher]"
     yield f"model = {_toml(draft.model)}"
-    yield from ("", "[teacher.adapter]", 'kind = "houlsby"', "bottleneck_size = 64", "")
-    yield "[finetune]"
+    yield from ("", "[teacher.adapter]")
+    yield from ('kind = "pfeiffer"' if continues else 'kind = "houlsby"', "bottleneck_size = 64")
+    yield from ("", "[finetune]")
     yield from _comment(
         f"{size:,} training texts in {epochs} epochs are {steps:,} steps. Training stops early "
         "where the validation split gains nothing."
     )
-    yield from (f"epochs = {epochs}", f"batch_size = {draft.batch_size}", "learning_rate = 2e-3")
+    yield from (f"epochs = {epochs}", f"batch_size = {draft.batch_size}")
+    yield f"learning_rate = {'1e-3' if continues else '2e-3'}"
     yield from ("dropout = 0.0", "evaluations_per_epoch = 1", "")
+    if continues:
+        yield "[absorb]"
+        yield from _comment("Without new biases, the student's graph is the plain backbone's.")
+        yield from (f"batch_size = {draft.batch_size}", "add_biases = false", "")
     yield "[distill]"
     yield from _comment("What absorption leaves is little: a few texts polish it.")
     yield from ("epochs = 1", "texts = 1000", f"batch_size = {draft.batch_size}")
-    yield from ("learning_rate = 1e-5", "evaluations_per_epoch = 1", "")
+    yield from ("learning_rate = 1e-5", "evaluations_per_epoch = 1")
+    yield from ("temperature = 1.0", "") if continues else ("",)
     yield "[benchmark]"
     yield from _comment("Latency of one text of the usual length.")
     yield from ("batch_sizes = [1]", f"lengths = [{draft.lengths.usual}]")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.tokenizers import encoder_of, load_tokenizer, longest_input
+from pipeline.checkpoints.weights import check_kind
 from pipeline.config import DataConfig, ModelConfig, RunConfig
 from pipeline.config.load import load_config
 from pipeline.errors import InputError
@@ -76,7 +77,7 @@ def write_new_config(settings: NewSettings) -> tuple[Path, tuple[str, ...]]:
             model=model,
             sizes=sizes,
             facts=facts,
-            lengths=_measure(Path(scratch), model),
+            lengths=_measure(Path(scratch), model, task),
             assumed=assumed,
         )
         written = Path(scratch) / out.name
@@ -183,8 +184,12 @@ def _held_out(total: int) -> int | float:
     return 0.1 if total <= 20_000 else 2000
 
 
-def _measure(splits: Path, model: str) -> Lengths:
-    """Return how long the texts are, in tokens of the model where it is at hand."""
+def _measure(splits: Path, model: str, task: Task) -> Lengths:
+    """Return how long the texts are, in tokens of the model where it is at hand.
+
+    Raises:
+        InputError: for a model that cannot do the task.
+    """
     texts = [text for name in SPLITS for text in read_split(splits, name).texts]
     texts = texts[:: -(-len(texts) // _MEASURED_TEXTS)]
     if locate(model) is None:
@@ -192,6 +197,7 @@ def _measure(splits: Path, model: str) -> Lengths:
         tokens = [round(_TOKENS_PER_WORD * count) + _SPECIAL_TOKENS for count in words]
         return Lengths(tokens=tokens, longest=_LONGEST_UNSEEN, are_estimated=True)
     checkpoint = find_checkpoint(ModelConfig(model=model))
+    check_kind(checkpoint.folder, task.objective())
     longest = longest_input(checkpoint)
     return Lengths(tokens=_count_tokens(checkpoint, texts, longest), longest=longest)
 

@@ -25,6 +25,7 @@ from pipeline.decisions.quality import (
     unsure_gain,
 )
 from pipeline.facts.quality import EvaluateFacts
+from pipeline.tasks.columns import Column, Given, Proposal, UnfitError, find_texts
 from pipeline.tasks.task import LabelColumn, Labels, Shift, Task, Words
 from pipeline.tasks.token_metrics import (
     TOKEN_FIDELITY,
@@ -117,6 +118,21 @@ def _no_labels(_columns: Sequence[LabelColumn], _config: DataConfig) -> list[lis
     raise TypeError("a language model's texts have no labels to read")
 
 
+def _propose_texts(columns: Sequence[Column], given: Given) -> Proposal:
+    """Return the column that is read; all that is not a text is left aside.
+
+    Raises:
+        UnfitError: for a label, which such texts do not have, or where the column is not certain.
+    """
+    if given.label:
+        raise UnfitError(
+            f"A causal-lm has no labels, found --label {given.label[0]}. Leave --label out, or "
+            "name another task."
+        )
+    text, assumed = find_texts(columns, given, most=1)
+    return Proposal(text=text, label=(), backbone="a decoder, such as SmolLM2", assumed=assumed)
+
+
 def _check_texts(_sizes: Sequence[Label], _names: Sequence[str]) -> str | None:
     return None
 
@@ -176,6 +192,7 @@ CAUSAL_LM = Task(
         strata=_strata,
         counts=_count_sizes,
         of_text=_size_of,
+        propose=_propose_texts,
     ),
     words=Words(
         loss="cross-entropy per token, nats",

@@ -1,7 +1,6 @@
 """A config for one's own table: it loads and runs unchanged, or one message says what to name."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -10,12 +9,13 @@ from pipeline.errors import InputError
 from pipeline.standalone import new
 from pipeline.standalone.new import NewSettings, write_new_config
 from pipeline.tasks.all_tasks import TASKS
-from pipeline.tasks.classification import CLASSIFICATION
-from pipeline.tasks.columns import Given, Proposal, find_texts
+from pipeline.tasks.columns import Given
 
 
 @pytest.fixture
-def tables(tiny_csv, tiny_sets_jsonl, tiny_scores_csv, tiny_tags_conll, tiny_squad_json):
+def tables(
+    tiny_csv, tiny_sets_jsonl, tiny_scores_csv, tiny_tags_conll, tiny_squad_json, tiny_texts_jsonl
+):
     """A table for each task, and the columns that must be named."""
     return {
         "classification": (tiny_csv, Given()),
@@ -23,34 +23,37 @@ def tables(tiny_csv, tiny_sets_jsonl, tiny_scores_csv, tiny_tags_conll, tiny_squ
         "regression": (tiny_scores_csv, Given(text=("first", "second"))),
         "token-classification": (tiny_tags_conll, Given()),
         "question-answering": (tiny_squad_json, Given()),
+        "causal-lm": (tiny_texts_jsonl, Given()),
     }
+
+
+@pytest.fixture
+def model_of(tiny_checkpoint, tiny_language_model):
+    """``model_of(task)``: a backbone for it."""
+    return lambda task: str(tiny_language_model if TASKS[task].continues else tiny_checkpoint)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_new_config_loads_and_runs_unchanged(
-    tables, task, tiny_checkpoint, run_until, tmp_path, monkeypatch
+    tables, task, model_of, run_until, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    if TASKS[task].labels.propose is None:
-        with pytest.raises(InputError, match=f"A config for {task} cannot be proposed"):
-            write_new_config(NewSettings(source=str(tables["classification"][0]), task=task))
-        return
     table, given = tables[task]
 
     path, assumed = write_new_config(
-        NewSettings(source=str(table), task=task, given=given, model=str(tiny_checkpoint))
+        NewSettings(source=str(table), task=task, given=given, model=model_of(task))
     )
 
     config = load_config(path)
     stages = run_until("head-only", config)
     assert config.task == task
     assert sum(stages["data"].facts.sizes.values()) > 100
-    assert stages["head-only"].facts.outcome.steps > 0
+    assert stages["head-only"].facts.total_parameters > 0
     assert any("max_length" in each for each in assumed)
 
 
 def test_the_task_is_proposed_where_the_table_fits_one_alone(
-    tables, tiny_checkpoint, tmp_path, monkeypatch
+    tables, model_of, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     ratings = tmp_path / "ratings.csv"
@@ -62,7 +65,7 @@ def test_the_task_is_proposed_where_the_table_fits_one_alone(
             NewSettings(
                 source=str(table),
                 given=given,
-                model=str(tiny_checkpoint),
+                model=model_of(task),
                 out=tmp_path / f"{number}.toml",
             )
         )
@@ -87,25 +90,45 @@ def test_two_tasks_that_fit_are_both_named(tmp_path):
     assert not (tmp_path / "new.toml").exists()
 
 
-def propose_texts(columns, given):
-    text, assumed = find_texts(columns, given, most=1)
-    return Proposal(text=text, label=(), assumed=assumed, backbone="a decoder")
+def test_texts_alone_are_for_a_language_model(tiny_language_model, tmp_path):
+    texts, out = tmp_path / "texts.txt", tmp_path / "new.toml"
+    texts.write_text("\n".join(f"the text {number}" for number in range(40)))
+
+    _, assumed = write_new_config(
+        NewSettings(source=str(texts), model=str(tiny_language_model), out=out)
+    )
+
+    config = load_config(out)
+    assert config.task == "causal-lm"
+    assert not config.absorb.add_biases
+    assert "the text is in 'text'" in assumed
+    assert any("each size in proportion" in each for each in assumed)
 
 
-def test_a_task_without_labels_is_proposed_where_no_label_fits(
-    tiny_csv, tiny_checkpoint, tmp_path, monkeypatch
-):
-    labels = replace(CLASSIFICATION.labels, propose=propose_texts)
-    monkeypatch.setitem(TASKS, "continuation", replace(CLASSIFICATION, labels=labels))
-    out = tmp_path / "new.toml"
+def test_a_language_model_is_asked_for_where_none_is_given(tmp_path):
     texts = tmp_path / "texts.csv"
     texts.write_text("\n".join(["text", *(f"the text {number}" for number in range(40))]))
 
-    write_new_config(NewSettings(source=str(tiny_csv), model=str(tiny_checkpoint), out=out))
+    with pytest.raises(InputError, match=r"needs a decoder, such as SmolLM2. Name one with --mo"):
+        write_new_config(NewSettings(source=str(texts), out=tmp_path / "new.toml"))
 
-    assert load_config(out).task == "classification"
-    with pytest.raises(InputError, match=r"needs a decoder. Name one with --model"):
-        write_new_config(NewSettings(source=str(texts), out=tmp_path / "other.toml"))
+
+def test_an_encoder_is_refused_for_texts_alone(tiny_texts_jsonl, tiny_checkpoint, tmp_path):
+    settings = NewSettings(
+        source=str(tiny_texts_jsonl), model=str(tiny_checkpoint), out=tmp_path / "new.toml"
+    )
+
+    with pytest.raises(InputError, match="reads texts and cannot continue them"):
+        write_new_config(settings)
+
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_a_label_of_texts_alone_is_refused(tiny_csv):
+    settings = NewSettings(source=str(tiny_csv), task="causal-lm", given=Given(label=("label",)))
+
+    with pytest.raises(InputError, match="A causal-lm has no labels, found --label label"):
+        write_new_config(settings)
 
 
 def test_a_table_that_fits_no_task_says_why_for_each(tmp_path):
