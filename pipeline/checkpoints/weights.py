@@ -7,7 +7,6 @@ the head does not read. Everything else is refused.
 Weights of any floating point type are read as float32, in which adapters and head train.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -245,7 +244,9 @@ def check_kind(folder: Path, objective: Objective) -> None:
     Raises:
         InputError: saying what the task needs.
     """
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
+    path, advice = folder / "config.json", "Give a model saved with save_pretrained."
+    config = read_json(path, _CONFIG, expected="the config of a model", advice=advice)
+    kind = config.get("model_type", "")
     architecture = ARCHITECTURES.get(kind)
     if objective.is_read and architecture is not None and architecture.language_head is None:
         decoders = [name for name, each in ARCHITECTURES.items() if each.language_head is not None]
