@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import BatchEncoding, PreTrainedModel
@@ -39,8 +38,8 @@ from pipeline.store.store import SCRATCH
 from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.closeness import compare_models
-from pipeline.training.encoding import batches_by_length
-from pipeline.training.rows import Rows, make_rows
+from pipeline.training.held_out import FitBatches, fit_batches
+from pipeline.training.rows import make_rows
 from pipeline.workers.bars import hides_bars
 
 logger = logging.getLogger(__name__)
@@ -108,9 +107,9 @@ def absorb_teacher(
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     rows = make_rows(tokenizer, texts, context.task, max_length=context.max_length)
     size = min(config.batch_size, max(1, len(texts) // 4))
-    batched = list(batches_by_length(tokenizer, rows.examples, batch_size=size))
-    batches = [batch for _, batch in batched]
-    held_out = _choose(len(batches), config.held_out, context.seed)
+    parted = fit_batches(
+        tokenizer, rows, context.task, batch_size=size, part=config.held_out, seed=context.seed
+    )
 
     fold_plan = plan_fold(teacher_model, architecture)
     if _folds(fold_plan, settings):
@@ -118,16 +117,16 @@ def absorb_teacher(
     else:
         start = _start(teacher_model, teacher, settings)
         start.why_not_exact = fold_plan.obstacles
-        plan = _plan(start.model, rows, batched, held_out, settings)
-        start.fits = _fit(teacher_model, start.model, batches, plan, scratch=out / SCRATCH)
+        plan = _plan(start.model, parted, settings)
+        start.fits = _fit(teacher_model, start.model, parted.batches, plan, scratch=out / SCRATCH)
     if traces := adapter_traces(start.model):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     start.model.save_pretrained(out)
     save_tokenizer(tokenizer, out)
-    compared = _compared(rows, batched, held_out) if unseen is None else unseen
+    compared = parted.held_out_texts if unseen is None else unseen
     return AbsorbFacts(
         texts=len(texts),
-        tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
+        tokens=sum(int(batch["attention_mask"].sum()) for batch in parted.batches),
         method=start.method,
         extra_units=start.extra_units,
         why_not_exact=start.why_not_exact,
@@ -222,22 +221,16 @@ def _widen(student: PreTrainedModel, architecture: Architecture, units: int) -> 
         raise InputError(f"absorb.extra_units: {error}. Set it to 0.") from error
 
 
-def _plan(
-    student: PreTrainedModel,
-    rows: Rows,
-    batched: Sequence[tuple[np.ndarray, BatchEncoding]],
-    held_out: Sequence[bool],
-    settings: AbsorbSettings,
-) -> AbsorptionPlan:
+def _plan(student: PreTrainedModel, parted: FitBatches, settings: AbsorbSettings) -> AbsorptionPlan:
     """Return how adapters are absorbed. The task or its head says which last tokens count."""
     objective = settings.context.task.objective()
     head = objective.head(find_architecture(student))
     counting = []
-    for numbers, batch in batched:
-        counts = rows.counting(numbers.tolist(), batch["attention_mask"])
+    for numbers, batch in zip(parted.numbers, parted.batches, strict=True):
+        counts = parted.rows.counting(numbers, batch["attention_mask"])
         counting.append(head.counting(batch["attention_mask"]) if counts is None else counts)
     return AbsorptionPlan(
-        held_out=held_out,
+        held_out=parted.held_out,
         counting=counting,
         margins=objective.margins_of if settings.absorb.weigh_tokens else None,
         kept=settings.layers,
@@ -277,22 +270,3 @@ def _fit(
             raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _compared(
-    rows: Rows, batched: Sequence[tuple[np.ndarray, BatchEncoding]], held_out: Sequence[bool]
-) -> list[Text]:
-    """Return the texts that have rows in the held-out batches."""
-    numbers = np.concatenate(
-        [of for (of, _), held in zip(batched, held_out, strict=True) if held]
-    ).tolist()
-    if rows.layout is not None:
-        numbers = sorted({rows.windows[number].text for number in numbers})
-    return [rows.texts[number] for number in numbers]
-
-
-def _choose(batches: int, part: float, seed: int) -> list[bool]:
-    """Return which batches are held out: at least one, and never all."""
-    count = min(batches - 1, max(1, round(part * batches)))
-    chosen = set(np.random.default_rng(seed).permutation(batches)[:count].tolist())
-    return [index in chosen for index in range(batches)]

@@ -1,0 +1,83 @@
+"""Texts to fit on and texts held out, in batches of their own.
+
+Rows of one text, and texts that belong together (`Labels.together`: questions about one context),
+are held out together. Otherwise tokens that were fitted would choose the ridge strength, and make
+it too weak for new texts.
+
+Shapes: R = rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from pipeline.tasks.task import Task
+from pipeline.texts.tables import Text
+from pipeline.training.encoding import batches_by_length
+from pipeline.training.rows import Rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitBatches:
+    """Batches of rows, by length."""
+
+    rows: Rows
+    numbers: list[list[int]]
+    """Rows of each batch."""
+    batches: list[BatchEncoding]
+    held_out: list[bool]
+    """For each batch, whether it is held out."""
+
+    @property
+    def held_out_texts(self) -> list[Text]:
+        """Texts that are held out."""
+        held = zip(self.numbers, self.held_out, strict=True)
+        found = {_text_of(self.rows, row) for rows, is_held in held if is_held for row in rows}
+        return [self.rows.texts[number] for number in sorted(found)]
+
+
+def fit_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Rows,
+    task: Task,
+    *,
+    batch_size: int,
+    part: float,
+    seed: int,
+) -> FitBatches:
+    """Return all rows in batches, of which about this part is held out, and never all."""
+    is_held = _choose(rows, task, part, seed)
+    numbers: list[list[int]] = []
+    batches: list[BatchEncoding] = []
+    held_out: list[bool] = []
+    for held in (False, True):
+        own = np.flatnonzero(is_held == held)
+        examples = [rows.examples[row] for row in own]
+        for found, batch in batches_by_length(tokenizer, examples, batch_size=batch_size):
+            numbers.append(own[found].tolist())
+            batches.append(batch)
+            held_out.append(held)
+    return FitBatches(rows=rows, numbers=numbers, batches=batches, held_out=held_out)
+
+
+def _choose(rows: Rows, task: Task, part: float, seed: int) -> np.ndarray:
+    """Return which rows are held out, (R,)."""
+    count = len(rows.examples)
+    together = task.labels.together
+    texts = [_text_of(rows, row) for row in range(count)]
+    keys = texts if together is None else [together(rows.texts[text]) for text in texts]
+    if len(set(keys)) == 1:  # texts that are all about one thing are parted all the same
+        keys = list(range(count))
+    groups = np.unique(np.array(keys), return_inverse=True)[1]  # (R,)
+    sizes = np.bincount(groups)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    before = np.cumsum(sizes[order]) - sizes[order]
+    chosen = order[before < max(1, round(part * count))][: len(sizes) - 1]
+    held: np.ndarray = np.isin(groups, chosen)
+    return held
+
+
+def _text_of(rows: Rows, row: int) -> int:
+    """Return the number of a row's text."""
+    return row if rows.layout is None else rows.windows[row].text
