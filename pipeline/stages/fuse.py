@@ -5,6 +5,7 @@ backbone and adapters are frozen; what trains is AdapterFusion, or one weight a 
 and a head for the run's own task.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 
 from models.adapters.composition import Fuse, FusionSettings, Weighted, distance_from_identity
 from models.adapters.hooks import add_fusion, set_active
+from models.losses import Objective
 from models.teacher import backbone_digest, freeze_adapters, frozen_digest
 from pipeline.checkpoints.adapter_folders import (
     attach_adapter,
@@ -32,6 +34,7 @@ from pipeline.config import AdapterSource, FuseConfig
 from pipeline.facts.data import DataFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
+from pipeline.training.goal import Loss
 from pipeline.training.on_labels import prepare_training, train_on_labels
 
 
@@ -66,11 +69,8 @@ def fuse(
     composed = _compose(model, settings, labels)
     freeze_adapters(model)
     frozen = frozen_digest(model)
-
-    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-        per_example = setup.objective.hard(outputs, labels)  # (B,)
-        return per_example + settings.training.value_penalty * distance_from_identity(model)
-
+    penalty = settings.training.value_penalty
+    loss = penalised(setup.objective, lambda: penalty * distance_from_identity(model))
     outcome = train_on_labels(
         setup, settings.training, out, context=context, loss=loss, title="fusing adapters"
     )
@@ -84,6 +84,25 @@ def fuse(
         warnings=(),
         outcome=outcome,
     )
+
+
+def penalised(objective: Objective, penalty: Callable[[], Tensor | float]) -> Loss:
+    """Return the task's loss on labels, to whose mean over a step's items the penalty is added.
+
+    An item is a text, a window or a token: what the loss is divided by.
+
+    Args:
+        objective: The task's losses.
+        penalty: Returns a scalar.
+    """
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        per_example = objective.hard(outputs, labels)  # (B,)
+        if objective.count is None:
+            return per_example + penalty()
+        return per_example + penalty() * objective.count(labels) / len(per_example)
+
+    return loss
 
 
 def _compose(model: PreTrainedModel, settings: FuseSettings, labels: tuple[str, ...]) -> AdapterSet:

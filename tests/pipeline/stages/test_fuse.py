@@ -17,9 +17,10 @@ from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import AdapterConfig, AdapterSource, FuseConfig
 from pipeline.errors import InputError
 from pipeline.facts.training import TeacherFacts
-from pipeline.stages.fuse import FuseSettings, fuse
+from pipeline.stages.fuse import FuseSettings, fuse, penalised
 from pipeline.store.step import step
 from pipeline.store.store import Store
+from pipeline.tasks.all_tasks import TASKS
 from pipeline.tasks.classification import CLASSIFICATION as TASK
 from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs, encode
@@ -126,6 +127,29 @@ def test_penalty_keeps_values_near_the_identity(fuse_tiny, references, fused):
         )
 
     assert distance(held) < distance(fused) / 2
+
+
+OUTPUTS = {
+    # Two texts of three tokens, of which some count: outputs, labels, and how many items these are.
+    "token-classification": ((2, 3, 2), [[0, 1, -100], [1, -100, -100]], 3),
+    "question-answering": ((2, 3, 2), [[3, 0, 0], [0, 1, 2]], 2),
+    "causal-lm": ((2, 3, 5), [[4, 2, -100], [1, -100, -100]], 3),
+    "classification": ((2, 3), [0, 2], 2),
+    "multi-label": ((2, 3), [[0, 1, 1], [1, 0, 0]], 2),
+    "regression": ((2, 1), [0.5, 2.0], 2),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_penalty_is_as_strong_for_every_task(task):
+    shape, labels, items = OUTPUTS[task]
+    objective, labels = TASKS[task].objective(), torch.tensor(labels)
+    outputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    plain = objective.hard(outputs, labels).sum() / items
+    found = penalised(objective, lambda: torch.tensor(0.25))(outputs, labels).sum() / items
+
+    torch.testing.assert_close(found - plain, torch.tensor(0.25))
 
 
 def test_weighing_learns_one_weight_a_site_and_adapter(fuse_tiny, references):
