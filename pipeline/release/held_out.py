@@ -11,20 +11,33 @@ from pipeline.inference.classifier import Classifier, load_bundle
 from pipeline.release.registry import REPORT, Registry, Version
 from pipeline.statistics.paired import compare_paired
 from pipeline.store.digests import sha256_file
+from pipeline.tasks.all_tasks import find_task
+from pipeline.tasks.task import Task
 from pipeline.texts.splits import SPLITS
-from pipeline.texts.tables import Split, read_split
+from pipeline.texts.tables import Split, Text, read_split
 
 
-def held_out_of_both(champion: Path, challenger: Path) -> Split:
+def held_out_of_both(champion: Path, challenger: Path, task: Task) -> Split:
     """Return the challenger's test texts that the champion was not trained on.
+
+    Texts that belong together with one of those, as questions about one context, are left out too.
 
     Args:
         champion: The folder of the champion's data stage.
         challenger: The same of the challenger.
+        task: The task of both.
     """
-    seen = {text for name in ("train", "validation") for text in read_split(champion, name).texts}
+
+    def known_by(text: Text) -> object:
+        return text if task.labels.together is None else task.labels.together(text)
+
+    seen = {
+        known_by(text)
+        for name in ("train", "validation")
+        for text in read_split(champion, name).texts
+    }
     test = read_split(challenger, "test")
-    rows = [row for row, text in enumerate(test.texts) if text not in seen]
+    rows = [row for row, text in enumerate(test.texts) if known_by(text) not in seen]
     return Split(texts=tuple(test.texts[row] for row in rows), labels=test.labels[rows])
 
 
@@ -37,7 +50,8 @@ def pair_on_held_out(
         if folder is None:
             return f"the texts of version {version.number} are not in {registry.runs}"
     old, new = (folder for folder in folders if folder is not None)
-    texts = max(held_out_of_both(old, new), held_out_of_both(new, old), key=len)
+    task = find_task(registry.report(candidate).task)
+    texts = max(held_out_of_both(old, new, task), held_out_of_both(new, old, task), key=len)
     if len(texts) < min_texts:
         return f"only {len(texts)} texts are held out of both, min_champion_texts is {min_texts}"
     models = [load_bundle(registry.fetch(each)) for each in (baseline, candidate)]

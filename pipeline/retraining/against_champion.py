@@ -14,10 +14,10 @@ from pipeline.texts.tables import read_split
 
 def compare_with(champion: Path, challenger: Path, rule: ChallengeConfig) -> Paired | None:
     """Both students on the texts that are held out of both; None where there is none."""
-    held_out = held_out_of_both(champion / "data", challenger / "data")
+    old, new = (load_bundle(run / BUNDLE) for run in (champion, challenger))
+    held_out = held_out_of_both(champion / "data", challenger / "data", new.task)
     if not len(held_out):
         return None
-    old, new = (load_bundle(run / BUNDLE) for run in (champion, challenger))
     return pair_models(old, new, held_out, confidence=rule.confidence)
 
 

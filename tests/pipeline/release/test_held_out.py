@@ -11,6 +11,8 @@ from pipeline.inference.thresholds import write_thresholds
 from pipeline.release.held_out import held_out_of_both, pair_models
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.tasks.question_answering import QUESTION_ANSWERING
 from pipeline.texts.tables import Split, write_split
 
 WORDS = [*GOOD.split(), *BAD.split(), *NEUTRAL.split()]
@@ -113,7 +115,24 @@ def test_texts_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):
 
     write("old", train=["a", "b"], validation=["c"], test=["d"])
     write("new", train=["x"], validation=["y"], test=["a", "c", "d", "e"])
-    found = held_out_of_both(tmp_path / "old", tmp_path / "new")
+    found = held_out_of_both(tmp_path / "old", tmp_path / "new", CLASSIFICATION)
 
     assert found.texts == (("d",), ("e",))
     assert found.labels.tolist() == [2, 3]
+
+
+def test_questions_on_a_context_that_the_champion_was_trained_on_are_not_compared_on(tmp_path):
+    def write(folder, **splits):
+        (tmp_path / folder).mkdir()
+        for name, texts in splits.items():
+            labels = np.full((len(texts), 4), -1, dtype=np.int32)
+            write_split(Split(texts=texts, labels=labels), tmp_path / folder / f"{name}.parquet")
+
+    known, new = ("who came", "Ada came"), ("who came", "Bob came")
+    other = ("who went", "Ada came")
+    write("old", train=(known,), validation=(("who", "Cyd"),), test=(("who", "Dot"),))
+    write("new", train=(("who", "Eve"),), validation=(("who", "Fay"),), test=(other, new))
+
+    folders = tmp_path / "old", tmp_path / "new"
+
+    assert held_out_of_both(*folders, QUESTION_ANSWERING).texts == (new,)
