@@ -20,6 +20,7 @@ from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import ModelConfig
 from pipeline.config.load import load_config
 from pipeline.errors import InputError
+from pipeline.inference.cache import first_inputs
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.release.package import package
@@ -163,6 +164,29 @@ def test_onnx_files_read_what_torch_does(stages, backbone, arm):
     np.testing.assert_allclose(
         found[..., LOG_PROBABILITY], expected[:, : found.shape[1], LOG_PROBABILITY], atol=1e-4
     )
+
+
+@pytest.mark.slow
+def test_onnx_logits_of_a_text_are_the_same_alone_and_in_a_batch(stages):
+    model = load_bundle(stages["export"].folder / "student")
+    rows = model.encoder.encode(
+        [("the film is good",), ("the",), ("a plot, but the ending was bad",)]
+    )
+    width = max(len(row["input_ids"]) for row in rows)
+
+    together = model.run(model.pad(rows))  # padded on the right
+    padded = [[0] * (width - len(row["input_ids"])) for row in rows]
+    ids, mask = (
+        np.array([gap + row[name] for gap, row in zip(padded, rows, strict=True)])
+        for name in ("input_ids", "attention_mask")
+    )
+    left = model.run(first_inputs(model.session, ids, mask))
+
+    for at, row in enumerate(rows):
+        size = len(row["input_ids"])
+        alone = model.run(model.pad([row]))[0]
+        np.testing.assert_allclose(together[at, :size], alone, atol=2e-5)
+        np.testing.assert_allclose(left[at, -size:], alone, atol=2e-5)
 
 
 @pytest.mark.slow
