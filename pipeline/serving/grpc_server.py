@@ -87,12 +87,39 @@ class _RefusedCallError(Exception):
         self.code = code
 
 
+class _UnreadableError(RequestError):
+    """Stands for a message that cannot be parsed, until the guard answers its call."""
+
+
+def _parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a parser that gives what is wrong with a message; gRPC would answer UNKNOWN."""
+
+    def read(message: bytes) -> Any:
+        try:
+            return parse(message)
+        except Exception:  # whichever the implementation of protobuf raises
+            return _UnreadableError("The message cannot be parsed: it is not the protocol's.")
+
+    return read
+
+
 class GrpcGuard(AsyncServerInterceptor):
     """Token, an error code for every fault, metrics and a log line."""
 
     def __init__(self, settings: ServeSettings, metrics: ServerMetrics) -> None:
         self._token, self._metrics = settings.token, metrics
         self._log = CallLog()
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Return the handler of a call; it is given also messages that cannot be parsed."""
+
+        async def find(details: Any) -> Any:
+            found = await continuation(details)
+            if not found:
+                return None
+            return found._replace(request_deserializer=_parser(found.request_deserializer))
+
+        return await super().intercept_service(find, handler_call_details)
 
     async def intercept(
         self, method: Callable[..., Any], request: Any, context: Any, method_name: str
@@ -101,6 +128,8 @@ class GrpcGuard(AsyncServerInterceptor):
         started, code = time.perf_counter(), grpc.StatusCode.OK
         try:
             self._check(method_name, context)
+            if isinstance(request, _UnreadableError):
+                raise request
             return await method(request, context)
         except asyncio.CancelledError:  # by the client, or by its deadline
             code = grpc.StatusCode.CANCELLED

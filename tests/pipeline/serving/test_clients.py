@@ -147,6 +147,32 @@ def test_grpc_heeds_versions_outputs_and_ids(grpc_stub):
     assert codes == ["NOT_FOUND"] * 4 + ["INVALID_ARGUMENT"] * 3
 
 
+def test_grpc_message_that_cannot_be_parsed_is_an_invalid_argument(serving):
+    calls = ("ServerMetadata", "ModelReady", "ModelMetadata", "ModelInfer", "RepositoryIndex")
+
+    async def run(**settings):
+        async with serving(**settings) as (_, plane, metrics):
+            settings = ServeSettings(grpc_port=0, **settings)
+            server, port = await start_grpc(plane, settings, metrics)
+            codes = {}
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                for name in (*calls, "NoSuchCall"):
+                    send = channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+                    with pytest.raises(grpc.RpcError) as fault:
+                        await send(b"\xff\xff\xff")
+                    codes[name] = fault.value.code().name
+            await server.stop(None)
+            return codes, metrics.registry.get_sample_value
+
+    codes, sample = asyncio.run(run())
+    closed, _ = asyncio.run(run(token="a token of some length"))
+
+    assert codes == dict.fromkeys(calls, "INVALID_ARGUMENT") | {"NoSuchCall": "UNIMPLEMENTED"}
+    assert set(closed.values()) == {"UNAUTHENTICATED", "UNIMPLEMENTED"}
+    labels = {"route": "/inference.GRPCInferenceService/ModelInfer", "status": "INVALID_ARGUMENT"}
+    assert sample("distill_request_seconds_count", labels) == 1
+
+
 def test_grpc_calls_are_counted_and_logged_as_those_of_rest(serving, caplog):
     caplog.set_level("INFO", logger="pipeline")
     prefix = "/inference.GRPCInferenceService/"
