@@ -4,7 +4,7 @@ Imports stand inside the commands: prediction must start without torch, help wit
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -160,20 +160,21 @@ def predict_command(
         return
     found = student.answer(wanted)
     for position, (text, answer) in enumerate(zip(wanted, found.answers, strict=True)):
+        named = dict(zip(("text", "text_b"), text, strict=False))
         if as_json:
-            named = dict(zip(("text", "text_b"), text, strict=False))
             cut = {"truncated": True} if position in found.truncated else {}
             typer.echo(json.dumps({**named, **answer, **cut}, ensure_ascii=False))
         else:
-            typer.echo("\t".join([_in_a_line(answer), *text]))
+            typer.echo(_in_a_line({**answer, **named}, student.classifier.task.words.line))
     if said := found.said():
         typer.echo(said, err=True)
 
 
 # Any: an answer is whatever its task's schema says.
-def _in_a_line(answer: dict[str, Any]) -> str:
-    """Return an answer's names and numbers, without its tables."""
-    return "\t".join(_shown(value) for value in answer.values() if not isinstance(value, dict))
+def _in_a_line(answer: dict[str, Any], parts: Sequence[str]) -> str:
+    """Return the names and numbers of an answer and its texts, without tables; no parts: all."""
+    shown = [answer[name] for name in parts] if parts else answer.values()
+    return "\t".join(_shown(value) for value in shown if not isinstance(value, dict))
 
 
 def _shown(value: object) -> str:

@@ -226,6 +226,7 @@ QUESTION_ANSWERING = Task(
         hub_task="question-answering",
         hub_metrics={"f1": "f1", "exact_match": "exact_match"},
         example='--pairs "a question" "a context"',
+        line=("answer", "score", "text"),
         hub_call=None,
     ),
     objective=_objective,

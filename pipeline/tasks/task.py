@@ -163,6 +163,8 @@ class Words:
     """The baseline that costs as much as the student, as a noun."""
     example: str = '"a text"'
     """Arguments of `adapter-distill predict`, behind the folder."""
+    line: tuple[str, ...] = ()
+    """Parts of an answer and texts, "text" and "text_b", in a line of `predict`; none: all."""
     hub_call: str | None = '"a text"'
     """Arguments of a call to transformers' pipeline, in Python; None where it has no such one."""
 

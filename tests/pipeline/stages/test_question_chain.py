@@ -195,6 +195,15 @@ def test_predict_answers_with_characters_of_the_context(stages):
     assert all(0 <= each["score"] <= 1 for each in spans)
 
 
+def test_predict_prints_the_answer_and_its_question(stages):
+    bundle, context = stages["export"].folder / "student", "the plot was long and\nsuperb"
+    (answer,) = predict(bundle, [("we saw it", context)])
+
+    result = CliRunner().invoke(app, ["predict", str(bundle), "--pairs", "we saw it", context])
+
+    assert result.output == f"{answer['answer']}\t{answer['score']:.4f}\twe saw it\n"
+
+
 def test_single_text_is_refused(stages):
     with pytest.raises(InputError, match="takes pairs, found a single text"):
         predict(stages["export"].folder / "student", ["the film"])
