@@ -119,7 +119,8 @@ class GrpcGuard(AsyncServerInterceptor):
                 return None
             return found._replace(request_deserializer=_parser(found.request_deserializer))
 
-        return await super().intercept_service(find, handler_call_details)
+        service = super().intercept_service
+        return await service(find, handler_call_details)  # type: ignore[no-untyped-call] # the library's
 
     async def intercept(
         self, method: Callable[..., Any], request: Any, context: Any, method_name: str

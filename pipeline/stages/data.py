@@ -23,7 +23,7 @@ from pipeline.texts.tables import Split, Text, stack_labels, write_split
 
 logger = logging.getLogger(__name__)
 
-_READING = 2
+_READING = 3
 """Version of how sources are read and drawn: stages of another one are built again."""
 
 

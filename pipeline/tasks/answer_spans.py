@@ -24,13 +24,15 @@ from pipeline.tasks.columns import (
     named,
 )
 from pipeline.tasks.task import LabelColumn
-from pipeline.texts.cells import Cell, Label, Number, spell_cells
+from pipeline.texts.cells import FLAGS, Cell, Label
+from pipeline.texts.nested import read_nested
 
 NO_ANSWER: Label = (-1, -1)
 SPAN_ENDS = ("start", "end")
 """Names of the two outputs of a token."""
 QUESTION_AND_CONTEXT = ("question", "context")
 """Usual names of the text columns."""
+_SAID = ("false", "true")
 _FORMS = '{"text": ["..."], "answer_start": [0]}, or a list of {"text": "...", "answer_start": 0}'
 
 
@@ -101,18 +103,17 @@ def spell_answers(
 
 
 def _spell(name: str, cell: Cell, source: str, place: str) -> str:
-    if cell is None or isinstance(cell, bool):
-        return spell_cells(name, [cell], source, lambda _: place)[0]
-    found = cell
-    if isinstance(cell, str):
-        if not cell.strip():
-            return ""
-        try:
-            found = json.loads(cell)
-        except ValueError:
-            found = None
+    found = read_nested(cell)
+    if found is None or (isinstance(found, str) and not found.strip()):
+        return ""
+    if not isinstance(found, list | dict | tuple):
+        if (flag := FLAGS.get(str(found).strip().casefold())) is not None:
+            return json.dumps(bool(flag))
+        found = [None]
     if isinstance(found, dict) and {"text", "answer_start"} <= found.keys():
         columns = [found["text"], found["answer_start"]]
+        if not any(isinstance(each, list) for each in columns):
+            columns = [[each] for each in columns]
         if all(isinstance(each, list) for each in columns) and len({*map(len, columns)}) == 1:
             found = [
                 dict(zip(("text", "answer_start"), pair, strict=True))
@@ -132,12 +133,10 @@ def _as_pair(answer: object) -> tuple[int, str] | None:
     """Return first character and text of an answer; None for what is none."""
     if not isinstance(answer, dict):
         return None
-    text, start = answer.get("text"), answer.get("answer_start")
-    if isinstance(start, Number) and start.spelled.isdigit():
-        start = int(start.spelled)
-    if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
+    text, start = answer.get("text"), str(answer.get("answer_start")).removesuffix(".0")
+    if not isinstance(text, str) or not text.strip() or not (start.isascii() and start.isdigit()):
         return None
-    return (start, text) if start >= 0 and text.strip() else None
+    return int(start), text
 
 
 def read_answers(columns: Sequence[LabelColumn], _config: DataConfig) -> list[list[Label | None]]:
@@ -156,10 +155,19 @@ def _read_row(column: LabelColumn, row: int) -> Label | None:
     if not column.cells[row]:
         return None
     place = f"{column.source}, {column.place(row)}"
+    if column.cells[row] in _SAID:
+        raise ValueError(
+            f"{place} holds {column.cells[row]}, expected answers: {_FORMS}. Name the column of "
+            "answers first in data.label, and the one of impossible questions second"
+        )
     answers: list[tuple[int, str]] = [tuple(each) for each in json.loads(column.cells[row])]
     for other in column.others:
         said = other.cells[row]
-        if said not in ("", "true" if not answers else "false"):
+        if said not in ("", *_SAID):
+            raise ValueError(
+                f"{place} holds {said[:60]}, expected true or false: is the question impossible"
+            )
+        if said not in ("", _SAID[not answers]):
             raise ValueError(
                 f"{place}: is_impossible is {said}, and the question has {len(answers)} answers. "
                 "Correct the row"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.errors import InputError
-from pipeline.texts.cells import Cell, Number, spell_cells
+from pipeline.texts.cells import FLAGS, Cell, Number, spell_cells
+from pipeline.texts.nested import read_nested
 from pipeline.texts.source_table import SourceTable
 
 _WIDE = "\u2e80"
@@ -21,7 +22,6 @@ _FEWEST_PER_VALUE = 5
 """Rows per value above which values repeat as classes do; texts repeat less."""
 _MOST_CLASSES = 1000
 _MISSING = ("nan", "null")
-_FLAGS = {"0", "1", "0.0", "1.0", "false", "true"}
 
 
 class UnfitError(InputError):
@@ -51,7 +51,7 @@ class Column:
     @property
     def lists(self) -> list[list[Cell]] | None:
         """Its cells that are not missing, where all of them are lists; None else."""
-        filled = [cell for cell in self.cells if cell is not None]
+        filled = [read_nested(cell) for cell in self.cells if cell not in (None, "")]
         lists = [list(cell) for cell in filled if isinstance(cell, list | tuple)]
         return lists if lists and len(lists) == len(filled) else None
 
@@ -244,7 +244,7 @@ def is_prose(column: Column) -> bool:
     values = column.values
     if not values or any(isinstance(cell, Number | bool) for cell in column.cells):
         return False
-    if all(each.startswith("[") and each.endswith("]") for each in values):  # lists, written out
+    if column.lists or all(each.startswith("[") and each.endswith("]") for each in values):
         return False
     several = sum(" " in each.strip() or any(char >= _WIDE for char in each) for each in values)
     return several >= _PROSE * len(values) and not _repeats(column)
@@ -260,7 +260,7 @@ def is_class(column: Column) -> bool:
 def is_flag(column: Column) -> bool:
     """Return whether a column holds 0 and 1, or false and true, and both occur."""
     folded = {each.casefold() for each in column.distinct}
-    return len(folded) == 2 and folded <= _FLAGS
+    return len(folded) == 2 and folded <= FLAGS.keys()
 
 
 def number_of(value: str) -> float:

@@ -1,14 +1,13 @@
 """Sets of labels as the sources spell them: lists, strings with a delimiter, columns of 0 and 1.
 
-Lists are those of a JSON or Parquet file, or JSON arrays and Python lists written into a CSV file.
-A string is cut at the one delimiter whose parts are all known. What remains are single labels,
-which class_labels.py reads: names or indices of all sources together, or a refusal.
+Lists are those of a JSON or Parquet file, or written out in a CSV file. Lists of 0 and 1, one for
+each label, are such columns in one. A string is cut at the one delimiter whose parts are all known.
+What remains are single labels, which class_labels.py reads: names or indices of all sources
+together, or a refusal.
 """
 
-import ast
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.config import DataConfig
@@ -28,14 +27,14 @@ from pipeline.tasks.columns import (
     without,
 )
 from pipeline.tasks.task import LabelColumn
-from pipeline.texts.cells import Label
+from pipeline.texts.cells import FLAGS, Label, Number
+from pipeline.texts.nested import read_nested
 
 logger = logging.getLogger(__name__)
 
 _DELIMITERS = (",", ";", "|")
 _FEWEST_PER_PART = 5
 """Rows per name above which names repeat as labels do."""
-_FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
 def set_names(config: DataConfig) -> tuple[str, ...]:
@@ -54,7 +53,12 @@ def read_label_sets(columns: Sequence[LabelColumn], config: DataConfig) -> list[
     """
     if not isinstance(config.label, str):
         return [_read_flags((column, *column.others), config.label) for column in columns]
-    cut = _cutter(columns, config)
+    lists = {cell: _as_list(cell) for column in columns for cell in column.cells if cell}
+    rows = {cell: row for cell, row in lists.items() if row is not None}
+    if rows and _are_flags(rows, columns, config):
+        flags = {cell: tuple(FLAGS[each.casefold()] for each in row) for cell, row in rows.items()}
+        return [[flags.get(cell) for cell in column.cells] for column in columns]
+    cut = rows.__getitem__ if rows else _cutter(columns, config)
     sets = [_SetColumn.cut(column, cut) for column in columns]
     found = read_class_labels([each.flat for each in sets], config)
     return [
@@ -105,8 +109,6 @@ class _SetColumn:
 def _cutter(columns: Sequence[LabelColumn], config: DataConfig) -> Callable[[str], Sequence[str]]:
     """Return the one way in which all cells are sets of labels."""
     cells = {cell for column in columns for cell in column.cells if cell}
-    if all(_as_list(cell) is not None for cell in cells):
-        return lambda cell: _as_list(cell) or ()
     known = {fold_label(name) for name in config.labels} | set(map(str, range(len(config.labels))))
     used = [each for each in _DELIMITERS if any(each in cell for cell in cells)]
     ways = [each for each in (None, *used) if _is_known(cells, each, known)]
@@ -133,20 +135,58 @@ def _parts(cell: str, delimiter: str | None) -> list[str]:
 
 
 def _as_list(cell: str) -> list[str] | None:
-    """Return the values of a JSON array, or of a list as Python prints it; None for no list."""
-    if not cell.startswith("["):
+    """Return the values of a list that is written out, as they are spelled; None for no list."""
+    values = read_nested(cell)
+    if not isinstance(values, list):
         return None
-    try:
-        values = json.loads(cell)
-    except ValueError:
-        try:
-            values = ast.literal_eval(cell)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-        if repr(values) != cell:  # numpy leaves out commas, and Python joins such strings
-            return None
-    is_list = isinstance(values, list) and all(type(value) in (str, int) for value in values)
-    return [str(value).strip() for value in values] if is_list else None
+    spelled = [str(each).lower() if isinstance(each, bool) else each for each in values]
+    is_plain = all(isinstance(each, str | Number) for each in spelled)
+    return [str(each).strip() for each in spelled] if is_plain else None
+
+
+def _are_flags(
+    lists: Mapping[str, Sequence[str]], columns: Sequence[LabelColumn], config: DataConfig
+) -> bool:
+    """Return whether lists hold 0 or 1 for each label, and not the labels that apply.
+
+    Raises:
+        ValueError: where some cells are no lists, or it cannot be told.
+    """
+    count, names = len(config.labels), {fold_label(name) for name in config.labels}
+    for column in columns:
+        for row, cell in enumerate(column.cells):
+            if cell and cell not in lists:
+                raise ValueError(
+                    f"{column.source}, {column.place(row)} holds {cell[:60]!r}, where other cells "
+                    "hold lists. Write a list everywhere, and [] where no label applies"
+                )
+    if names & FLAGS.keys() or any(column.own_names is not None for column in columns):
+        return False
+    hot = all(len(r) == count and {e.casefold() for e in r} <= FLAGS.keys() for r in lists.values())
+    # A list of indices names none of them twice.
+    twice = [cell for cell, row in lists.items() if _repeated(row, names)]
+    if hot and twice:
+        logger.info(
+            "data: lists of the column %r are read as 0 or 1 for each label, in the order of "
+            "data.labels",
+            config.label,
+        )
+        return True
+    if hot or twice:
+        cell = (twice or list(lists))[0]
+        column = next(each for each in columns if cell in each.cells)
+        raise ValueError(
+            f"the lists of the column {config.label!r} may hold indices, or 0 or 1 for each of the "
+            f"{count} names in data.labels: first {cell[:60]} in {column.source}, "
+            f"{column.place(list(column.cells).index(cell))}. Write the names that apply"
+        )
+    return False
+
+
+def _repeated(row: Sequence[str], names: set[str]) -> bool:
+    """Return whether a list holds something twice that is no label's name."""
+    strange = [each for each in row if fold_label(each) not in names]
+    return len(set(strange)) < len(strange)
 
 
 def propose_sets(columns: Sequence[Column], given: Given) -> Proposal:
@@ -184,13 +224,12 @@ def propose_sets(columns: Sequence[Column], given: Given) -> Proposal:
 def _parts_of(column: Column) -> tuple[str, ...] | None:
     """Return the labels of a column of sets; None where it is no such column."""
     if column.lists is not None:
-        parts = {str(getattr(each, "spelled", each)) for row in column.lists for each in row}
-        is_plain = not any(isinstance(each, list | dict) for row in column.lists for each in row)
-        return in_order(parts) if parts and is_plain else None
+        cells = [each for row in column.lists for each in row]
+        parts = {str(each) for each in cells}
+        is_plain = all(isinstance(each, str | int | Number) for each in cells)
+        are_flags = {part.casefold() for part in parts} <= FLAGS.keys()
+        return in_order(parts) if parts and is_plain and not are_flags else None
     values = column.values or ()
-    rows = [_as_list(value) for value in values]
-    if values and None not in rows:
-        return in_order({part for row in rows for part in row or ()})
     ways = []
     for delimiter in _DELIMITERS:
         parts = {part for value in values for part in _parts(value, delimiter)}
@@ -204,7 +243,7 @@ def _read_flags(columns: Sequence[LabelColumn], names: Sequence[str]) -> list[La
     """Return the sets of one source with a column for each label."""
     sets: list[Label | None] = []
     for row, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
-        flags = [_FLAGS.get(cell.casefold()) for cell in cells]
+        flags = [FLAGS.get(cell.casefold()) for cell in cells]
         if not any(cells):
             sets.append(None)
         elif None in flags:

@@ -40,7 +40,8 @@ from pipeline.tasks.set_metrics import (
     wrong_parts,
 )
 from pipeline.tasks.task import ClassMembers, Labels, Shift, Task, Thresholds, Words
-from pipeline.texts.cells import Label, spell_lists
+from pipeline.texts.cells import Label
+from pipeline.texts.nested import spell_lists
 
 if TYPE_CHECKING:
     from models.losses import Objective

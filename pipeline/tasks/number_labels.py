@@ -19,6 +19,8 @@ from pipeline.texts.cells import Label
 
 _FEWEST_NUMBERS = 3
 """Different numbers below which a column of them is a yes or no."""
+_LARGEST = 1e30
+"""Largest number that a label may be: float32 must hold what training makes of it."""
 
 
 def read_numbers(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
@@ -32,15 +34,15 @@ def read_numbers(columns: Sequence[LabelColumn], config: DataConfig) -> list[lis
         (column.cells[row], f"{column.source}, {column.place(row)}")
         for column, numbers in zip(columns, labels, strict=True)
         for row, number in enumerate(numbers)
-        if number is not None and not math.isfinite(number)
+        if number is not None and not abs(number) <= _LARGEST  # NaN neither
     ]
     if wrong:
         cells = sorted({cell for cell, _ in wrong})
         first, place = wrong[0]
         raise ValueError(
             f"the column {config.label!r} holds {', '.join(map(repr, cells[:10]))}, which is no "
-            f"finite number (first: {first!r} in {place}). Write numbers with a decimal point, or "
-            "filter the rows out"
+            f"finite number up to {_LARGEST:g} (first: {first!r} in {place}). Write numbers with a "
+            "decimal point, or filter the rows out"
         )
     return [list(numbers) for numbers in labels]
 

@@ -4,7 +4,6 @@
 all. Labels of the config are either all tags, ``O`` among them, or the types alone.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +26,7 @@ from pipeline.tasks.columns import (
 )
 from pipeline.tasks.task import LabelColumn
 from pipeline.texts.cells import Cell, Label, read_texts_of
+from pipeline.texts.nested import read_nested
 
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
 
@@ -131,14 +131,11 @@ def _is_as_long(tags: Column, words: Column) -> bool:
 
 def _as_tags(column: LabelColumn, row: int) -> list[str] | None:
     cell = column.cells[row]
-    try:
-        tags = json.loads(cell) if cell else None
-    except ValueError:
-        tags = cell
+    tags = read_nested(cell) if cell else None
     if tags is not None and not isinstance(tags, list):
         raise ValueError(
             f"{column.source}, {column.place(row)} holds {cell[:60]!r}, expected a list of tags, "
-            "one for each word. Give lists, in a JSONL or Parquet file, or a CoNLL file"
+            "one for each word. Give lists, as in a JSONL or Parquet file, or a CoNLL file"
         )
     return None if tags is None else [str(tag) for tag in tags]
 
@@ -221,11 +218,11 @@ def join_words(
         InputError: for a cell that is no list of words, or a word that is empty or has a space.
     """
     texts = []
-    for row, cell in enumerate(cells):
-        if cell is not None and not isinstance(cell, list | tuple):
+    for row, cell in enumerate(map(read_nested, cells)):
+        if cell not in (None, "") and not isinstance(cell, list | tuple):
             raise InputError(
                 f"{source}: the column {name!r} holds {str(cell)[:60]!r} in {place(row)}, expected "
-                "a list of words. Give lists, in a JSONL or Parquet file, or a CoNLL file."
+                "a list of words. Give lists, as in a JSONL or Parquet file, or a CoNLL file."
             )
         words = read_texts_of(name, cell or (), source, partial(_place_of_row, place(row)))
         odd = [word for word in words if not word or " " in word]

@@ -45,7 +45,8 @@ from pipeline.tasks.tags import (
 )
 from pipeline.tasks.task import Labels, Shift, Task, Words
 from pipeline.tasks.words import WORD_LAYOUT, free_words
-from pipeline.texts.cells import Label, spell_lists
+from pipeline.texts.cells import Label
+from pipeline.texts.nested import spell_lists
 
 if TYPE_CHECKING:
     from models.losses import Objective

@@ -5,27 +5,32 @@ are refused by their type.
 """
 
 import datetime
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 
 from pipeline.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Number:
     """A number that stands in a source as one."""
 
     spelled: str
     """Its digits, as the source writes them."""
 
+    def __repr__(self) -> str:
+        """Return its digits: messages show cells, also lists with numbers in them."""
+        return self.spelled
+
 
 # object: whatever a Parquet file holds; all but text, bytes, numbers, booleans and dates is
 # refused.
 Cell = str | Number | object | None
+
+FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+"""Spellings of no and yes."""
 
 MISSING_LABEL = -100
 """Label of a word or token that has none."""
@@ -101,34 +106,6 @@ def spell_cells(
     return spelled
 
 
-def spell_lists(
-    name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
-) -> list[str]:
-    """Return what `spell_cells` does; a list becomes the JSON array of its values' spellings.
-
-    Raises:
-        InputError: for a cell without a single spelling, or a list with such a value or a gap.
-    """
-    spelled = []
-    for row, cell in enumerate(cells):
-        if isinstance(cell, list | tuple):
-            values = [str(each) if type(each) is int else each for each in cell]
-            if None in values:
-                raise InputError(
-                    f"{source}: the column {name!r} holds a list with a gap in {place(row)}: "
-                    f"{_shown(cell)}. Write the missing value, or leave its place out."
-                )
-            found = spell_cells(name, values, source, partial(_same_place, place(row)))
-            spelled.append(json.dumps([each.strip() for each in found], ensure_ascii=False))
-        else:
-            spelled += spell_cells(name, [cell], source, partial(_same_place, place(row)))
-    return [each.strip() for each in spelled]
-
-
-def _same_place(place: str, _row: int) -> str:
-    return place
-
-
 def is_value(cell: Cell, wanted: str) -> bool:
     """Return whether a cell is the value that a filter names.
 
@@ -189,5 +166,5 @@ def _kind(cell: Cell) -> str:
 
 
 def _shown(cell: Cell) -> str:
-    shown = cell.spelled if isinstance(cell, Number) else repr(cell)
+    shown = repr(cell)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

@@ -22,7 +22,7 @@ def spell(cell):
 
 
 def read(cell, *, context=CONTEXT, impossible=None):
-    columns = [[spell(cell)], *([[impossible]] if impossible is not None else [])]
+    columns = [[spell(cell)], *([[spell(impossible)]] if impossible is not None else [])]
     first, *others = (
         LabelColumn(cells=cells, source="squad.json", place=place, texts=[("Who?", context)])
         for cells in columns
@@ -41,6 +41,10 @@ def read(cell, *, context=CONTEXT, impossible=None):
         [{"text": "Ada", "answer_start": 0}],
         [{"text": "Ada", "answer_start": Number(spelled="0"), "answer_id": 3}],
         '{"text": ["Ada"], "answer_start": [0]}',
+        "{'text': ['Ada'], 'answer_start': [0]}",  # as Python prints it
+        {"text": "Ada", "answer_start": 0},
+        {"text": ["Ada"], "answer_start": ["0"]},
+        {"text": ["Ada"], "answer_start": [0.0]},
     ],
 )
 def test_every_spelling_of_answers_is_read(cell):
@@ -79,7 +83,8 @@ def test_empty_cell_is_no_label(cell):
         [{"text": "Ada", "answer_start": Number(spelled="0.5")}],
         [{"text": "", "answer_start": 0}],
         [{"text": "Ada", "answer_start": True}],
-        {"text": "Ada", "answer_start": 0},
+        {"text": "Ada", "answer_start": [0]},
+        "{'text': array(['Ada'], dtype=object), 'answer_start': array([0])}",
     ],
 )
 def test_what_is_no_answer_is_refused_with_its_place(cell):
@@ -106,6 +111,20 @@ def test_offsets_count_characters_and_not_bytes():
     context = "Zoë café \N{GRINNING FACE} 1843"
 
     assert read([{"text": "1843", "answer_start": 11}], context=context) == (11, 15)
+
+
+@pytest.mark.parametrize("yes", [True, "True", "true", "1", Number(spelled="1.0")])
+def test_every_spelling_of_impossible_is_read(yes):
+    assert read([], impossible=yes) == NO_ANSWER
+    with pytest.raises(ValueError, match="is_impossible is true, and the question has 1"):
+        read([{"text": "Ada", "answer_start": 0}], impossible=yes)
+
+
+def test_columns_that_are_swapped_are_refused():
+    with pytest.raises(ValueError, match=r"row 1 holds true, expected answers.*second"):
+        read(True)
+    with pytest.raises(ValueError, match="expected true or false: is the question"):
+        read([], impossible=[])
 
 
 def test_question_is_impossible_where_it_has_no_answer_alone():

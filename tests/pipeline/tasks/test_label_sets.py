@@ -39,6 +39,48 @@ def test_strings_are_cut_at_the_delimiter_that_makes_them_labels(delimiter):
     assert read(delimiter.join(["joy", "fear"]), "anger") == [(1, 0, 1), (0, 1, 0)]
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("[1, 0, 1]", "[0, 0, 0]", "[0, 1, 0]"),
+        ("[1.0, 0.0, 1.0]", "[0.0, 0.0, 0.0]", "[0.0, 1.0, 0.0]"),
+        ("[True, False, True]", "[False, False, False]", "[False, True, False]"),
+    ],
+    ids=["0 and 1", "numbers", "booleans"],
+)
+def test_lists_of_0_and_1_are_flags_of_all_labels(cells):
+    assert read(*cells) == [(1, 0, 1), (0, 0, 0), (0, 1, 0)]
+
+
+def test_two_flags_are_certain_where_one_list_repeats_a_value():
+    assert read("[0, 1]", "[1, 1]", labels=NAMES[:2]) == [(0, 1), (1, 1)]
+    assert read("[0, 1]", "[1]", labels=NAMES[:2]) == [(1, 1), (0, 1)]  # indices
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (("[0, 1]", "[1, 0]"), NAMES[:2]),  # both labels, or one
+        (("[0, 1, 0, 0]", "[1, 0, 0, 0]"), NAMES),  # flags of other labels
+        (("[0, 1, 0]", "[]"), NAMES),
+        (("[2, 2]", "[1]"), NAMES),
+    ],
+)
+def test_lists_that_may_be_indices_or_flags_are_refused(cells, labels):
+    with pytest.raises(ValueError, match=r"may hold indices, or 0 or 1 .* in t\.csv, line 0"):
+        read(*cells, labels=labels)
+
+
+def test_names_that_are_0_and_1_are_names():
+    assert read('["0", "1"]', '["1", "1"]', labels=("0", "1")) == [(1, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("cell", ["joy", "NaN", "['joy' 'fear']"])
+def test_cell_that_is_no_list_among_lists_is_refused_with_its_place(cell):
+    with pytest.raises(ValueError, match=r"t\.csv, line 1 holds .*, where other cells hold lists"):
+        read('["joy"]', cell)
+
+
 def test_names_with_a_comma_are_cut_at_another_delimiter():
     labels = ("joy, love", "anger")
 

@@ -47,6 +47,15 @@ def test_tags_are_read_by_name():
     assert read(["O", "B-person", "I-person"], ["B-place"], "") == [(0, 1, 2), (3,), None]
 
 
+def test_tags_and_words_that_are_written_out_are_read():
+    assert read("['O', 'B-person']", '["B-place"]') == [(0, 1), (3,)]
+    assert join_words("tokens", ["['it', \"isn't\"]", "", None], "t.csv", str) == [
+        "it isn't",
+        "",
+        "",
+    ]
+
+
 def test_indices_are_read_where_all_tags_are_named():
     assert read(["0", "1", "2"], labels=TAGS) == [(0, 1, 2)]
     with pytest.raises(ValueError, match=r"holds the indices 0, .* Give all tags as data\.labels"):

@@ -19,7 +19,19 @@ from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import read_split
 
 SPELLINGS = (repr, "{:+.3f}".format, "{:.2e}".format, "  {:g} ".format, "{:.0f}".format)
-NO_NUMBERS = ("1,5", "NaN", "inf", "-Infinity", "1_000", "0x10", "5/10", "five", "1e999", "1.2.3")
+NO_NUMBERS = (
+    "1,5",
+    "NaN",
+    "inf",
+    "-Infinity",
+    "1_000",
+    "0x10",
+    "5/10",
+    "five",
+    "1e999",
+    "-1e39",
+    "1.2.3",
+)
 
 
 def random_rows(rng):
