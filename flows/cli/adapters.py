@@ -32,11 +32,16 @@ def import_adapter_command(
         typer.Option(help="How several adapters work together without AdapterFusion."),
     ] = None,
     drop_layers: Annotated[
-        int, typer.Option(min=0, help="Leave out the adapters of the first so many layers.")
+        int,
+        typer.Option(min=0, max=1000, help="Leave out the adapters of the first so many layers."),
     ] = 0,
     max_length: Annotated[
         int | None,
-        typer.Option(min=4, help="Longest input, in tokens; 128 where the backbone takes as many."),
+        typer.Option(
+            min=4,
+            max=1_000_000,
+            help="Longest input, in tokens; 128 where the backbone takes as many.",
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
 ) -> None:

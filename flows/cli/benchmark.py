@@ -37,7 +37,8 @@ def benchmark_command(
     batch: Annotated[str, typer.Option(help="Texts per call: 1,8.")] = "1",
     length: Annotated[str, typer.Option(help="Tokens per text: 16,64.")] = "16,64",
     seconds: Annotated[
-        float, typer.Option(min=1, help="Most time for a cell; it ends earlier when quiet.")
+        float,
+        typer.Option(min=1, max=86400, help="Most time for a cell; it ends earlier when quiet."),
     ] = 60.0,
     out: Annotated[
         Path | None, typer.Option(help="Write everything that was seen, as JSON.")

@@ -144,9 +144,13 @@ def predict_command(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(min=0, help="Language models: 0 takes the likeliest token [default: 0]."),
+        typer.Option(
+            min=0, max=100, help="Language models: 0 takes the likeliest token [default: 0]."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Language models: seed of the draws.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Language models: seed of the draws.")
+    ] = None,
 ) -> None:
     """Print a student's answer to each text; needs onnxruntime, and no torch."""
     from adapter_distill import load
@@ -173,6 +177,8 @@ def predict_command(
 # Any: an answer is whatever its task's schema says.
 def _in_a_line(answer: dict[str, Any], parts: Sequence[str]) -> str:
     """Return the names and numbers of an answer and its texts, without tables; no parts: all."""
+    if "answer" in parts:
+        answer = {**answer, "answer": answer["answer"] or "(no answer)"}
     shown = [answer[name] for name in parts] if parts else answer.values()
     return "\t".join(_shown(value) for value in shown if not isinstance(value, dict))
 

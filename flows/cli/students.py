@@ -35,7 +35,8 @@ def absorb_command(
         str | None, typer.Option(help="Layers that the student keeps, from 0: 0,2,4.")
     ] = None,
     extra_units: Annotated[
-        int, typer.Option(min=0, help="Units by which every FFN of the student is wider.")
+        int,
+        typer.Option(min=0, max=65536, help="Units by which every FFN of the student is wider."),
     ] = 0,
     exact: Annotated[
         Literal["never", "free", "always"],
@@ -45,7 +46,7 @@ def absorb_command(
         Literal["model", "lora"],
         typer.Option("--as", help="Write a model of its own, or PEFT's LoRA for the backbone."),
     ] = "model",
-    rank: Annotated[int, typer.Option(min=1, help="Rank of each matrix's LoRA.")] = 64,
+    rank: Annotated[int, typer.Option(min=1, max=65536, help="Rank of each matrix's LoRA.")] = 64,
     pairs: _Pairs = False,
     jsonl: _Jsonl = False,
     verbose: _Verbose = False,
@@ -104,8 +105,8 @@ def distill_command(
     teacher: Annotated[Path, typer.Option(help="Folder of its teacher.")],
     texts: _Texts,
     out: _Out,
-    epochs: Annotated[float, typer.Option(help="Passes over the texts.")] = 3.0,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-5,
+    epochs: Annotated[float, typer.Option(min=0, max=1000, help="Passes over the texts.")] = 3.0,
+    learning_rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 1e-5,
     backbone: _Backbone = None,
     pairs: _Pairs = False,
     jsonl: _Jsonl = False,

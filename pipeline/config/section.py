@@ -19,6 +19,7 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         json_schema_extra=_without_markup,
         field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),

@@ -160,8 +160,9 @@ def _drawing(limits: Limits) -> Callable[[np.ndarray], int]:
     rng = np.random.default_rng(limits.seed)
 
     def draw(logits: np.ndarray) -> int:
-        scores = logits.astype(np.float64) / limits.temperature
-        # The Gumbel trick: the largest of scores with such noise is a draw of their softmax.
-        return int((scores + rng.gumbel(size=len(scores))).argmax())
+        # The Gumbel trick: the largest of scores with such noise is a draw of their softmax. Noise
+        # times the temperature does what scores divided by it do, and never overflows.
+        noise = rng.gumbel(size=len(logits))
+        return int((logits.astype(np.float64) + limits.temperature * noise).argmax())
 
     return draw

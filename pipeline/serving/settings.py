@@ -7,6 +7,10 @@ from pydantic import Field, SecretStr
 
 from pipeline.config import RegistryPlace
 
+_DAY_S = 86_400
+_LARGEST = 2**31 - 1
+"""Largest number that the servers below take."""
+
 
 class ServeSettings(RegistryPlace):
     """A server's settings, and the options of `adapter-distill serve`."""
@@ -37,10 +41,10 @@ class ServeSettings(RegistryPlace):
     """API token that clients send as ``Authorization: Bearer ...``; health routes need none. Give
     it in the environment, where no process list shows it."""
 
-    poll_s: float = Field(default=5.0, gt=0)
+    poll_s: float = Field(default=5.0, gt=0, le=_DAY_S)
     """Seconds between two looks at the registry for a new champion."""
 
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """Threads of onnxruntime per model; 0 takes as many as this process may run at once."""
 
     batching: bool = True
@@ -62,10 +66,10 @@ class ServeSettings(RegistryPlace):
     max_queue_characters: int = Field(default=1_000_000, ge=1)
     """Most waiting characters per model; requests beyond them are refused with 503."""
 
-    deadline_ms: float = Field(default=2000.0, gt=0)
+    deadline_ms: float = Field(default=2000.0, gt=0, le=1000 * _DAY_S)
     """Longest wait of a request, in milliseconds; a longer one is answered with 504."""
 
-    max_body_bytes: int = Field(default=1_048_576, ge=1)
+    max_body_bytes: int = Field(default=1_048_576, ge=1, le=_LARGEST)
     """Largest request body, in bytes."""
 
     max_texts: int = Field(default=64, ge=1)
@@ -83,24 +87,24 @@ class ServeSettings(RegistryPlace):
     max_completion_tokens: int = Field(default=256, ge=1)
     """Language models: most tokens of one completion, and those of one that asks for no number."""
 
-    completion_s: float = Field(default=20.0, gt=0)
+    completion_s: float = Field(default=20.0, gt=0, le=_DAY_S)
     """Language models: seconds for the completions of a request, which end with what they have."""
 
-    max_connections: int = Field(default=512, ge=1)
+    max_connections: int = Field(default=512, ge=1, le=_LARGEST)
     """Most open HTTP connections, and as many of gRPC. Beyond them an idle connection is closed, or
     the new one is refused."""
 
-    max_head_bytes: int = Field(default=32_768, ge=256)
+    max_head_bytes: int = Field(default=32_768, ge=256, le=_LARGEST)
     """Most bytes of URL and headers per request; a URL may have 8192 of them."""
 
-    head_s: float = Field(default=10.0, gt=0)
+    head_s: float = Field(default=10.0, gt=0, le=_DAY_S)
     """Seconds in which URL and headers of a request must arrive."""
 
-    body_s: float = Field(default=30.0, gt=0)
+    body_s: float = Field(default=30.0, gt=0, le=_DAY_S)
     """Seconds in which the body of a request must arrive, and a client must read its answer."""
 
-    keep_alive_s: int = Field(default=65, ge=1)
+    keep_alive_s: int = Field(default=65, ge=1, le=_DAY_S)
     """Seconds for which a connection stays open between two requests."""
 
-    drain_s: float = Field(default=5.0, ge=0)
+    drain_s: float = Field(default=5.0, ge=0, le=_DAY_S)
     """Seconds after SIGTERM in which clients and load balancers can move elsewhere."""

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import typer
 
 from flows.cli.main import QUIET, SPEAKING, app
 from flows.cli.models import models
@@ -140,6 +141,42 @@ def test_place_that_cannot_be_written_to_is_refused(ask, tmp_path, use):
     code, stderr = ask(use, tmp_path / "file" / "below")
 
     assert (code, stderr.count("error:")) == (2, 1), stderr
+
+
+def number_options():
+    """Return (command, option, a number that it cannot be) of all options that are numbers."""
+    found = []
+
+    def visit(command, path):
+        for name, below in getattr(command, "commands", {}).items():
+            visit(below, [*path, name])
+        for each in getattr(command, "params", ()):
+            kind = getattr(getattr(each, "type_descriptor", None), "annotation", None)
+            if each.name == "help" or kind not in (int, float, int | None, float | None):
+                continue
+            numbers = ("-1", "nan", "inf", "1e308") if kind in (float, float | None) else ("-1",)
+            found.extend((" ".join(path), each.opts[0], number) for number in numbers)
+
+    visit(typer.main.get_command(app), [])
+    return found
+
+
+def test_options_that_are_numbers_are_found():
+    found = {(command, option) for command, option, _ in number_options()}
+
+    assert {("serve", "--head-s"), ("gc", "--keep-days"), ("predict", "--seed")} <= found
+    assert ("models promote", "--max-champion-drop") in found
+
+
+@pytest.mark.parametrize(("command", "option", "number"), number_options())
+def test_number_that_an_option_cannot_be_is_refused_by_its_name(ask, command, option, number):
+    uses = {"up": "up", "models promote": "models promote tiny 1"}
+    use = next((each for each in USES if each.split()[0] == command), uses.get(command))
+
+    code, stderr = ask(f"{use} {option} {number}".replace("BAD", "BUNDLE"), "unused")
+
+    assert code == 2
+    assert option.lstrip("-").replace("-", "") in stderr.replace("-", "").replace("_", "")
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "caf\udce9.toml"])

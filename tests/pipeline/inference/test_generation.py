@@ -93,6 +93,14 @@ def test_prompt_without_tokens_or_with_too_many_is_refused(model, prompt, most):
         model.writer.complete(prompt, Limits(), most=most)
 
 
+def test_smallest_temperatures_take_the_likeliest_tokens(model):
+    likeliest = model.writer.complete("the", Limits(tokens=8)).ids
+
+    for temperature in (1e-12, 5e-324):
+        limits = Limits(tokens=8, temperature=temperature, seed=1)
+        assert model.writer.complete("the", limits).ids == likeliest
+
+
 def test_draws_follow_their_seed(model):
     one, same, other = (
         model.writer.complete("the", Limits(tokens=12, temperature=2.0, seed=seed)).ids

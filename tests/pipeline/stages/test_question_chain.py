@@ -201,7 +201,8 @@ def test_predict_prints_the_answer_and_its_question(stages):
 
     result = CliRunner().invoke(app, ["predict", str(bundle), "--pairs", "we saw it", context])
 
-    assert result.output == f"{answer['answer']}\t{answer['score']:.4f}\twe saw it\n"
+    shown = answer["answer"] or "(no answer)"
+    assert result.output == f"{shown}\t{answer['score']:.4f}\twe saw it\n"
 
 
 def test_single_text_is_refused(stages):
