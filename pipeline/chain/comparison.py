@@ -33,7 +33,6 @@ from pipeline.stages.finetune_baseline import (
 )
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step, step
-from pipeline.tasks.all_tasks import find_task
 from pipeline.timing.machine import describe_machine
 
 ADAPTERS = ("houlsby", "pfeiffer", "parallel")
@@ -86,13 +85,8 @@ def own_adapter(config: RunConfig) -> AdapterConfig:
     """Return the adapter that a comparison varies.
 
     Raises:
-        InputError: where the config names existing adapters instead, and for a language model.
+        InputError: where the config names existing adapters instead.
     """
-    if find_task(config.task).continues:
-        raise InputError(
-            f"A comparison does not know {config.task}: its methods train heads, and a language "
-            "model's belongs to the backbone. Give another task."
-        )
     if isinstance(config.teacher.adapter, AdapterConfig):
         return config.teacher.adapter
     raise InputError(

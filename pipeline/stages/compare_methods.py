@@ -21,6 +21,7 @@ from pipeline.facts.arms import Arm
 from pipeline.facts.comparison import ComparedModel, ComparisonFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.latency import Estimate
+from pipeline.graphs.decoder import write_decoder
 from pipeline.graphs.structure import describe_graph, load_graph, vocabulary_size
 from pipeline.graphs.trace import Traced, write_graph
 from pipeline.inference.classifier import MODEL
@@ -136,24 +137,29 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
     test, validation = (read_split(data.folder, name) for name in ("test", "validation"))
     run = _Run(test=test, outputs={}, thresholds={}, files={}, parameters={})
 
-    def compute(model: PreTrainedModel, split: Split) -> np.ndarray:
+    def compute(
+        model: PreTrainedModel, split: Split, teacher: np.ndarray | None = None
+    ) -> np.ndarray:
         rows = make_rows(tokenizer, split.texts, context.task, max_length=max_length)
-        return rows.read(compute_outputs(model, objective, tokenizer, rows.examples))
+        outputs = compute_outputs(model, objective, tokenizer, rows.examples, teacher=teacher)
+        return rows.read(outputs)
 
     candidates = settings.candidates
+    write = write_decoder if context.task.continues else write_graph
     with tqdm(candidates, desc="comparing", unit="model", leave=False, disable=hides_bars()) as bar:
         for candidate in bar:
             name = candidate.name
             bar.set_postfix_str(name)
             model = candidate.load()
             run.parameters[name] = sum(p.numel() for p in model.parameters())
-            thresholds = run.thresholds.get(candidate.teacher) if candidate.teacher else None
+            followed = candidate.teacher or name
+            thresholds = run.thresholds.get(followed)
             if thresholds is None and context.task.thresholds is not None:
-                outputs = compute(model, validation)
                 truth = context.task.truth(validation.texts, validation.labels)
-                thresholds = context.task.choose(outputs, truth)
+                thresholds = context.task.choose(compute(model, validation), truth)
             run.thresholds[name] = thresholds
-            run.outputs[name] = context.task.readings(compute(model, test), thresholds)
+            outputs = compute(model, test, run.outputs.get(followed))
+            run.outputs[name] = context.task.readings(outputs, thresholds)
             run.files[name] = out / name.replace(" ", "-") / MODEL
             traced = Traced(
                 model=model,
@@ -161,7 +167,7 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
                 output_names=objective.output_names,
                 max_length=max_length,
             )
-            write_graph(traced, run.files[name], settings.export)
+            write(traced, run.files[name], settings.export)
     save_tokenizer(tokenizer, out)
     np.savez_compressed(out / "outputs.npz", allow_pickle=False, labels=test.labels, **run.outputs)
     return run

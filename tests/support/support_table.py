@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import get_args
 
+from support.task_chains import TASK_RUNS
+from support.task_flows import FLOWS
 from support.tiny_models import make_classifier
 from transformers import PreTrainedModel
 
@@ -33,6 +35,11 @@ _STAGES = """
 No stage of the chain asks for the task or the architecture by name, so each takes every pair that
 says yes: {stages}.
 
+So does each flow around the chain. A test runs all of these pairs
+(`tests/pipeline/chain/test_flows_by_task.py`).
+
+{flows}
+
 ## What differs by task
 """
 
@@ -50,12 +57,17 @@ def render() -> str:
     lines = [
         _HEAD,
         *_table(("architecture", *TASKS), by_architecture),
-        _STAGES.format(stages=stages),
+        _STAGES.format(stages=stages, flows="\n".join(_flows())),
         *_table(("", *TASKS), _task_rows()),
         "\n## What differs by architecture\n",
         *_table(("architecture", *_PARTS), by_part),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _flows() -> list[str]:
+    rows = [(f"`{flow}`", *(YES for _ in TASK_RUNS)) for flow in FLOWS]
+    return _table(("flow", *TASK_RUNS), rows)
 
 
 def _model(task: Task, model_type: str) -> PreTrainedModel:

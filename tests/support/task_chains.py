@@ -1,7 +1,9 @@
-"""Fixture and settings: the chain of a task on tiny models, stage by stage."""
+"""Fixtures and settings: the chain of each task on tiny models, stage by stage."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from pipeline.chain.chain import chain
 from pipeline.chain.program import perform, progress
 from pipeline.config import RunConfig
+from pipeline.config.load import load_config
 from pipeline.store.stage import Stage
 from pipeline.store.store import Store
 
@@ -30,6 +33,81 @@ QUICK = (
     "evaluate.bootstrap_samples=100",
 )
 """Overrides of a shipped config, for tiny models and tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """How the chain of a task runs on a tiny model."""
+
+    config: str
+    """Name of a shipped config."""
+    model: str
+    """Name of the fixture with a checkpoint."""
+    texts: str
+    """Name of the fixture with texts and labels."""
+    overrides: tuple[str, ...]
+
+
+TASK_RUNS = {
+    "classification": TaskRun(
+        config="smoke", model="tiny_checkpoint", texts="tiny_csv", overrides=()
+    ),
+    "multi-label": TaskRun(
+        config="multi-label",
+        model="tiny_checkpoint",
+        texts="tiny_sets_jsonl",
+        overrides=(
+            'data.labels=["praise", "blame", "people"]',
+            "data.max_length=16",
+            "finetune.epochs=12",
+            "finetune.patience=12",
+        ),
+    ),
+    "regression": TaskRun(
+        config="regression",
+        model="tiny_checkpoint",
+        texts="tiny_scores_csv",
+        overrides=(
+            'data.text=["first", "second"]',
+            "data.max_length=16",
+            "finetune.epochs=8",
+        ),
+    ),
+    "token-classification": TaskRun(
+        config="token-classification",
+        model="tiny_checkpoint",
+        texts="tiny_tags_conll",
+        overrides=('data.labels=["praise", "people"]', "data.max_length=24", "finetune.epochs=8"),
+    ),
+    "question-answering": TaskRun(
+        config="question-answering",
+        model="tiny_checkpoint",
+        texts="tiny_squad_json",
+        overrides=("data.max_length=24", "finetune.epochs=10"),
+    ),
+    "causal-lm": TaskRun(
+        config="causal-lm",
+        model="tiny_language_model",
+        texts="tiny_texts_jsonl",
+        overrides=("data.max_length=40", "finetune.epochs=3", "finetune.learning_rate=1e-2"),
+    ),
+}
+"""By task."""
+
+
+@pytest.fixture(scope="session")
+def task_config(request: pytest.FixtureRequest) -> Callable[..., RunConfig]:
+    """``task_config(task, *overrides)``: the config of a task's chain on a tiny model."""
+
+    def task_config(task: str, *overrides: str) -> RunConfig:
+        run = TASK_RUNS[task]
+        model, texts = (request.getfixturevalue(name) for name in (run.model, run.texts))
+        places = (f"teacher.model={model}", f"data.train={texts}")
+        return load_config(
+            Path(f"configs/{run.config}.toml"), [*places, *QUICK, *run.overrides, *overrides]
+        )
+
+    return task_config
 
 
 def changed(config: RunConfig, table: str, **settings: object) -> RunConfig:

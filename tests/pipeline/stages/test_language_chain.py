@@ -2,26 +2,24 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support.task_chains import QUICK, changed
+from support.task_chains import changed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.next_tokens import LANGUAGE_OBJECTIVE as OBJECTIVE
 from models.token_layout import FOLLOWING, LOG_PROBABILITY
-from pipeline.chain.comparison import own_adapter
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher
 from pipeline.checkpoints.tensors import load_tensors
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import ModelConfig
-from pipeline.config.load import load_config
 from pipeline.errors import InputError
+from pipeline.graphs.structure import describe_graph
 from pipeline.inference.cache import first_inputs
-from pipeline.inference.classifier import load_bundle
+from pipeline.inference.classifier import MODEL, load_bundle
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.release.package import package
 from pipeline.standalone.predict import predict
@@ -30,14 +28,11 @@ from pipeline.texts.tables import read_soft_targets, read_split
 from pipeline.training.encoding import compute_outputs, encode
 
 MAX_LENGTH = 40
-SETTINGS = [*QUICK, f"data.max_length={MAX_LENGTH}", "finetune.epochs=3"]
 
 
 @pytest.fixture(scope="module")
-def config(tiny_language_model, tiny_texts_jsonl):
-    places = [f"teacher.model={tiny_language_model}", f"data.train={tiny_texts_jsonl}"]
-    rate = "finetune.learning_rate=1e-2"
-    return load_config(Path("configs/causal-lm.toml"), [*places, *SETTINGS, rate])
+def config(task_config):
+    return task_config("causal-lm")
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +138,6 @@ def test_student_of_another_tokenizer_is_refused(run_until, config, tiny_languag
         run_until("distill", changed(config, "student", model={"model": str(other)}))
 
 
-def test_comparison_is_refused(config):
-    with pytest.raises(InputError, match="A comparison does not know causal-lm"):
-        own_adapter(config)
-
-
 @pytest.mark.slow  # tracing with a cache takes 10 s per model
 @pytest.mark.parametrize("arm", ["plain", "teacher", "student"])
 def test_onnx_files_read_what_torch_does(stages, backbone, arm):
@@ -196,6 +186,15 @@ def test_export_compared_texts_and_steps(stages):
     masks = {check.mask for check in parity}
     assert masks >= {"full", "right", "left", "hole", "left, by tokens", "left, in parts"}
     assert all(check.max_abs_difference <= check.tolerance for check in parity)
+
+
+@pytest.mark.slow
+def test_multiply_adds_of_grouped_heads_by_hand(stages):
+    graph = describe_graph(stages["export"].folder / "student" / MODEL, batch=2, length=7)
+
+    # Two heads of 16 that share keys and values, and an FFN of 64 with a gate; 300 words.
+    layer = 7 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64) + 2 * 7 * 7 * 32
+    assert graph.multiply_adds == 2 * (2 * layer + 7 * 32 * 300)
 
 
 @pytest.mark.slow

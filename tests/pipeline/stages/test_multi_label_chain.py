@@ -2,12 +2,10 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support.task_chains import QUICK
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -17,7 +15,6 @@ from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import ModelConfig
-from pipeline.config.load import load_config
 from pipeline.errors import InputError
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.bundle import open_bundle, seal_bundle
@@ -28,19 +25,11 @@ from pipeline.training.encoding import compute_outputs, encode
 
 NAMES = ("praise", "blame", "people")
 MAX_LENGTH = 16
-SETTINGS = [
-    *QUICK,
-    f"data.labels={json.dumps(NAMES)}",
-    f"data.max_length={MAX_LENGTH}",
-    "finetune.epochs=12",
-    "finetune.patience=12",
-]
 
 
 @pytest.fixture(scope="module")
-def config(tiny_checkpoint, tiny_sets_jsonl):
-    places = [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_sets_jsonl}"]
-    return load_config(Path("configs/multi-label.toml"), [*places, *SETTINGS])
+def config(task_config):
+    return task_config("multi-label")
 
 
 @pytest.fixture(scope="module")

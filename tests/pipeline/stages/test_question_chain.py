@@ -2,14 +2,13 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.task_chains import QUICK, changed
+from support.task_chains import changed
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -19,7 +18,6 @@ from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import ModelConfig
-from pipeline.config.load import load_config
 from pipeline.errors import InputError
 from pipeline.inference.classifier import load_bundle
 from pipeline.inference.thresholds import THRESHOLDS
@@ -34,13 +32,11 @@ from pipeline.training.encoding import compute_outputs
 from pipeline.training.rows import make_rows
 
 MAX_LENGTH = 24
-SETTINGS = [*QUICK, f"data.max_length={MAX_LENGTH}", "finetune.epochs=10"]
 
 
 @pytest.fixture(scope="module")
-def config(tiny_checkpoint, tiny_squad_json):
-    places = [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_squad_json}"]
-    return load_config(Path("configs/question-answering.toml"), [*places, *SETTINGS])
+def config(task_config):
+    return task_config("question-answering")
 
 
 @pytest.fixture(scope="module")

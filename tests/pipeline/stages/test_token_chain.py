@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.task_chains import QUICK, changed
+from support.task_chains import changed
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -18,7 +17,6 @@ from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.config import ModelConfig
-from pipeline.config.load import load_config
 from pipeline.errors import InputError
 from pipeline.inference.classifier import load_bundle
 from pipeline.release.bundle import open_bundle, seal_bundle
@@ -33,18 +31,11 @@ from pipeline.training.rows import make_rows
 
 NAMES = ("O", "B-praise", "I-praise", "B-people", "I-people")
 MAX_LENGTH = 24
-SETTINGS = [
-    *QUICK,
-    'data.labels=["praise", "people"]',
-    f"data.max_length={MAX_LENGTH}",
-    "finetune.epochs=8",
-]
 
 
 @pytest.fixture(scope="module")
-def config(tiny_checkpoint, tiny_tags_conll):
-    places = [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_tags_conll}"]
-    return load_config(Path("configs/token-classification.toml"), [*places, *SETTINGS])
+def config(task_config):
+    return task_config("token-classification")
 
 
 @pytest.fixture(scope="module")
