@@ -15,13 +15,13 @@ from pipeline.tasks.regression import REGRESSION
 
 @pytest.fixture
 def bring(tiny_data, tiny_context, tmp_path):
-    """``bring(reference, context=..., **source)``: facts; the teacher is in tmp_path/out."""
+    """``bring(reference, context=..., data=..., **source)``: facts; it is in tmp_path/out."""
 
-    def bring(reference, context=tiny_context, **rest):
+    def bring(reference, context=tiny_context, data=tiny_data, **rest):
         (tmp_path / "out").mkdir()
         source = AdapterSource.model_validate({"from": reference, **rest})
         settings = ImportSettings(context=context, source=source, files=adapters_digest(source))
-        return import_teacher(tiny_data, settings, tmp_path / "out")
+        return import_teacher(data, settings, tmp_path / "out")
 
     return bring
 
@@ -63,6 +63,14 @@ def test_labels_that_are_not_the_datas_are_refused(bring, hub_adapter, tmp_path,
 
     with pytest.raises(InputError, match=message):
         bring(str(folder))
+
+
+def test_more_labels_than_the_head_has_are_refused(bring, hub_adapter, tiny_data, tmp_path):
+    facts = replace(tiny_data.facts, labels=("negative", "neutral", "positive"))
+    folder = hub_adapter(tmp_path / "a", "a")
+
+    with pytest.raises(InputError, match=r"has the labels \['negative', 'positive'\], but data.l"):
+        bring(str(folder), data=replace(tiny_data, facts=facts))
 
 
 def test_labels_without_names_are_those_of_the_data(bring, hub_adapter, tmp_path):
