@@ -67,7 +67,8 @@ class DataConfig(Section):
     they must not be tested on their training texts."""
 
     max_length: int = Field(default=128, ge=4)
-    """Longest input, in tokens; longer texts are truncated."""
+    """Longest input, in tokens. Longer texts are truncated, or read in windows where the task has
+    an output per token."""
 
     @field_validator("text", mode="before")
     @classmethod

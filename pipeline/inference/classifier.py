@@ -261,7 +261,7 @@ def load_bundle(bundle: Path, *, threads: int = 0, runtime: Runtime | None = Non
         by_index = {} if task.continues else config["id2label"]
         labels = tuple(str(by_index[str(index)]) for index in range(len(by_index)))
         pad_id = int(config.get("pad_token_id") or 0)
-        windows_of = task.layout.columns if task.layout else 0
+        windows_of = task.layout.columns if task.layout else int(task.continues)
         encoder = load_encoder(bundle, pad_id=pad_id, windows_of=windows_of)
         session = open_session(runtime, bundle, threads=threads)
         if task.continues:

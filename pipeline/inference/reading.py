@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 
 from models.token_layout import SIZE_BYTES
 from pipeline.errors import InputError
+from pipeline.inference.token_windows import cut_windows, join_windows, part_windows
 from pipeline.tasks.token_metrics import read_tokens, words_read
-from pipeline.tasks.words import pad_rows
 
 if TYPE_CHECKING:  # pyarrow, which it imports, would cost a server 40 MB
     from pipeline.inference.classifier import Classifier
@@ -35,7 +35,7 @@ def text_readings(
 ) -> np.ndarray:
     """Return the readings of texts, (N, T, R) float32, in their order; NaN behind each text.
 
-    A title asks for a bar.
+    Long texts are read in windows. A title asks for a bar.
 
     Args:
         model: A language model.
@@ -51,29 +51,34 @@ def text_readings(
     if any(len(text) != 1 for text in texts):
         raise InputError(f"A {model.task.name} takes single texts, found a pair. Give one text.")
     encodings = model.encoder.encodings(texts)
-    rows = [model.encoder.tokens_of(encoding) for encoding in encodings]
-    found: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(texts)
+    windows = cut_windows(encodings, model.encoder.settings)
+    rows = [model.encoder.tokens_of(window.encoding) for window in windows]
+    wanted = None if chosen is None else part_windows(windows, chosen)
+    found: dict[int, np.ndarray] = {}
     size = 1 if model.mixes_rows else batch_size
     with tqdm(
-        total=len(texts), desc=title, unit="text", leave=False, disable=None if title else True
+        total=len(rows), desc=title, unit="text", leave=False, disable=None if title else True
     ) as bar:
         for numbers, inputs in model.batches_of(rows, size, _MOST_TOKENS):
             for number, logits in zip(numbers.tolist(), model.run(inputs), strict=True):
-                ids = np.array(rows[number]["input_ids"])
-                words = None if chosen is None else words_read(chosen[number, : len(ids) - 1])
-                readings = read_tokens(logits[: len(ids) - 1], ids[1:], words)
-                readings[:, SIZE_BYTES] = _sizes(texts[number][0], encodings[number])[1:]
+                ids, window = np.array(rows[number]["input_ids"]), windows[number]
+                words = None if wanted is None else words_read(wanted[number])
+                following = window.places + 1
+                readings = read_tokens(logits[window.places], ids[following], words)
+                is_first = number == 0 or windows[number - 1].text != window.text
+                sizes = _sizes(texts[window.text][0], window.encoding, is_first=is_first)
+                readings[:, SIZE_BYTES] = sizes[following]
                 found[number] = readings
             bar.update(len(numbers))
-    width = max((each.shape[1] for each in found), default=0)
-    nothing = np.zeros((0, width), np.float32)  # of a text without any token
-    return pad_rows([each if each.size else nothing for each in found], np.nan)
+    return join_windows(windows, found, len(texts))
 
 
-def _sizes(text: str, encoding: Encoding) -> list[int]:
-    """Return how many bytes of the text end with each token, (T,)."""
-    ends, sizes = 0, []
+def _sizes(text: str, encoding: Encoding, *, is_first: bool) -> np.ndarray:
+    """Return how many bytes of the text end with each token of a window, (T,)."""
+    real = [place for place, mark in enumerate(encoding.special_tokens_mask) if not mark]
+    ends = 0 if is_first or not real else encoding.offsets[real[0]][0]
+    sizes = []
     for _, end in encoding.offsets:
         sizes.append(len(text[ends:end].encode()))
         ends = max(ends, end)
-    return sizes or [0]
+    return np.array(sizes, dtype=np.int64)

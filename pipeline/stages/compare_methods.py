@@ -7,12 +7,13 @@ the plain backbone's own, weights aside, runs at its speed. The others are timed
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
@@ -132,17 +133,10 @@ class _Run:
 
 def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _Run:
     context = settings.context
-    objective, max_length = context.task.objective(), context.max_length
-    tokenizer = load_tokenizer(context.backbone, max_length=max_length)
+    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+    compute = partial(_compute, tokenizer=tokenizer, context=context)
     test, validation = (read_split(data.folder, name) for name in ("test", "validation"))
     run = _Run(test=test, outputs={}, thresholds={}, files={}, parameters={})
-
-    def compute(
-        model: PreTrainedModel, split: Split, teacher: np.ndarray | None = None
-    ) -> np.ndarray:
-        rows = make_rows(tokenizer, split.texts, context.task, max_length=max_length)
-        outputs = compute_outputs(model, objective, tokenizer, rows.examples, teacher=teacher)
-        return rows.read(outputs)
 
     candidates = settings.candidates
     write = write_decoder if context.task.continues else write_graph
@@ -158,19 +152,34 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
                 truth = context.task.truth(validation.texts, validation.labels)
                 thresholds = context.task.choose(compute(model, validation), truth)
             run.thresholds[name] = thresholds
-            outputs = compute(model, test, run.outputs.get(followed))
+            outputs = compute(model, test, teacher=run.outputs.get(followed))
             run.outputs[name] = context.task.readings(outputs, thresholds)
             run.files[name] = out / name.replace(" ", "-") / MODEL
             traced = Traced(
                 model=model,
                 name=name,
-                output_names=objective.output_names,
-                max_length=max_length,
+                output_names=context.task.objective().output_names,
+                max_length=context.max_length,
             )
             write(traced, run.files[name], settings.export)
     save_tokenizer(tokenizer, out)
     np.savez_compressed(out / "outputs.npz", allow_pickle=False, labels=test.labels, **run.outputs)
     return run
+
+
+def _compute(
+    model: PreTrainedModel,
+    split: Split,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    context: ModelContext,
+    teacher: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return a model's outputs on a split; a language model's are of the teacher's words."""
+    objective = context.task.objective()
+    rows = make_rows(tokenizer, split.texts, context.task, max_length=context.max_length)
+    wanted = None if teacher is None else rows.spread(teacher)
+    return rows.read(compute_outputs(model, objective, tokenizer, rows.examples, teacher=wanted))
 
 
 def _workload(bundle: Path, run: _Run, settings: CompareSettings) -> Workload:

@@ -88,7 +88,7 @@ def distill(
         setup.objective,
         setup.tokenizer,
         setup.validation,
-        teacher=validation.teacher,
+        teacher=validation.rows.spread(validation.teacher),
     )
     at_start = _measure(validation, context.task, outputs, outputs)
     start_weights = copy.deepcopy(student.state_dict())

@@ -102,7 +102,9 @@ def _measure_plain(
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     rows = make_rows(tokenizer, validation.texts, context.task, max_length=context.max_length)
     objective = context.task.objective()
-    outputs = compute_outputs(model, objective, tokenizer, rows.examples, title="plain backbone")
+    outputs = rows.read(
+        compute_outputs(model, objective, tokenizer, rows.examples, title="plain backbone")
+    )
     metrics = context.task.validate(outputs, validation.labels)
     return TrainingOutcome(
         steps=0,

@@ -101,7 +101,7 @@ def _teach(
 ) -> _Taught:
     """Return the teacher's outputs on texts, and labels read from its answers."""
     task = context.task
-    if task.layout is not None:
+    if task.is_ragged:
         raise _no_labels(task)
     model = load_teacher(context.backbone, teacher)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)

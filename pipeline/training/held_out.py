@@ -80,4 +80,4 @@ def _choose(rows: Rows, task: Task, part: float, seed: int) -> np.ndarray:
 
 def _text_of(rows: Rows, row: int) -> int:
     """Return the number of a row's text."""
-    return row if rows.layout is None else rows.windows[row].text
+    return rows.windows[row].text if rows.windows else row

@@ -16,7 +16,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from models.token_layout import FOLLOWING
+from pipeline.checkpoints.tokenizers import token_settings
 from pipeline.errors import InputError
+from pipeline.inference.token_windows import cut_windows, join_windows, part_windows
+from pipeline.inference.tokens import in_windows
 from pipeline.tasks.layout import Layout, Window
 from pipeline.tasks.task import Task
 from pipeline.texts.cells import MISSING_LABEL
@@ -33,13 +36,29 @@ class Rows:
     """Inputs of the model of each row, and ``labels`` where `label_rows` gave them."""
     layout: Layout | None = None
     windows: tuple[Window, ...] = ()
-    """The windows that the rows are, where there is a layout."""
+    """The windows that the rows are; none where each text is one row."""
 
     def read(self, outputs: np.ndarray) -> np.ndarray:
         """Return the outputs of the texts, (N, ...), of those of all rows, (R, ...)."""
-        if self.layout is None:
+        if self.layout is not None:
+            return self.layout.gather(self.windows, enumerate(outputs), len(self.texts))
+        if not self.windows:
             return outputs
-        return self.layout.gather(self.windows, enumerate(outputs), len(self.texts))
+        parts = {row: outputs[row][window.places] for row, window in enumerate(self.windows)}
+        return join_windows(self.windows, parts, len(self.texts))
+
+    def spread(self, readings: np.ndarray) -> np.ndarray:
+        """Return readings of texts, (N, P, R), as those of rows, (R, T, R); NaN elsewhere.
+
+        Outputs of another kind stay as they are.
+        """
+        if self.layout is not None or not self.windows:
+            return readings
+        longest = max(len(example["input_ids"]) for example in self.examples)
+        rows = np.full((len(self.windows), longest, readings.shape[2]), np.nan, np.float32)
+        for row, part in enumerate(part_windows(self.windows, readings)):
+            rows[row, self.windows[row].places] = part
+        return rows
 
     def counting(self, numbers: Iterable[int], mask: Tensor) -> Tensor | None:
         """Return which tokens of some rows count, (B, T); None where a task looks at all of them.
@@ -64,7 +83,7 @@ class Rows:
             number = number + 1 if window.text == last else 0
             last = window.text
             keys.append((*self.texts[last], *([f"window {number}"] if number else [])))
-        return keys if self.layout is not None else list(self.texts)
+        return keys if self.windows else list(self.texts)
 
 
 def make_rows(
@@ -76,6 +95,11 @@ def make_rows(
         InputError: for texts that the tokenizer does not know or cannot cut.
     """
     texts, layout = tuple(texts), task.layout
+    if task.continues:
+        examples, encodings = encode_windows(tokenizer, texts, max_length=max_length, windows_of=1)
+        settings = in_windows(token_settings(tokenizer, max_length=max_length), 1)
+        cut = cut_windows(encodings, settings)
+        return Rows(texts=texts, examples=examples, windows=tuple(cut))
     if layout is None:
         return Rows(texts=texts, examples=encode(tokenizer, texts, max_length=max_length))
     examples, encodings = encode_windows(
@@ -104,8 +128,7 @@ def label_rows(
     """
     found: Sequence[object] | np.ndarray
     if task.continues:
-        following = [[*each["input_ids"][1:], MISSING_LABEL] for each in rows.examples]
-        found = following if targets is None else _as_targets(following, targets)
+        found = _following(rows) if targets is None else _as_targets(rows, targets)
     elif rows.layout is None:
         found = labels.tolist() if targets is None else task.pack(labels, targets)
     else:
@@ -124,20 +147,35 @@ def read_targets(folder: Path, rows: Rows) -> np.ndarray:
     try:
         return read_soft_targets(folder, rows.keys)
     except KeyError as error:
-        if rows.layout is None:
+        if not rows.windows:
             raise
         raise _other_tokens() from error
 
 
-def _as_targets(following: Sequence[Sequence[int]], targets: np.ndarray) -> list[np.ndarray]:
-    """Return the teacher's readings of each text, (T, R), held against the student's tokens."""
-    rows = [readings[: len(own)] for own, readings in zip(following, targets, strict=True)]
-    for own, readings, whole in zip(following, rows, targets, strict=True):
-        wanted = np.where(np.array(own) == MISSING_LABEL, np.nan, own)
-        ends = np.isnan(whole[len(own) :, FOLLOWING]).all()
-        if not ends or not np.array_equal(readings[:, FOLLOWING], wanted, equal_nan=True):
+def _following(rows: Rows) -> list[list[int]]:
+    """Return the token that follows each one in its row, (T,); -100 where it counts elsewhere."""
+    found = []
+    for example, window in zip(rows.examples, rows.windows, strict=True):
+        ids = np.array(example["input_ids"])
+        following = np.full(len(ids), MISSING_LABEL)
+        following[window.places] = ids[window.places + 1]
+        found.append(following.tolist())
+    return found
+
+
+def _as_targets(rows: Rows, targets: np.ndarray) -> list[np.ndarray]:
+    """Return the teacher's readings of each row, (T, R), held against the student's tokens."""
+    found = []
+    for example, window, whole in zip(rows.examples, rows.windows, targets, strict=True):
+        ids = example["input_ids"]
+        ends = np.isnan(whole[len(ids) :, FOLLOWING]).all()
+        wanted = np.array([*ids[1:], np.nan])
+        if not ends or not np.array_equal(whole[: len(ids), FOLLOWING], wanted, equal_nan=True):
             raise _other_tokens()
-    return rows
+        readings = np.full((len(ids), whole.shape[1]), np.nan, np.float32)
+        readings[window.places] = whole[window.places]
+        found.append(readings)
+    return found
 
 
 def _place(layout: Layout, window: Window, labels: np.ndarray) -> list[int]:

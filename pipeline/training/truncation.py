@@ -24,7 +24,7 @@ def measure_truncation(
         context: Its longest input.
     """
     encoder = encoder_of(tokenizer, max_length=context.max_length)
-    in_windows = context.task.layout is not None
+    in_windows = context.task.is_ragged
     found = {name: encoder.count_truncated(split.texts) for name, split in splits.items()}
     for name, count in found.items():
         if count:
