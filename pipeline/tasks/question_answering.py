@@ -171,10 +171,7 @@ def _shifts(
         found.append(Shift(name="characters of an answer", **two_samples(*lengths)))
     without = [(each[:, 0] == NO_CHARACTER).astype(np.float64) for each in (old, new)]
     answered = [find_answers(each) for each in (readings_old, readings_new)]
-    sure = [
-        np.array([d.none_probability if d.span is None else d.span.probability for d in each])
-        for each in answered
-    ]
+    sure = [np.array([decoded.answer_probability for decoded in each]) for each in answered]
     return [
         *found,
         Shift(name="questions without an answer", **two_samples(*without)),

@@ -67,6 +67,11 @@ class Decoded:
         """Return the answer; None where there is none."""
         return None if self.none > self.threshold else self.spans[0]
 
+    @property
+    def answer_probability(self) -> float:
+        """Return the probability of the answer, or that there is none."""
+        return self.none_probability if self.span is None else self.span.probability
+
 
 def find_answers(readings: np.ndarray) -> list[Decoded]:
     """Return what a model answers to each question."""
@@ -183,9 +188,10 @@ def _mean(values: np.ndarray, rows: np.ndarray) -> float:
 
 def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
     """Return whether both give the same answer, and the divergence of each text's windows."""
+    wanted = find_answers(teacher)
     same = [
         _place(own) == _place(other)
-        for own, other in zip(find_answers(student), find_answers(teacher), strict=True)
+        for own, other in zip(find_answers(student), wanted, strict=True)
     ]
     divergences, windows, largest = [], [], []
     for own, other in zip(student, teacher, strict=True):
@@ -195,6 +201,7 @@ def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions
         largest.append(max(float(np.abs(a[:, 2:] - b[:, 2:]).max()) for a, b in pairs))
     return {
         "same": np.array(same),
+        "sure": np.array([each.answer_probability for each in wanted]),
         "kl": np.array(divergences),
         "windows": np.array(windows),
         "largest": np.array(largest),
@@ -212,9 +219,15 @@ def _divergence(student: np.ndarray, teacher: np.ndarray) -> float:
 
 
 def _summarise_fidelity(texts: Contributions) -> Metrics:
-    """Return the part of the questions with the same answer, and the mean KL, in nats."""
+    """Return the part of the questions with the same answer, and the mean KL, in nats.
+
+    The sure agreement weighs each question by the teacher's probability of its own answer: between
+    answers that it holds for equally likely, a hair decides.
+    """
+    sure = texts["sure"]
     return {
         "span_agreement": float(texts["same"].mean()),
+        "sure_agreement": float((texts["same"] * sure).sum() / max(1e-12, sure.sum())),
         "mean_kl": float(texts["kl"].sum() / max(1, int(texts["windows"].sum()))),
         "max_abs_logit_difference": float(texts["largest"].max()),
     }

@@ -173,7 +173,12 @@ def test_model_agrees_with_itself():
 
     found = SPAN_FIDELITY(readings, readings)
 
-    assert found == {"span_agreement": 1.0, "mean_kl": 0.0, "max_abs_logit_difference": 0.0}
+    assert found == {
+        "span_agreement": 1.0,
+        "sure_agreement": 1.0,
+        "mean_kl": 0.0,
+        "max_abs_logit_difference": 0.0,
+    }
 
 
 def test_closeness_is_by_questions_and_by_windows():
@@ -194,6 +199,9 @@ def test_closeness_is_by_questions_and_by_windows():
     # teacher's probability is of a token that the student gives exp(-99).
     third = 0.5 * 99 - math.log(2)
     assert found["span_agreement"] == 0.5
+    # Sure of the first answer by p², of the second by p / 2, with p of a lead of 9.
+    sure = 1 / (1 + math.exp(-9))
+    assert found["sure_agreement"] == pytest.approx(sure / (sure + 0.5))
     assert found["mean_kl"] == pytest.approx((second + third) / 2 / 3, rel=1e-4)
     assert found["max_abs_logit_difference"] == 99
 
