@@ -84,13 +84,17 @@ def check_source(source: AdapterSource) -> None:
         find_adapter_folder(source.fusion)
 
 
-def find_head(folders: Sequence[Path], labels: tuple[str, ...] | None) -> Path:
+def find_head(
+    folders: Sequence[Path], labels: tuple[str, ...] | None, *, is_needed: bool = True
+) -> Path | None:
     """Return the folder whose head is meant: the only one, or the only one with these labels.
 
     Raises:
-        InputError: when there is none, or several.
+        InputError: when there are several, or there is none and one is needed.
     """
     heads = [folder for folder in folders if _holds_head(folder)]
+    if not heads and not is_needed:
+        return None
     if len(heads) > 1 and labels is not None:
         heads = [folder for folder in heads if head_labels(folder) == labels]
     if len(heads) != 1:

@@ -37,6 +37,7 @@ def find_setup(
     fusion: Path | None = None,
     together: Together | None = None,
     labels: tuple[str, ...] | None = None,
+    needs_head: bool = True,
 ) -> HubSetup:
     """Return which adapters there are, how they work together, and where their head is.
 
@@ -47,6 +48,7 @@ def find_setup(
         fusion: Folder of the AdapterFusion over them.
         together: How several adapters work together without one.
         labels: Those of the head that is meant, where several have one.
+        needs_head: Whether adapters without a head are refused.
 
     Raises:
         InputError: when there is no head or several, two adapters have one name, or it is not said
@@ -58,7 +60,7 @@ def find_setup(
                 f"{folders[0] / SETUP} says how its adapters work together: leave out --fusion and "
                 "--together."
             )
-        return read_setup(folders[0])
+        return read_setup(folders[0], needs_head=needs_head)
     if len(folders) > 1 and (fusion is None) == (together is None):
         raise InputError(
             f"{len(folders)} adapters: say how they work together, with either a folder with "
@@ -75,14 +77,16 @@ def find_setup(
         composition=composition,
         adapters=adapters,
         fusions=() if fusion is None else (fusion,),
-        head=find_head(folders, labels),
+        head=find_head(folders, labels, is_needed=needs_head),
     )
 
 
 def attach_setup(
     setup: HubSetup, checkpoint: Checkpoint, objective: Objective, *, labels: tuple[str, ...]
 ) -> tuple[PreTrainedModel, AdapterSet]:
-    """Return a classifier of these labels with a setup's adapters, active, and its head.
+    """Return a model of these labels with a setup's adapters, active, and its head.
+
+    A language model keeps its own.
 
     Raises:
         InputError: when a folder is no sound bottleneck adapter, fusion or head of this backbone,
@@ -94,7 +98,8 @@ def attach_setup(
         name: attach_adapter(folder, name, model, checkpoint)
         for name, folder in setup.adapters.items()
     }
-    attach_head(setup.head, model)
+    if setup.head is not None:
+        attach_head(setup.head, model)
     fusions = {read_fusion_settings(folder) for folder in setup.fusions}
     if len(fusions) > 1:
         raise InputError(

@@ -95,15 +95,22 @@ def _bring(
         fusion=None if source.fusion is None else find_adapter_folder(source.fusion),
         together=source.together,
         labels=labels,
+        needs_head=not context.task.continues,
     )
-    tasks = [task.name for task in head_tasks(setup.head)]
+    if setup.head is not None:
+        _check_head(setup.head, context, labels)
+    return attach_setup(setup, context.backbone, context.task.objective(), labels=labels)
+
+
+def _check_head(head: Path, context: ModelContext, labels: tuple[str, ...]) -> None:
+    """Refuse a head of another task, or of other labels."""
+    tasks = [task.name for task in head_tasks(head)]
     if context.task.name not in tasks:
         raise InputError(
-            f"The head in {setup.head} is for {' or '.join(tasks)}, and this run's task is "
+            f"The head in {head} is for {' or '.join(tasks)}, and this run's task is "
             f"{context.task.name}. Give an adapter with a head of this task, or set task."
         )
-    _check_labels(head_labels(setup.head), labels, setup.head)
-    return attach_setup(setup, context.backbone, context.task.objective(), labels=labels)
+    _check_labels(head_labels(head), labels, head)
 
 
 def _take_over(

@@ -64,14 +64,18 @@ def export_adapter(
         local = Path(checkpoint.reference).is_absolute()
         model_name = Path(checkpoint.reference).name if local else checkpoint.reference
         hub_names = {own: name or own for own in names}
-        head = _write_adapters(partial, model, imported, hub_names, model_name)
-        last, task = hub_names[names[-1]], find_task(description.task)
+        task = find_task(description.task)
+        head = _write_adapters(
+            partial, model, imported, hub_names, model_name, has_head=not task.continues
+        )
+        if task.continues:  # its head belongs to the backbone
+            return imported.active
         if task.hub_head is None:
             raise InputError(f"AdapterHub's format has no head for {task.name}.")
         write_head(
             head,
             model,
-            last,
+            hub_names[names[-1]],
             description.labels,
             model_name=model_name,
             head_type=task.hub_head,
@@ -85,6 +89,8 @@ def _write_adapters(
     imported: AdapterSet,
     hub_names: Mapping[str, str],
     model_name: str,
+    *,
+    has_head: bool,
 ) -> Path:
     """Write adapters, AdapterFusions and, of several adapters, their setup.
 
@@ -117,7 +123,8 @@ def _write_adapters(
     if is_single:
         return out
     last = list(hub_names)[-1]
-    write_json(out / SETUP, {"adapter_setup": tree, "head_setup": last, "version": VERSION})
+    setup = {"adapter_setup": tree, "head_setup": last if has_head else None}
+    write_json(out / SETUP, setup | {"version": VERSION})
     return out / last
 
 

@@ -44,6 +44,8 @@ def import_adapter(
     """
     with new_folder(out) as partial:
         setup = find_setup(folders, fusion=fusion, together=together)
+        if setup.head is None:
+            raise TypeError("a setup that needs a head has none")
         labels, task = head_labels(setup.head), head_tasks(setup.head)[0]
         checkpoint = find_checkpoint(ModelConfig(model=backbone))
         longest = max_length or min(128, longest_input(checkpoint))

@@ -225,6 +225,7 @@ CAUSAL_LM = Task(
     shifts=_shifts,
     answers=completion_answers,
     answer_type=CompletionAnswer,
+    hub_head="causal_lm",
     model_suffix=("ForCausalLM", "LMHeadModel"),
     continues=True,
 )

@@ -1,7 +1,8 @@
 """Heads of AdapterHub checkpoints, set into stock transformers models, and taken of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ _STATIC = {
     "ForSequenceClassification": ("classification", "multi-label"),
     "ForTokenClassification": ("token-classification",),
     "ForQuestionAnswering": ("question-answering",),
+    "LMHeadModel": ("causal-lm",),
+    "ForCausalLM": ("causal-lm",),
 }
 """Tasks of a stock (static) head, by the end of its model's name."""
 _CLASSIFICATION = ("classification", "multilabel_classification")
@@ -80,7 +83,7 @@ def tasks_of_head(folder: Path) -> tuple[str, ...]:
             f"The head in {folder} is for {kind.replace('_', ' ')} with {len(labels)} labels. "
             f"Supported are {', '.join(TASKS)}: save the adapter with such a head."
         )
-    if not labels:
+    if not labels and not any(TASKS[name].continues for name in found):
         raise InputError(
             f"{folder / HEAD_CONFIG} names no labels, and a head of one or more is expected. Add "
             "its label2id."
@@ -94,7 +97,8 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     Args:
         folder: What the library's ``save_adapter`` wrote, of a static or a flexible head.
         model: A classifier of as many labels; for tagging, a token classifier; for question
-            answering, a model with that head.
+            answering, a model with that head. A language model keeps its own, and a saved one must
+            equal it.
 
     Raises:
         InputError: when the stock model's head computes something else, or tensors are missing,
@@ -103,6 +107,9 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     meta = _read_meta(folder)
     tensors = read_tensors(folder, HEAD_FILES)
     names: dict[str, str] = {}
+    if any(TASKS[name].continues for name in tasks_of_head(folder)):
+        _check_word_head(folder, tensors, model)
+        return
     if meta.get("config"):
         names = _flexible_head(folder, meta, model)
         tensors = without_strangers(folder, tensors, "head", str(meta.get("name")))
@@ -120,6 +127,18 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(tensors[name])
+
+
+def _check_word_head(folder: Path, tensors: Mapping[str, Tensor], model: PreTrainedModel) -> None:
+    """Refuse a head over the vocabulary that differs from the backbone's own."""
+    own = cast(Tensor, model.get_output_embeddings().weight)
+    for name, tensor in tensors.items():
+        is_bias = tensor.dim() == 1 and not tensor.any()
+        if not is_bias and not (tensor.shape == own.shape and torch.equal(tensor.to(own), own)):
+            raise InputError(
+                f"The head in {folder} is not the backbone's own over the vocabulary: {name} "
+                "differs. A language model keeps its backbone's head: save the adapter without one."
+            )
 
 
 def hub_head(

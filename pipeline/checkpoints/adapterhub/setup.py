@@ -36,12 +36,16 @@ class HubSetup:
     """By name."""
     fusions: tuple[Path, ...]
     """Folders of the AdapterFusions in the composition."""
-    head: Path
-    """The folder with the head."""
+    head: Path | None
+    """The folder with the head; None where the adapters were saved without one."""
 
 
-def read_setup(folder: Path) -> HubSetup:
+def read_setup(folder: Path, *, needs_head: bool = True) -> HubSetup:
     """Return the setup in a folder that the library's ``save_adapter_setup`` wrote.
+
+    Args:
+        folder: Of the setup; adapters and fusions are its sub-folders.
+        needs_head: Whether one without a head is refused.
 
     Raises:
         InputError: when it is damaged, or a composition or the head is not supported.
@@ -54,7 +58,7 @@ def read_setup(folder: Path) -> HubSetup:
         composition=composition,
         adapters=adapters,
         fusions=tuple(folder / module_name(fusion) for fusion in fusions),
-        head=_head(folder, meta.get("head_setup"), list(adapters.values())),
+        head=_head(folder, meta.get("head_setup"), list(adapters.values()), needs_head),
     )
 
 
@@ -135,12 +139,14 @@ def _weights(folder: Path, given: Any, children: int) -> tuple[float, ...]:
     )
 
 
-def _head(folder: Path, given: Any, adapters: list[Path]) -> Path:
+def _head(folder: Path, given: Any, adapters: list[Path], needs_head: bool) -> Path | None:
     if given is True:
         return folder
     if isinstance(given, str):
         return folder / _plain(folder, given)
     heads = [each for each in adapters if has_head(each)]
+    if not (given or heads or needs_head):
+        return None
     if given or len(heads) != 1:
         raise InputError(
             f"{folder}: expected one classification head, found "

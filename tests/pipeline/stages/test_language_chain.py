@@ -22,6 +22,7 @@ from pipeline.inference.cache import first_inputs
 from pipeline.inference.classifier import MODEL, load_bundle
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.release.package import package
+from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.predict import predict
 from pipeline.tasks.causal_lm import CAUSAL_LM as TASK
 from pipeline.texts.tables import read_soft_targets, read_split
@@ -136,6 +137,50 @@ def test_student_of_another_tokenizer_is_refused(run_until, config, tiny_languag
 
     with pytest.raises(InputError, match="cut the texts into other tokens"):
         run_until("distill", changed(config, "student", model={"model": str(other)}))
+
+
+@pytest.fixture
+def hub(learned, tmp_path):
+    """The teacher's adapter as AdapterHub has it."""
+    export_adapter(learned["finetune"].folder, tmp_path / "hub")
+    return tmp_path / "hub"
+
+
+def write_head(folder, weight, **meta):
+    """Write a head as the library does, with another name of its only tensor."""
+    (folder / "head_config.json").write_text(json.dumps(meta))
+    torch.save({"heads.task.0.weight": weight}, folder / "pytorch_model_head.bin")
+
+
+@pytest.mark.parametrize("head", ["none", "flexible", "static"])
+def test_teacher_goes_to_adapterhub_and_is_imported_into_the_chain(
+    learned, run_until, config, hub, tiny_language_model, head
+):
+    weight = AutoModelForCausalLM.from_pretrained(tiny_language_model).lm_head.weight.detach()
+    if head == "flexible":
+        write_head(hub, weight, name="task", config={"head_type": "causal_lm", "layers": 1})
+    elif head == "static":
+        write_head(hub, weight, config=None, model_class="LlamaForCausalLM")
+
+    adapter = {"model": config.teacher.model, "adapter": {"from": str(hub)}}
+    imported = run_until("import", changed(config, "teacher", **adapter))["import"]
+
+    there = load_tensors(learned["finetune"].folder / TEACHER_TENSORS)
+    back = load_tensors(imported.folder / TEACHER_TENSORS)
+    expected = learned["finetune"].facts.outcome.best_metric
+    assert (hub / "head_config.json").exists() == (head != "none")
+    assert imported.facts.outcome.best_metric == pytest.approx(expected, abs=1e-6)
+    assert len(there) == len(back)
+    pairs = zip(sorted(there.items()), sorted(back.items()), strict=True)
+    assert all(torch.equal(one, other) for (_, one), (_, other) in pairs)
+
+
+def test_another_head_over_the_vocabulary_is_refused(run_until, config, hub):
+    write_head(hub, torch.zeros(300, 32), name="task", config={"head_type": "causal_lm"})
+    adapter = {"model": config.teacher.model, "adapter": {"from": str(hub)}}
+
+    with pytest.raises(InputError, match="is not the backbone's own over the vocabulary"):
+        run_until("import", changed(config, "teacher", **adapter))
 
 
 @pytest.mark.slow  # tracing with a cache takes 10 s per model
