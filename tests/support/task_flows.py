@@ -81,7 +81,7 @@ def run_fuse(config: RunConfig) -> None:
 
 def run_retrain(config: RunConfig) -> None:
     """Retrain on more texts than the champion saw, and promote the challenger."""
-    less = _with_fewer_texts(config)
+    less = with_fewer_texts(config)
     registry = open_registry(None, config.runs_dir)
     champion = run(less)
     register(registry, champion.folder)
@@ -120,7 +120,7 @@ def _perform(config: RunConfig) -> Callable[..., object]:
     return partial(perform, Store(root=config.runs_dir / STAGES))
 
 
-def _with_fewer_texts(config: RunConfig) -> RunConfig:
+def with_fewer_texts(config: RunConfig) -> RunConfig:
     """Return the config with a source of the first two thirds of its texts."""
     source = Path(config.data.train)
     text, end = source.read_text(encoding="utf-8"), "\n"
