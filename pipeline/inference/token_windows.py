@@ -1,7 +1,7 @@
 """Long texts of a language model in windows, and their readings put together again.
 
-Windows overlap. Each token of a text but the first is predicted once, in the first window that holds
-it. It is predicted after all tokens that stand before it there. A short text is one window.
+Windows overlap. Each token of a text but the first is predicted once, in the first window that
+holds it. It is predicted after all tokens that stand before it there. A short text is one window.
 
 Shapes: N = texts, W = windows, T = tokens of a window, P = tokens of a text, R = numbers of a
 reading (models/token_layout.py).
