@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.text_input import JSONL_HELP, PAIRS_HELP, read_texts
+from pipeline.config.provider import Provider
 from pipeline.errors import InputError
 
 REMAINS, INCONCLUSIVE = 3, 4
@@ -40,6 +41,9 @@ def benchmark_command(
         float,
         typer.Option(min=1, max=86400, help="Most time for a cell; it ends earlier when quiet."),
     ] = 60.0,
+    provider: Annotated[
+        Provider, typer.Option(help="Execution provider of onnxruntime; cpu is always there.")
+    ] = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Write everything that was seen, as JSON.")
     ] = None,
@@ -68,6 +72,7 @@ def benchmark_command(
         batch_sizes=_numbers("--batch", batch),
         lengths=_numbers("--length", length),
         seconds_per_cell=seconds,
+        provider=provider,
         seconds_per_file=min(2.0, seconds / 20),
     )
     if out is not None and not out.parent.is_dir():

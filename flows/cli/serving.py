@@ -7,6 +7,7 @@ import typer
 
 from flows.cli.models import REGISTRY_VARIABLE
 from flows.cli.options import with_options_of
+from pipeline.config.provider import Provider
 from pipeline.errors import InputError
 from pipeline.serving.settings import ServeSettings
 
@@ -45,9 +46,12 @@ def package_command(
         str | None,
         typer.Option(help="Where the cluster will find the folder, for kserve: s3://, pvc://, ..."),
     ] = None,
+    provider: Annotated[
+        Provider, typer.Option(help="Execution provider that Triton runs it with.")
+    ] = "cpu",
 ) -> None:
     """Write a bundle in the layout of Triton, KServe or a model hub."""
     from pipeline.release.package import package as write_package
 
-    write_package(bundle, out, platform, name=name, storage_uri=storage_uri)
+    write_package(bundle, out, platform, name=name, storage_uri=storage_uri, provider=provider)
     typer.echo(f"{platform}: {out}")

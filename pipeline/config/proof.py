@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.config.provider import Provider
 from pipeline.config.section import Section, accept_old_name
 
 
@@ -35,6 +36,10 @@ class BenchmarkConfig(Section):
 
     own_lengths: int = Field(default=8, ge=0)
     """Test texts for a cell with the data's own lengths, one text per call; 0 leaves it out."""
+
+    provider: Provider = "cpu"
+    """Execution provider of onnxruntime. Any but ``cpu`` needs a build of onnxruntime with it. Its
+    verdict is of wall times with the device waited for, as a GPU's work takes no CPU time."""
 
     target_half_width: float = Field(default=0.005, gt=0)
     """Noise to reach, as part of 1: blocks are added until two measurements of one file agree."""

@@ -56,3 +56,5 @@ class BenchmarkFacts:
     """Processor, cores, kernel and versions."""
     conditions: Conditions
     """How busy the machine was."""
+    provider: str = "cpu"
+    """Execution provider of onnxruntime; ratios of any but ``cpu`` are of wall times."""

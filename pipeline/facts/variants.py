@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.config.provider import Provider as Provider
 from pipeline.facts.arms import Arm, variant_arm
 from pipeline.facts.quality import Interval, Measured
 
@@ -71,3 +72,5 @@ class Runtime(BaseModel):
     """onnxruntime's own graph optimisers that slow this file down."""
     session_config: dict[str, str] = {}
     """Entries of the session's configuration."""
+    provider: Provider = Field(default="cpu", exclude=True)
+    """Execution provider of onnxruntime: the choice of who runs it, and not in the bundle."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir
 import onnxruntime as ort
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -23,10 +22,12 @@ from torch import Tensor, nn
 from pipeline.config import ExportConfig
 from pipeline.facts.export import Parity
 from pipeline.facts.variants import Runtime
+from pipeline.graphs.saving import save_graph
 from pipeline.graphs.trace import (
     Traced,
     check_traced,
     make_parity,
+    on_cpu,
     quiet_exporter,
     random_inputs,
 )
@@ -54,7 +55,8 @@ def write_decoder(traced: Traced, path: Path, config: ExportConfig) -> list[Pari
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     traced.model.set_attn_implementation("eager")  # as for every other graph
-    _trace(traced, path, config)
+    with on_cpu(traced.model):
+        _trace(traced, path, config)
     session = open_file(Runtime(), path)
     return [*_compare_texts(traced, session, config), *_compare_steps(traced, session, config)]
 
@@ -89,7 +91,7 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> None:
         raise RuntimeError("torch.onnx.export returned no program")
     ClearMetadataAndDocStringPass()(program.model)
     check_traced(program.model, path)
-    onnx_ir.save(program.model, path)
+    save_graph(program.model, path)
 
 
 # Any: transformers types the fields of its configs for some architectures alone.
@@ -155,13 +157,14 @@ def _causal_mask(mask: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:
 @torch.inference_mode()
 def _expected(traced: Traced, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the logits of whole texts as transformers itself makes them, (B, T, V)."""
+    device = traced.model.device
     result: Any = traced.model(
-        input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy(mask),
-        position_ids=torch.from_numpy(positions_of(mask)),
+        input_ids=torch.from_numpy(ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        position_ids=torch.from_numpy(positions_of(mask)).to(device),
         use_cache=False,
     )
-    logits: np.ndarray = result.logits.numpy()
+    logits: np.ndarray = result.logits.cpu().numpy()
     return logits
 
 

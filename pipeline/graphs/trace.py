@@ -26,6 +26,7 @@ from pipeline.errors import InputError
 from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
 from pipeline.facts.variants import Runtime
+from pipeline.graphs.saving import save_graph
 from pipeline.inference.session import open_file
 
 
@@ -34,7 +35,7 @@ class Traced:
     """A model to be traced."""
 
     model: PreTrainedModel
-    """In eval mode."""
+    """In eval mode, on the device that its outputs are compared on."""
     name: Arm
     """Its name in messages and in the result."""
     output_names: tuple[str, ...]
@@ -50,7 +51,8 @@ def write_graph(traced: Traced, path: Path, config: ExportConfig) -> list[Parity
         InputError: when the graph differs from torch by more than the tolerance.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = _trace(traced, path, config)
+    with on_cpu(traced.model):
+        names = _trace(traced, path, config)
     return list(_compare(traced, path, names, config))
 
 
@@ -79,8 +81,19 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> tuple[str, ...]:
     # The exporter writes this machine's source paths into every node.
     ClearMetadataAndDocStringPass()(graph)
     check_traced(graph, path)
-    onnx_ir.save(graph, path)
+    save_graph(graph, path)
     return names
+
+
+@contextlib.contextmanager
+def on_cpu(model: nn.Module) -> Iterator[None]:
+    """Have a model on the CPU, where all graphs are traced, and back on its device afterwards."""
+    device = next(model.parameters()).device
+    nn.Module.to(model, "cpu")
+    try:
+        yield
+    finally:
+        nn.Module.to(model, device)
 
 
 class _Positional(nn.Module):
@@ -141,8 +154,9 @@ def _compare(
         length = min(length, traced.max_length)
         for mask in ("full", "right", "left", "hole"):
             inputs = random_inputs(model, names, batch=batch, length=length, mask=mask)
-            result = model(**inputs)
-            expected = _joined([getattr(result, name).numpy() for name in traced.output_names])
+            result = model(**{key: tensor.to(model.device) for key, tensor in inputs.items()})
+            outputs = [getattr(result, name).cpu().numpy() for name in traced.output_names]
+            expected = _joined(outputs)
             arrays = {key: tensor.numpy() for key, tensor in inputs.items()}
             found = _joined(session.run(None, arrays))
             if expected.ndim == 3:  # outputs of padding are nobody's

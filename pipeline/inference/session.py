@@ -1,4 +1,4 @@
-"""onnxruntime sessions on the CPU, opened as a bundle's file wants to be run."""
+"""onnxruntime sessions, opened as a bundle's file wants to be run."""
 
 import mmap
 from pathlib import Path
@@ -7,9 +7,12 @@ import onnxruntime as ort
 
 from pipeline.facts.variants import Runtime
 from pipeline.inference.processor import has_vnni
+from pipeline.inference.providers import check_started, provider_names
 from pipeline.inference.tokens import INPUTS
 from pipeline.workers.threads import count_threads
 
+DATA = ".data"
+"""Ending of the file with the weights of a graph that is too large for one, after its name."""
 EXACT_SUMS = "session.x64quantprecision"
 """The session setting that keeps 8-bit sums from saturating on x86 without dot products (VNNI)."""
 
@@ -24,6 +27,9 @@ def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.Inferenc
 
     Zero threads stand for as many as this process may run. In onnxruntime zero would be one per
     core of the host, each bound to its core.
+
+    Raises:
+        InputError: when the provider is not installed, or does not start.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or count_threads()
@@ -33,13 +39,15 @@ def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.Inferenc
         # Sums are exact with VNNI; there the setting changes no bit, and costs two fifths.
         if key != EXACT_SUMS or not has_vnni():
             options.add_session_config_entry(key, value)
-    return ort.InferenceSession(
+    session = ort.InferenceSession(
         path,
         options,
-        providers=["CPUExecutionProvider"],
+        providers=provider_names(runtime.provider),
         disabled_optimizers=list(runtime.disabled_optimizers),
         enable_fallback=0,  # it would print, and try the same provider again
     )
+    check_started(session, runtime.provider)
+    return session
 
 
 def mixes_rows(path: Path) -> bool:

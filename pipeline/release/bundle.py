@@ -18,6 +18,7 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from pipeline.config.provider import Provider
 from pipeline.config.section import accept_old_name
 from pipeline.errors import InputError, refusing
 from pipeline.inference.classifier import (
@@ -28,6 +29,7 @@ from pipeline.inference.classifier import (
     load_bundle,
     read_runtime,
 )
+from pipeline.inference.session import DATA
 from pipeline.inference.thresholds import THRESHOLDS
 from pipeline.release.sbom import bill_of_versions
 from pipeline.store.digests import sha256_file
@@ -136,7 +138,9 @@ def verify_bundle(bundle: Path, *, sha256: str | None = None) -> Manifest:
     return manifest
 
 
-def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) -> Classifier:
+def open_bundle(
+    bundle: Path, *, sha256: str | None = None, threads: int = 0, provider: Provider = "cpu"
+) -> Classifier:
     """Return the classifier of a sealed bundle, after checking every file that it reads.
 
     The digests of the files that serving reads are checked, not those of the torch weights. Then
@@ -148,7 +152,8 @@ def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) ->
     manifest = _read_manifest(bundle, sha256)
     wanted = [*PARTS, GOLDEN, manifest.model]
     # They say what is run, and how it is read, and so they must be listed.
-    wanted += [name for name in (RUNTIME, THRESHOLDS) if (bundle / name).exists()]
+    optional = (RUNTIME, THRESHOLDS, manifest.model + DATA)
+    wanted += [name for name in optional if (bundle / name).exists()]
     found = [manifest.find(path) for path in wanted]
     if missing := [path for path, file in zip(wanted, found, strict=True) if file is None]:
         raise InputError(
@@ -157,7 +162,7 @@ def open_bundle(bundle: Path, *, sha256: str | None = None, threads: int = 0) ->
         )
     _check(bundle, tuple(file for file in found if file))
     golden = _read(bundle / GOLDEN, _GOLDEN)
-    classifier = _load(bundle, manifest.model, threads)
+    classifier = _load(bundle, manifest.model, threads, provider)
     check_golden(classifier, golden, bundle)
     return classifier
 
@@ -192,8 +197,7 @@ def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
     sizes, own = [len(row) for row in rows], [len(row) for row in golden.outputs]
     if own != sizes:
         raise InputError(
-            f"{bundle / GOLDEN} has {own} outputs for its texts, expected {sizes}: a row for each "
-            "text. Export the student again."
+            f"{bundle / GOLDEN} has {own} outputs for its texts, expected {sizes}. Export it again."
         )
     found, expected = np.concatenate(rows), np.concatenate([np.array(r) for r in golden.outputs])
     difference = float(np.abs(found - expected).max(initial=0.0))
@@ -206,16 +210,15 @@ def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
         )
 
 
-def _load(bundle: Path, model: str, threads: int) -> Classifier:
+def _load(bundle: Path, model: str, threads: int, provider: Provider) -> Classifier:
     runtime = read_runtime(bundle)
     if f"onnx/{runtime.file}" != model:
         raise InputError(
-            f"{bundle / RUNTIME} runs {runtime.file}, and the {MANIFEST} serves {model}. Export it "
-            "again."
+            f"{bundle / RUNTIME} runs {runtime.file}, and {MANIFEST} serves {model}. Export again."
         )
     # Threads that spin between calls would take the cores from a server's other work.
     quiet = {"session.intra_op.allow_spinning": "0", **runtime.session_config}
-    runtime = runtime.model_copy(update={"session_config": quiet})
+    runtime = runtime.model_copy(update={"session_config": quiet, "provider": provider})
     return load_bundle(bundle, threads=threads, runtime=runtime)
 
 
@@ -293,6 +296,5 @@ def _check(bundle: Path, files: tuple[File, ...]) -> None:
             problems.append(f"{file.path} was changed")
     if problems:
         raise InputError(
-            f"{bundle} is not what its {MANIFEST} says: {'; '.join(problems)}. Get it anew, or "
-            "export it again."
+            f"{bundle} is not what its {MANIFEST} says: {'; '.join(problems)}. Get or make it anew."
         )

@@ -9,8 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.config.provider import Provider
 from pipeline.errors import InputError
 from pipeline.inference.classifier import Classifier, load_bundle
+from pipeline.inference.session import DATA
 from pipeline.release.bundle import Manifest, copy_files, verify_bundle
 from pipeline.release.registry import check_name
 from pipeline.store.files import new_folder
@@ -18,11 +20,24 @@ from pipeline.store.files import new_folder
 Platform = Literal["triton", "kserve", "hub"]
 _TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 _MAX_BATCH, _DELAY_US = 32, 500
+_TRITON: dict[Provider, tuple[str, str]] = {
+    "cpu": ("cpu", ""),
+    "openvino": ("cpu", "openvino"),
+    "cuda": ("gpu", ""),
+    "tensorrt": ("gpu", "tensorrt"),
+}
+"""Processor and accelerator of Triton's onnxruntime, by provider."""
 _LABELS = "labels.txt"
 
 
 def package(
-    bundle: Path, out: Path, platform: Platform, *, name: str, storage_uri: str | None = None
+    bundle: Path,
+    out: Path,
+    platform: Platform,
+    *,
+    name: str,
+    storage_uri: str | None = None,
+    provider: Provider = "cpu",
 ) -> None:
     """Write a bundle to a new folder in a platform's layout.
 
@@ -37,11 +52,18 @@ def package(
         platform: Whose layout.
         name: Name of the model there.
         storage_uri: Where the cluster will find the repository; needed for ``kserve``.
+        provider: Execution provider that Triton runs the model with. One that its onnxruntime
+            does not have is refused.
 
     Raises:
         InputError: when the folder exists, or the bundle is not what its manifest says.
     """
     check_name(name)
+    if platform != "hub" and provider not in _TRITON:
+        raise InputError(
+            f"Triton has no provider {provider}: expected one of {', '.join(_TRITON)}. Give one of "
+            "these."
+        )
     if platform == "kserve" and not storage_uri:
         raise InputError(
             "KServe needs to know where the cluster finds the files: give --storage-uri, such as "
@@ -51,9 +73,9 @@ def package(
         if platform == "hub":
             _write_hub(bundle, folder)
             return
-        _write_triton(bundle, verify_bundle(bundle), folder, name)
+        _write_triton(bundle, verify_bundle(bundle), folder, name, provider)
         if platform == "kserve":
-            service = _inference_service(name, str(storage_uri))
+            service = _inference_service(name, str(storage_uri), provider)
             (folder / "inferenceservice.yaml").write_text(service, encoding="utf-8")
 
 
@@ -65,19 +87,24 @@ def _write_hub(bundle: Path, folder: Path) -> None:
     (folder / ".gitattributes").write_text("".join(lines), encoding="utf-8")
 
 
-def _write_triton(bundle: Path, manifest: Manifest, folder: Path, name: str) -> None:
+def _write_triton(
+    bundle: Path, manifest: Manifest, folder: Path, name: str, provider: Provider
+) -> None:
     version = folder / name / "1"
     version.mkdir(parents=True)
     shutil.copyfile(bundle / manifest.model, version / "model.onnx")
+    data = bundle / (manifest.model + DATA)
+    if data.is_file():  # the graph knows it by this name
+        shutil.copyfile(data, version / data.name)
     classifier = load_bundle(bundle, threads=1)
-    config = _triton_config(name, classifier)
+    config = _triton_config(name, classifier, provider)
     (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
     if classifier.labels:
         labels = "".join(f"{label}\n" for label in classifier.labels)
         (folder / name / _LABELS).write_text(labels, encoding="utf-8")
 
 
-def _triton_config(name: str, classifier: Classifier) -> str:
+def _triton_config(name: str, classifier: Classifier, provider: Provider) -> str:
     """Return the model's configuration: dimensions are without the batch, as Triton counts."""
     found = classifier.session.get_outputs()
     # The columns of a graph's only output have the labels' names.
@@ -85,6 +112,14 @@ def _triton_config(name: str, classifier: Classifier) -> str:
     named = f' label_filename: "{_LABELS}"' if is_named else ""
     inputs = ",\n".join(f"  {{ {_tensor(each)} }}" for each in classifier.session.get_inputs())
     outputs = ",\n".join(f"  {{ {_tensor(each)}{named} }}" for each in found)
+    place, accelerator = _TRITON[provider]
+    kind = f"KIND_{place.upper()}"
+    accelerators = ""
+    if accelerator:
+        accelerators = (
+            f"optimization {{ execution_accelerators {{ {place}_execution_accelerator : "
+            f'[ {{ name : "{accelerator}" }} ] }} }}\n'
+        )
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}
@@ -94,8 +129,8 @@ input [
 output [
 {outputs}
 ]
-instance_group [ {{ count: 1 kind: KIND_CPU }} ]
-dynamic_batching {{ max_queue_delay_microseconds: {_DELAY_US} }}
+instance_group [ {{ count: 1 kind: {kind} }} ]
+{accelerators}dynamic_batching {{ max_queue_delay_microseconds: {_DELAY_US} }}
 version_policy {{ latest {{ num_versions: 1 }} }}
 """
 
@@ -107,8 +142,10 @@ def _tensor(each: Any) -> str:
     return f'name: "{each.name}" data_type: {_TYPES[each.type]} dims: [ {sizes} ]'
 
 
-def _inference_service(name: str, storage_uri: str) -> str:
+def _inference_service(name: str, storage_uri: str, provider: Provider) -> str:
     """Return the manifest; JSON is YAML, and needs no care with quotes."""
+    place, _ = _TRITON[provider]
+    gpu = {"nvidia.com/gpu": "1"} if place == "gpu" else {}
     service = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -122,7 +159,7 @@ def _inference_service(name: str, storage_uri: str) -> str:
                     "storageUri": storage_uri,
                     "resources": {
                         "requests": {"cpu": "1", "memory": "512Mi"},
-                        "limits": {"cpu": "2", "memory": "1Gi"},
+                        "limits": {"cpu": "2", "memory": "1Gi", **gpu},
                     },
                 }
             }

@@ -8,7 +8,7 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 class ServerMetrics:
     """The counters of one server, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, provider: str = "cpu") -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Histogram(
@@ -33,6 +33,13 @@ class ServerMetrics:
             ("model", "bundle_sha256"),
             registry=registry,
         )
+        self.provider = Gauge(
+            "distill_provider",
+            "Execution provider of onnxruntime that runs the models; always 1.",
+            ("provider",),
+            registry=registry,
+        )
+        self.provider.labels(provider).set(1)
         self.reloads = Counter(
             "distill_reloads",
             "Moves to a new champion: swapped, or failed and the old one kept.",

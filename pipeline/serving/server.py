@@ -20,6 +20,7 @@ from functools import partial
 import uvicorn
 
 from pipeline.errors import InputError
+from pipeline.inference.providers import provider_names
 from pipeline.release.registry import check_name
 from pipeline.serving.application import make_application
 from pipeline.serving.connection import Connection
@@ -44,6 +45,7 @@ def serve(settings: ServeSettings) -> None:
         check_name(name)
     if not settings.champions and not settings.bundles:
         raise InputError("Nothing to serve. Give a student's name, or --bundle NAME=FOLDER.")
+    provider_names(settings.provider)  # a missing one is refused before the port is taken
     _log_as_json()
     # A pool of tokenizers' threads would let a short text wait for all long ones before it.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -53,7 +55,7 @@ def serve(settings: ServeSettings) -> None:
 
 
 async def _serve(settings: ServeSettings, listening: socket.socket) -> None:
-    metrics = ServerMetrics()
+    metrics = ServerMetrics(settings.provider)
     slots = [
         make_slot(name, settings, metrics) for name in (*settings.champions, *settings.bundles)
     ]
@@ -61,7 +63,8 @@ async def _serve(settings: ServeSettings, listening: socket.socket) -> None:
     for slot in slots:
         if slot.name in settings.bundles:
             bundle = settings.bundles[slot.name]
-            install(slot, load_fixed(bundle, threads=settings.threads), metrics)
+            served = load_fixed(bundle, threads=settings.threads, provider=settings.provider)
+            install(slot, served, metrics)
     app = make_application(plane, settings, metrics)
     server = _Server(
         uvicorn.Config(

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from pipeline.config import RegistryPlace
+from pipeline.config.provider import Provider
 
 _DAY_S = 86_400
 _LARGEST = 2**31 - 1
@@ -46,6 +47,10 @@ class ServeSettings(RegistryPlace):
 
     threads: int = Field(default=0, ge=0, le=1024)
     """Threads of onnxruntime per model; 0 takes as many as this process may run at once."""
+
+    provider: Provider = "cpu"
+    """Execution provider of onnxruntime. Any but ``cpu`` needs a build of onnxruntime with it, such
+    as the package onnxruntime-gpu for ``cuda``."""
 
     batching: bool = True
     """Whether requests that wait are answered by one call of the model."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.provider import Provider
 from pipeline.inference.classifier import Classifier
 from pipeline.release.bundle import MANIFEST, open_bundle
 from pipeline.serving.batching import Batcher
@@ -50,13 +51,15 @@ def make_slot(name: str, settings: ServeSettings, metrics: ServerMetrics) -> Slo
     return Slot(name=name, batcher=Batcher(name, settings, metrics))
 
 
-def load(bundle: Path, *, sha256: str, version: int, threads: int) -> Served:
+def load(
+    bundle: Path, *, sha256: str, version: int, threads: int, provider: Provider = "cpu"
+) -> Served:
     """Return a verified, warmed-up model.
 
     Raises:
         InputError: when the bundle is damaged or computes something else than it should.
     """
-    classifier = open_bundle(bundle, sha256=sha256, threads=threads)
+    classifier = open_bundle(bundle, sha256=sha256, threads=threads, provider=provider)
     max_tokens = classifier.encoder.settings.max_length
     layout = classifier.task.layout
     pair = ("warm",) if layout is not None and layout.columns > 1 else ()
@@ -82,11 +85,11 @@ def _id_limits(bundle: Path, classifier: Classifier) -> dict[str, int]:
     return {"input_ids": int(words), "token_type_ids": int(types)}
 
 
-def load_fixed(bundle: Path, *, threads: int) -> Served:
+def load_fixed(bundle: Path, *, threads: int, provider: Provider = "cpu") -> Served:
     """Return the model of a bundle outside a registry; its own manifest is what it must match."""
     manifest = bundle / MANIFEST
     digest = sha256_file(manifest) if manifest.is_file() else None
-    return load(bundle, sha256=digest or "", version=0, threads=threads)
+    return load(bundle, sha256=digest or "", version=0, threads=threads, provider=provider)
 
 
 def install(slot: Slot, served: Served, metrics: ServerMetrics) -> None:
@@ -139,6 +142,7 @@ async def _swap(
                 sha256=sighting.sha256,
                 version=sighting.version,
                 threads=settings.threads,
+                provider=settings.provider,
             )
         except Exception as error:  # the old model serves on, whatever went wrong
             _keep_old(slot, str(error), metrics)

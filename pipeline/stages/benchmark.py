@@ -83,6 +83,7 @@ def describe_measurement(measurement: Measurement, confidence: float) -> Benchma
         costs=measurement.costs,
         machine=measurement.machine,
         conditions=measurement.conditions,
+        provider=measurement.provider,
     )
 
 

@@ -28,6 +28,7 @@ from pipeline.facts.latency import Estimate
 from pipeline.facts.variants import QuantizeFacts, Runtime, Variant
 from pipeline.graphs.genai import write_genai_config
 from pipeline.graphs.int8 import INT8_SESSION, write_int8
+from pipeline.graphs.saving import data_of
 from pipeline.graphs.variants import FP16_FILE, FP32_FILE, FUSED_FILE, INT8_FILE, VARIANTS
 from pipeline.inference.classifier import MODEL, RUNTIME, load_bundle
 from pipeline.inference.processor import has_vnni
@@ -115,6 +116,11 @@ def _write_variants(
     data: Stage[DataFacts], exported: Stage[ExportFacts], config: QuantizeConfig, bundle: Path
 ) -> int:
     """Write the bundle with a file per variant; return how many products are in 8 bits."""
+    if data_of(exported.folder / STUDENT / MODEL).exists():
+        raise InputError(
+            "quantize: the student's weights are more than the 2 GB that one ONNX file holds, and "
+            "onnxruntime's tools for its variants need one file. Set quantize.enabled = false."
+        )
     shutil.copytree(
         exported.folder / STUDENT,
         bundle,

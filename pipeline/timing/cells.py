@@ -103,8 +103,9 @@ def measure_cell(
         past=workload.past,
         rounds=max(2, config.rounds // 4) if several else config.rounds,
         warmup_runs=config.warmup_runs,
-        pinned=True,
+        pinned=config.provider == "cpu",  # elsewhere its own threads feed the device
         seed=seed,
+        provider=config.provider,
     )
     blocks: list[Block] = []
     started = time.monotonic()

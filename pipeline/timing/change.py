@@ -77,6 +77,8 @@ def _check_machines(old: Measurement, new: Measurement) -> None:
         for name in _MUST_AGREE
         if old.machine.get(name) != new.machine.get(name)
     ]
+    if old.provider != new.provider:
+        differing.append(f"provider: {old.provider!r} and {new.provider!r}")
     if differing:
         raise InputError(
             "The measurements are of different machines, and their times say nothing of one "

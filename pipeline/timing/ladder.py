@@ -135,6 +135,7 @@ def _session_worker(
         warmup_runs=config.warmup_runs,
         pinned=False,
         seed=seed,
+        provider=config.provider,
     )
     return Worker("pipeline.timing.time_cell", spec)
 

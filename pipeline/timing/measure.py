@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from pipeline.config import BenchmarkConfig
 from pipeline.facts.latency import FileCost
 from pipeline.graphs.structure import describe_graph
+from pipeline.inference.providers import provider_names
 from pipeline.timing.cells import MeasuredCell, measure_cell
 from pipeline.timing.ladder import measure_ladder
 from pipeline.timing.machine import ConditionsMeter, describe_machine
@@ -32,6 +33,7 @@ def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Mea
         InputError: when a file is no ONNX text classifier.
         RuntimeError: when a measuring process fails, with what it said.
     """
+    provider_names(config.provider)  # a missing one is refused before anything is timed
     meter = ConditionsMeter()
     graphs = {arm: describe_graph(path) for arm, path in plan.files.items()}
     steps = len(plan.workloads) * len(list(plan.groups())) + 1 + len(plan.files)
@@ -59,6 +61,7 @@ def measure(plan: MeasurementPlan, config: BenchmarkConfig, *, seed: int) -> Mea
     return Measurement(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe_machine(),
+        provider=config.provider,
         conditions=meter.read(),
         candidate=plan.candidate,
         baseline=plan.baseline,
@@ -95,5 +98,6 @@ def _cost(path: Path, texts: Workload, config: BenchmarkConfig) -> FileCost:
             single=texts.calls,
             batch=[longest] * config.throughput_batch,
             seconds=config.seconds_per_file,
+            provider=config.provider,
         )
     )

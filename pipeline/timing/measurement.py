@@ -45,6 +45,8 @@ class Measurement:
     """Calls of a round of the ladder."""
     verdict: Verdict | None
     """None where no adapter teacher was measured."""
+    provider: str = "cpu"
+    """Execution provider of onnxruntime that ran the files."""
 
 
 _ADAPTER = TypeAdapter(Measurement)

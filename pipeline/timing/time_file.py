@@ -9,10 +9,12 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.provider import Provider
 from pipeline.facts.latency import FileCost
 from pipeline.timing.blocks import Call
 from pipeline.timing.time_cell import TokenIds, make_calls, open_arm_session
@@ -32,6 +34,7 @@ class FileSpec:
     """Token ids of a call with several."""
     seconds: float
     """Time for each of the two."""
+    provider: Provider = "cpu"
 
 
 def measure_file(spec: FileSpec) -> FileCost:
@@ -39,14 +42,15 @@ def measure_file(spec: FileSpec) -> FileCost:
     loads = []
     cores = count_processors()
     started = time.perf_counter()
-    session = open_arm_session(spec.file, threads=cores)
+    session = open_arm_session(spec.file, threads=cores, provider=spec.provider)
     loads.append(time.perf_counter() - started)
-    single = np.array(_run_for(make_calls(session, spec.single), spec.seconds)) / 1e6
-    several = _run_for(make_calls(session, [spec.batch]), spec.seconds)
+    calls = partial(make_calls, session, provider=spec.provider)
+    single = np.array(_run_for(calls(spec.single), spec.seconds)) / 1e6
+    several = _run_for(calls([spec.batch]), spec.seconds)
     peak = _peak_rss_bytes()
     for _ in range(_LOADS - 1):
         started = time.perf_counter()
-        open_arm_session(spec.file, threads=cores)
+        open_arm_session(spec.file, threads=cores, provider=spec.provider)
         loads.append(time.perf_counter() - started)
     p50, p95, p99 = (float(each) for each in np.percentile(single, (50, 95, 99)))
     return FileCost(

@@ -82,16 +82,47 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 config = text_format.Parse(open(sys.argv[1]).read(), ModelConfig())
 print([list(each.dims) for each in config.input], list(config.output[0].dims))
+accelerators = config.optimization.execution_accelerators
+print([
+    config.instance_group[0].kind,
+    [each.name for each in accelerators.gpu_execution_accelerator],
+    [each.name for each in accelerators.cpu_execution_accelerator],
+])
 """
 
 
-def test_tritons_own_schema_takes_the_configuration(bundle, tmp_path):
-    package(bundle, tmp_path / "triton", "triton", name="tiny")
+@pytest.mark.parametrize(
+    ("provider", "said"),
+    [
+        ("cpu", "[2, [], []]"),
+        ("openvino", "[2, [], ['openvino']]"),
+        ("cuda", "[1, [], []]"),
+        ("tensorrt", "[1, ['tensorrt'], []]"),
+    ],
+)
+def test_tritons_own_schema_takes_the_configuration(bundle, tmp_path, provider, said):
+    package(bundle, tmp_path / "triton", "triton", name="tiny", provider=provider)
 
     path = tmp_path / "triton" / "tiny" / "config.pbtxt"
     command = [sys.executable, "-c", PARSE, str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert output.strip() == "[[-1], [-1], [-1]] [2]"
+    assert output.splitlines()[0] == "[[-1], [-1], [-1]] [2]"
+    # KIND_GPU is 1 in Triton's enumeration, and KIND_CPU 2.
+    assert output.splitlines()[1] == said
+
+
+def test_kserve_asks_for_a_gpu_where_the_provider_needs_one(bundle, tmp_path):
+    for provider, gpus in (("cuda", "1"), ("cpu", None)):
+        folder = tmp_path / provider
+        package(bundle, folder, "kserve", name="t", storage_uri="pvc://a/b", provider=provider)
+        found = json.loads((folder / "inferenceservice.yaml").read_text())
+        limits = found["spec"]["predictor"]["model"]["resources"]["limits"]
+        assert limits.get("nvidia.com/gpu") == gpus
+
+
+def test_provider_that_triton_lacks_is_refused(bundle, tmp_path):
+    with pytest.raises(InputError, match=r"Triton has no provider coreml"):
+        package(bundle, tmp_path / "triton", "triton", name="tiny", provider="coreml")
 
 
 def test_kserves_own_classes_give_the_same_manifest(bundle, tmp_path):
