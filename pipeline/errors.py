@@ -12,14 +12,15 @@ A full disk is an `OSError`, as everywhere. ::
     |   |   +-- UnreachableError  here; pipeline/checkpoints, stages/data.py, release/registry*.py,
     |   |                         flows/cli/prefect_server.py:
     |   |                         flows/tasks.py tries the hub again
-    |   +-- BuildKilledError      pipeline/workers/child.py, a RuntimeError too;
-    |   |                         flows/building.py starts the build once more
+    |   +-- BuildKilledError      pipeline/workers/child.py and training/ranks.py, a RuntimeError
+    |   |                         too; flows/building.py starts the build once more
     |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and
     |       |                     gRPC code of its class
     |       +-- UnknownVersionError  a version that is not served: the client asks for another
     |       +-- OverloadedError   too many requests wait: the client tries again later
     |       +-- DeadlineError     it waited too long: the client tries again later
     |       +-- NotReadyError     no champion yet: the client tries again later
+    |       +-- _UnreadableError  pipeline/serving/grpc_server.py; a message that cannot be parsed
     +-- ValueError
     |   +-- UnknownArchitectureError  models/architectures/table.py;
     |   |                             checkpoints/pretrained.py makes an InputError of it

@@ -27,14 +27,29 @@ from transformers import BatchEncoding, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from models.absorption.extra_units import fit_units, set_units
-from models.absorption.fit import Fit, empty_grams, fit_site, set_dense, transposed
+from models.absorption.fit import (
+    Fit,
+    empty_grams,
+    fit_site,
+    of_all_processes,
+    set_dense,
+    transposed,
+)
 from models.absorption.layerwise import Side, Spill
 from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
 from models.absorption.shared_layer import absorb_shared
 from models.absorption.token_weights import TokenWeights, token_weights
-from models.absorption.walk import AbsorptionPlan, LayerGroup, Walk, groups_of, teacher_sums
+from models.absorption.walk import (
+    AbsorptionPlan,
+    LayerGroup,
+    Walk,
+    groups_of,
+    own_plan,
+    teacher_sums,
+)
 from models.architectures.architecture import Architecture
 from models.architectures.heads import all_tokens
+from models.processes import count_processes, exchange, own_number, own_part
 
 _SAMPLE = 50_000
 """Tokens that extra units are fitted to, at most, so that memory stays bounded."""
@@ -72,6 +87,7 @@ def absorb_adapters(
         raise ValueError("expected batches to fit on and held-out ones, found one kind only")
     if plan.rank is not None and plan.extra_units:
         raise ValueError("expected extra units or changes of a low rank, found both")
+    batches, plan = own_part(batches), own_plan(plan)
     weights: Sequence[TokenWeights] = [{}] * len(batches)
     if plan.margins is not None:
         weights = token_weights(
@@ -80,7 +96,7 @@ def absorb_adapters(
         on_layer()
     if architecture.shared_layers:
         fits = absorb_shared(
-            teacher, student, architecture, batches, weights, held_out=held_out, rank=plan.rank
+            teacher, student, architecture, batches, weights, held_out=plan.held_out, rank=plan.rank
         )
         on_layer()
         return fits
@@ -91,9 +107,9 @@ def absorb_adapters(
         batches=batches,
         plan=plan,
         weights=weights,
-        sums=Spill(scratch / "sums"),
-        middle=Spill(scratch / "middle"),
-        inputs=Spill(scratch / "inputs"),
+        sums=Spill(scratch / "sums", student.device),
+        middle=Spill(scratch / "middle", student.device),
+        inputs=Spill(scratch / "inputs", student.device),
         activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
     )
     fits = []
@@ -132,6 +148,7 @@ def _absorb_layer(
         grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts], weights[index])
         walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
+    grams = of_all_processes(grams, attention)
     fits = [fit_site(attention, grams, number, "attention", before, rank=walk.plan.rank)]
 
     for index, counts in enumerate(counting):
@@ -201,14 +218,20 @@ def _fit_extra_units(
 
 def _left_over(dense: nn.Module, walk: Walk) -> tuple[Tensor, Tensor]:
     """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
-    per_batch = -(-_SAMPLE // len(walk.batches))
-    rng = torch.Generator().manual_seed(walk.plan.seed)
-    hidden, missing = [], []
+    per_batch = -(-_SAMPLE // sum(exchange(len(walk.batches))))
+    found = {}
     for index, held_out in enumerate(walk.plan.held_out):
         if not held_out:
             middle = walk.middle.read(index)
+            number = own_number() + index * count_processes()  # among the batches of all
+            rng = torch.Generator().manual_seed(walk.plan.seed + number)
             rows = torch.randperm(len(middle), generator=rng)[:per_batch]
             total = dense(walk.inputs.read(index)[rows]) + middle[rows]
-            hidden.append(middle[rows])
-            missing.append(walk.sums.read(index)[rows] - total)
-    return torch.cat(hidden), torch.cat(missing)
+            found[number] = (middle[rows], walk.sums.read(index)[rows] - total)
+    device = walk.student.model.device
+    of_all = {number: pair for part in exchange(found) for number, pair in part.items()}
+    hidden, missing = zip(*(of_all[number] for number in sorted(of_all)), strict=True)
+    return (
+        torch.cat([each.to(device) for each in hidden]),
+        torch.cat([each.to(device) for each in missing]),
+    )

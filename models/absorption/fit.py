@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.absorption.low_rank import reduce_rank
-from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
+from models.absorption.ridge import FIRST_STRENGTH, Gram, device_of_sums, solve
 from models.adapters.parameter_names import ADAPTER
 from models.architectures.dense import Dense, bias_of, weight_of
+from models.processes import count_processes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +84,21 @@ def empty_grams(dense: nn.Module) -> dict[bool, Gram]:
     return {True: Gram(bias=has_bias), False: Gram(bias=has_bias)}
 
 
+def of_all_processes(grams: dict[bool, Gram], dense: nn.Module) -> dict[bool, Gram]:
+    """Return sums for a dense layer, with what other processes have seen added in place."""
+    weight = weight_of(dense)
+    outputs, inputs = weight.shape
+    if count_processes() > 1:
+        for gram in grams.values():
+            gram.add_processes(inputs + 1, outputs, weight)
+    return grams
+
+
 def transposed(dense: nn.Module) -> Tensor:
     """Return a dense layer's weight and, in the last row, its bias: (K, D), float64."""
-    weight, bias = Dense.of(dense).double()
-    return torch.cat([weight.T, bias[None]]).cpu()
+    weight, bias = Dense.of(dense)
+    whole = torch.cat([weight.T, bias[None]])
+    return whole.to(device_of_sums(whole)).double()
 
 
 def set_dense(dense: nn.Module, transposed: Tensor) -> None:

@@ -24,6 +24,8 @@ class _StopForwardError(Exception):
 
 NEAR_BYTES = 64 * 1024**2
 """What one `Spill` keeps in memory at most."""
+_NEAR_PART_OF_GPU = 10
+"""One part in so many of a GPU's free memory is what one `Spill` keeps on it."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -65,7 +67,7 @@ class Side:
         self.model = model
         self.architecture = architecture
         self.layers = architecture.layers(model.base_model)
-        self.hidden = Spill(folder)
+        self.hidden = Spill(folder, model.device)
 
     def enter(self, index: int, batch: BatchEncoding) -> Run:
         """Return what the model gives its layers: hidden states as left by the last one run."""
@@ -91,30 +93,35 @@ class Side:
 
 
 class Spill:
-    """Tensors of batches: the first ones in memory, what is too much of them on disk."""
+    """Tensors of batches: the first ones on their device, what is too much of them on disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: torch.device) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
+        self.device = device
+        self.most_bytes = NEAR_BYTES
+        if device.type == "cuda":
+            self.most_bytes = torch.cuda.mem_get_info(device)[0] // _NEAR_PART_OF_GPU
         self.near: dict[int, Tensor] = {}
         self.near_bytes = 0
 
     def write(self, index: int, tensor: Tensor) -> None:
         """Keep a batch's tensor, in float32, instead of the one before."""
-        tensor = tensor.float().cpu()
+        tensor = tensor.float()
         before = self.near.pop(index).nbytes if index in self.near else 0
         self.near_bytes -= before
-        if self.near_bytes + tensor.nbytes <= NEAR_BYTES:
+        if self.near_bytes + tensor.nbytes <= self.most_bytes:
             self.near_bytes += tensor.nbytes
             self.near[index] = tensor.contiguous()
         else:
-            np.save(self._path(index), tensor.numpy(), allow_pickle=False)
+            np.save(self._path(index), tensor.cpu().numpy(), allow_pickle=False)
 
     def read(self, index: int) -> Tensor:
         """Return what was last written of a batch."""
         if index in self.near:
             return self.near[index]
-        return torch.from_numpy(np.load(self._path(index), allow_pickle=False))
+        far = torch.from_numpy(np.load(self._path(index), allow_pickle=False))
+        return far.to(self.device)
 
     def has(self, index: int) -> bool:
         """Tell whether anything was written of a batch."""

@@ -1,18 +1,22 @@
-"""Ridge regression on Gram matrices that are summed batch by batch, in float64.
+"""Ridge regression on Gram matrices: float32 products of each batch, summed in float64.
 
 The strength is chosen on held-out tokens; the solution then uses all of them. Memory does not
-depend on the number of tokens.
+depend on the number of tokens. Sums and solutions are on the device of the inputs; Apple's has no
+float64, so there they are on the CPU.
 
 Shapes: T = tokens of a batch, K = inputs plus one for the bias, D = outputs.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from models.processes import add_up
 
 _STRENGTHS = 10.0 ** np.arange(-6.0, 0.5, 0.5)
 """Ridge strengths, relative to the mean of the Gram matrix's diagonal."""
@@ -41,6 +45,22 @@ class Sums(NamedTuple):
         return float((change * (2 * self.xe - self.xx @ change)).sum()) / self.ee
 
 
+def device_of_sums(values: Tensor) -> torch.device:
+    """Return the device that values are summed on in float64."""
+    return torch.device("cpu") if values.device.type == "mps" else values.device
+
+
+@contextmanager
+def whole_products() -> Iterator[None]:
+    """Multiply float32 numbers with all their bits: not in TF32, nor in bf16."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 class Gram:
     """Sums over tokens of inputs x and wanted outputs y: ``xᵀx``, ``xᵀy`` and ``|y|²``."""
 
@@ -60,23 +80,44 @@ class Gram:
             y: What it should give, (T, D).
             weights: How much each token counts, (T,); by default all count alike.
         """
-        inputs = torch.nn.functional.pad(x, (0, 1), value=self.ones).float().cpu()  # (T, K)
-        wanted = y.float().cpu()
+        inputs = torch.nn.functional.pad(x, (0, 1), value=self.ones).float()  # (T, K)
+        wanted = y.float()
         if weights is not None:
             roots = weights.sqrt()[:, None]
             inputs, wanted = inputs * roots, wanted * roots
         self.finite &= bool((inputs.sum() + wanted.sum()).isfinite())
         size = inputs.shape[1]
         if self.upper.ndim == 0:
-            self.upper = torch.zeros(size, size, dtype=torch.float64)
-            self.xy = torch.zeros(size, wanted.shape[1], dtype=torch.float64)
+            self._begin(size, wanted.shape[1], inputs)
         # Not numpy's product with half the work: its threads and torch's wait for each other
         # actively, which costs both more than the other half.
-        for start in range(0, size, _ROWS):
-            rows = slice(start, start + _ROWS)
-            self.upper[rows, start:] += inputs[:, rows].T @ inputs[:, start:]
-        self.xy += inputs.T @ wanted
-        self.yy += float(wanted.double().square().sum())
+        with whole_products():
+            for start in range(0, size, _ROWS):
+                rows = slice(start, start + _ROWS)
+                products = inputs[:, rows].T @ inputs[:, start:]
+                self.upper[rows, start:] += products.to(self.upper.device)
+            self.xy += (inputs.T @ wanted).to(self.xy.device)
+        self.yy += float(wanted.to(self.xy.device).double().square().sum())
+
+    def add_processes(self, inputs: int, outputs: int, like: Tensor) -> None:
+        """Add what other processes have seen.
+
+        Args:
+            inputs: K.
+            outputs: D.
+            like: A tensor on the device of the inputs.
+        """
+        if self.upper.ndim == 0:
+            self._begin(inputs, outputs, like)
+        add_up(self.upper)
+        add_up(self.xy)
+        others = add_up(torch.tensor([self.yy, float(not self.finite)], dtype=torch.float64))
+        self.yy, self.finite = float(others[0]), not others[1]
+
+    def _begin(self, inputs: int, outputs: int, like: Tensor) -> None:
+        device = device_of_sums(like)
+        self.upper = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
+        self.xy = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)
 
     def sums(self, dense: Tensor | None = None) -> Sums:
         """Return the sums for what a dense layer (K, D), bias last, leaves missing."""

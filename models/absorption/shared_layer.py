@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
-from models.absorption.fit import Fit, empty_grams, fit_site, sum_that_gives
+from models.absorption.fit import Fit, empty_grams, fit_site, of_all_processes, sum_that_gives
 from models.absorption.token_weights import TokenWeights
 from models.architectures.architecture import Architecture, Position
 
@@ -59,7 +59,8 @@ def absorb_shared(
     fits: list[Fit] = []
     for position in _POSITIONS:
         dense = architecture.dense(own, position)
-        fits.append(fit_site(dense, grams[position], 0, position, fits, rank=rank))
+        sums = of_all_processes(grams[position], dense)
+        fits.append(fit_site(dense, sums, 0, position, fits, rank=rank))
     return fits
 
 

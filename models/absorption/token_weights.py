@@ -12,6 +12,7 @@ of the sum, gives a less close student: a few tokens then have most of the weigh
 Shapes: B = texts of a batch, T = tokens, D = hidden size, M = margins of a text.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
 from models.architectures.architecture import Architecture, Position
+from models.processes import count_processes, exchange, own_number
 
 FLOOR = 0.05
 """Weight of a token that no answer feels, where 1 is about the mean. A token without any weight
@@ -56,23 +58,29 @@ def token_weights(
         seed: Of the directions.
         counting: For each batch, the tokens that answers are read of, (B, T), in place of its mask.
     """
-    rng = torch.Generator().manual_seed(seed)
     read = counting or [batch["attention_mask"] for batch in batches]
     felt = [
-        _gradients(teacher, architecture, batch, mask, margins, rng)
-        for batch, mask in zip(batches, read, strict=True)
+        _gradients(teacher, architecture, batch, mask, margins, _directions(seed, index))
+        for index, (batch, mask) in enumerate(zip(batches, read, strict=True))
     ]
-    masks = [batch["attention_mask"].bool().cpu() for batch in batches]
-    tokens = sum(int(mask.sum()) for mask in masks)
-    means = {
-        site: sum(float(of[site][mask].sum()) for of, mask in zip(felt, masks, strict=True))
-        / tokens
-        for site in felt[0]
-    }
+    masks = [batch["attention_mask"].bool() for batch in batches]
+    sums: Counter[tuple[int, Position]] = Counter()
+    for of, mask in zip(felt, masks, strict=True):
+        sums.update({site: float(found[mask].sum()) for site, found in of.items()})
+    parts = exchange((sum(int(mask.sum()) for mask in masks), dict(sums)))
+    tokens = sum(count for count, _ in parts)
+    sites = next(of for _, of in parts if of)
+    means = {site: sum(of.get(site, 0.0) for _, of in parts) / tokens for site in sites}
     return [
         {site: found / means[site] + FLOOR for site, found in of.items() if means[site] > 0}
         for of in felt
     ]
+
+
+def _directions(seed: int, index: int) -> torch.Generator:
+    """Return what draws the directions of a batch, by its number among those of all processes."""
+    number = own_number() + index * count_processes()
+    return torch.Generator().manual_seed(seed + number)
 
 
 @torch.enable_grad()
@@ -101,7 +109,7 @@ def _gradients(
         allow_unused=True,
         materialize_grads=True,
     )
-    norms = [gradient.float().norm(dim=-1).cpu() for gradient in gradients]
+    norms = [gradient.float().norm(dim=-1) for gradient in gradients]
     runs = len(sums["attention"])
     return {
         **{(number, "attention"): norm for number, norm in enumerate(norms[:runs])},

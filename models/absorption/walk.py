@@ -5,18 +5,19 @@ layer, plus one for its bias.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from transformers import BatchEncoding
 
-from models.absorption.fit import empty_grams, sum_that_gives
+from models.absorption.fit import empty_grams, of_all_processes, sum_that_gives
 from models.absorption.layerwise import Run, Side, Spill, ffn
 from models.absorption.ridge import Gram
 from models.absorption.token_weights import Margins, TokenWeights
 from models.architectures.architecture import Architecture, Position
+from models.processes import own_part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,12 @@ class AbsorptionPlan:
     """Highest rank of each weight's change; None leaves it free."""
     seed: int = 0
     """Seed for initialising the extra units, and for the directions of several margins."""
+
+
+def own_plan(plan: AbsorptionPlan) -> AbsorptionPlan:
+    """Return a plan for the batches of this process alone."""
+    counting = None if plan.counting is None else own_part(plan.counting)
+    return replace(plan, held_out=own_part(plan.held_out), counting=counting)
 
 
 class LayerGroup(NamedTuple):
@@ -100,7 +107,7 @@ class Walk:
             inputs = ffn(layer, middle, self.architecture, output)
             grams[held_out].add(inputs, self.sums.read(index) - middle, weights[index])
             self.inputs.write(index, inputs)
-        return grams
+        return of_all_processes(grams, output)
 
 
 def teacher_sums(group: LayerGroup, run: Run, counts: Tensor, walk: Walk, index: int) -> Tensor:

@@ -141,14 +141,14 @@ def absorb_embeddings(teacher: nn.Module, student: nn.Module, *, length: int, se
     changes, seen = torch.zeros_like(before), before.new_zeros(len(before), 1)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_PASSES):
-        for ids in _words_in_places(len(before), length, generator):
+        for ids in _words_in_places(before, length, generator):
             sums = _sums_before(embeddings, norm, ids)
             wanted = (source(input_ids=ids) - shift) / scale
             wanted = nn.functional.layer_norm(wanted, wanted.shape[-1:])
             mean, spread = sums.mean(-1, keepdim=True), sums.std(-1, correction=0, keepdim=True)
             changes.index_add_(0, ids.flatten(), (wanted * spread + mean - sums).flatten(0, 1))
             seen.index_add_(0, ids.flatten(), seen.new_ones(ids.numel(), 1))
-    others = list(_words_in_places(len(before), length, generator))
+    others = list(_words_in_places(before, length, generator))
     missing = _distance(source, embeddings, others)
     words.weight.add_(changes / seen.clamp(min=1))
     left = _distance(source, embeddings, others)
@@ -158,10 +158,11 @@ def absorb_embeddings(teacher: nn.Module, student: nn.Module, *, length: int, se
     return 1 - left / missing
 
 
-def _words_in_places(count: int, length: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield token ids, (B, T): each word once at most, at a random position."""
+def _words_in_places(vectors: Tensor, length: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield ids of words, (B, T), beside their vectors: each at most once, in a random place."""
+    count = len(vectors)
     length = min(length, count)
-    order = torch.randperm(count, generator=generator)
+    order = torch.randperm(count, generator=generator).to(vectors.device)
     rows = order[: count // length * length].reshape(-1, length)
     yield from rows.split(max(1, _CHUNK // length))
 

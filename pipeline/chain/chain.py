@@ -28,6 +28,7 @@ def chain(config: RunConfig) -> Program[FinishedStages]:
     latency = yield from built(benchmark_step(config, teacher, student))
     return FinishedStages(
         task=teacher.context.task,
+        compute=teacher.context.compute,
         data=teacher.data,
         head_only=teacher.head_only,
         teacher=teacher.teacher,

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.facts.arms import STUDENT, Arm
 from pipeline.facts.benchmark import BenchmarkFacts
+from pipeline.facts.compute import Compute
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.quality import EvaluateFacts
@@ -21,6 +22,7 @@ class FinishedStages:
     """Every finished stage of a run."""
 
     task: Task
+    compute: Compute
     data: Stage[DataFacts]
     head_only: Stage[TeacherFacts]
     teacher: Stage[TeacherFacts]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline.chain.program import Lookup
 from pipeline.checkpoints.adapter_folders import adapters_digest, check_source
-from pipeline.checkpoints.context import ModelContext, find_device
+from pipeline.checkpoints.compute import find_compute
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, read_teacher
 from pipeline.config import AdapterConfig, AdapterSource, ModelConfig, RunConfig
@@ -42,7 +43,7 @@ def make_context(config: RunConfig, backbone: Checkpoint) -> ModelContext:
         task=find_task(config.task),
         max_length=config.data.max_length,
         seed=config.seed,
-        device=find_device(),
+        compute=find_compute(config.compute),
     )
 
 

@@ -2,28 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from pipeline.checkpoints.pretrained import Checkpoint
+from pipeline.facts.compute import Compute
 from pipeline.tasks.task import Task
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
-    """Device on which trainings run."""
-
-    name: str
-    """Name of the device in torch, such as ``cpu``."""
-
-    @property
-    def is_cuda(self) -> bool:
-        """Whether it is an NVIDIA GPU."""
-        return self.name.startswith("cuda")
-
-
-def find_device() -> Device:
-    """Return the GPU where there is one, else the CPU."""
-    return Device(name="cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +16,8 @@ class ModelContext:
     max_length: int
     """Longest input, in tokens."""
     seed: int
-    device: Device
+    compute: Compute
+    """Device of the model and its batches."""
 
     def key(self) -> dict[str, object]:
         """Return what shapes results: not the device, on which they differ by rounding alone."""

@@ -5,6 +5,7 @@ field is described once. Config is data: nothing here reads a file.
 """
 
 from pipeline.config.comparison import CompareConfig, LoraConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.config.data import DataConfig
 from pipeline.config.onnx_files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
@@ -22,6 +23,7 @@ __all__ = [
     "AdapterSource",
     "BenchmarkConfig",
     "CompareConfig",
+    "ComputeConfig",
     "DataConfig",
     "DistillConfig",
     "EvaluateConfig",

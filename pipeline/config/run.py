@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.config.comparison import CompareConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.config.data import DataConfig
 from pipeline.config.onnx_files import ExportConfig, QuantizeConfig
 from pipeline.config.proof import BenchmarkConfig, EvaluateConfig, GateConfig
@@ -35,6 +36,9 @@ class RunConfig(Section):
     task any number of them. A regression gives a number. A token-classification gives a tag for
     each word. A question-answering gives the part of a context that answers a question. A causal-lm
     continues texts."""
+
+    compute: ComputeConfig = ComputeConfig()
+    """Processors that the stages use; they shape no result but for rounding."""
 
     data: DataConfig
     """Texts, labels and splits."""

@@ -43,3 +43,5 @@ class AbsorbFacts:
     know ``given`` texts, on which a student agrees with it more easily."""
     sites: tuple[SiteFit, ...]
     """Empty for an exact fold."""
+    device: str = ""
+    """Device that absorbed, with its name and memory where it is a GPU."""

@@ -26,7 +26,12 @@ class TrainingOutcome:
     best_step: int
     best_metric: float
     precision: str
+    """``fp32`` or ``bf16``; adapters and head are kept in fp32 in both."""
     curve: tuple[Point, ...]
+    why_precision: str = ""
+    """Reason for the precision, in a sentence; empty where nothing was trained in steps."""
+    device: str = ""
+    """Device that trained, with its name and memory where it is a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,6 +39,7 @@ def build_report(
         quantized=finished.quantized.facts if finished.quantized else None,
         evaluation=finished.evaluation.facts,
         benchmark=finished.benchmark.facts,
+        compute=finished.compute,
         versions={package: version(package) for package in _VERSIONED},
         artifacts=tuple(_artifacts(finished)),
         timing_s={stage.name: round(stage.seconds, 2) for stage in finished.all},

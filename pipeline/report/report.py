@@ -13,6 +13,7 @@ from pipeline.decisions.check import Check
 from pipeline.facts.absorption import AbsorbFacts
 from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm
 from pipeline.facts.benchmark import BenchmarkFacts, Latency
+from pipeline.facts.compute import Compute
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.quality import EvaluateFacts, Measured
@@ -63,6 +64,8 @@ class Report(BaseModel):
     """Seconds by stage; a reused stage has the seconds of the run that built it."""
     reused: tuple[str, ...]
     """Stages that were finished before this run."""
+    compute: Compute | None = None
+    """Device of this run; reused stages name their own. None in reports of earlier versions."""
     next_step: str = ""
     """Advice after this verdict: the command that releases the student, or what to change."""
 

@@ -7,13 +7,14 @@ dense layers by ridge regressions (models/absorption/by_regression.py).
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
-from transformers import BatchEncoding, PreTrainedModel
+from transformers import PreTrainedModel
 
 from models.absorption.by_regression import absorb_adapters
 from models.absorption.exact import FoldPlan, fold, plan_fold
@@ -21,8 +22,9 @@ from models.absorption.extra_units import widen_ffn
 from models.absorption.fit import Fit
 from models.absorption.walk import AbsorptionPlan
 from models.adapters.invertible import absorb_embeddings, has_invertible
-from models.architectures.architecture import Architecture
+from models.processes import count_processes, is_first, own_number
 from models.student import adapter_traces, add_biases, keep_layers, take_head
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import TEACHER_TENSORS, load_teacher, read_teacher
@@ -39,6 +41,8 @@ from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.closeness import compare_models
 from pipeline.training.held_out import FitBatches, fit_batches
+from pipeline.training.memory import in_smaller_batches
+from pipeline.training.ranks import in_processes
 from pipeline.training.rows import make_rows
 from pipeline.workers.bars import hides_bars
 
@@ -62,6 +66,7 @@ class AbsorbSettings:
     """Highest rank of each weight's change, for LoRA; None leaves it free."""
 
 
+@in_processes
 def absorb(
     data: Stage[DataFacts],
     unlabelled: Stage[UnlabelledFacts] | None,
@@ -102,31 +107,32 @@ def absorb_teacher(
     context, config = settings.context, settings.absorb
     texts = texts[: config.texts]
     _check(texts, teacher)
-    teacher_model = load_teacher(context.backbone, teacher)
+    teacher_model = place(load_teacher(context.backbone, teacher), context.compute)
     architecture = find_architecture(teacher_model)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     rows = make_rows(tokenizer, texts, context.task, max_length=context.max_length)
     size = min(config.batch_size, max(1, len(texts) // 4))
-    parted = fit_batches(
+    batches = fit_batches(
         tokenizer, rows, context.task, batch_size=size, part=config.held_out, seed=context.seed
-    )
+    ).on(teacher_model.device)
 
     fold_plan = plan_fold(teacher_model, architecture)
     if _folds(fold_plan, settings):
         start = _Start(fold(teacher_model, architecture), "exact", fold_plan.extra_units)
     else:
-        start = _start(teacher_model, teacher, settings)
+        start = _regress(
+            teacher_model, teacher, batches, settings, scratch=out / SCRATCH / str(own_number())
+        )
         start.why_not_exact = fold_plan.obstacles
-        plan = _plan(start.model, parted, settings)
-        start.fits = _fit(teacher_model, start.model, parted.batches, plan, scratch=out / SCRATCH)
     if traces := adapter_traces(start.model):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
-    start.model.save_pretrained(out)
-    save_tokenizer(tokenizer, out)
-    compared = parted.held_out_texts if unseen is None else unseen
+    if is_first():
+        start.model.save_pretrained(out)
+        save_tokenizer(tokenizer, out)
+    compared = batches.held_out_texts if unseen is None else unseen
     return AbsorbFacts(
         texts=len(texts),
-        tokens=sum(int(batch["attention_mask"].sum()) for batch in parted.batches),
+        tokens=batches.tokens,
         method=start.method,
         extra_units=start.extra_units,
         why_not_exact=start.why_not_exact,
@@ -134,6 +140,7 @@ def absorb_teacher(
         held_out=compare_models(teacher_model, start.model, compared, context),
         held_out_texts="given" if unseen is None else "validation",
         sites=start.sites,
+        device=str(context.compute),
     )
 
 
@@ -174,64 +181,79 @@ def _folds(plan: FoldPlan, settings: AbsorbSettings) -> bool:
     return plan.free if wanted == "free" else plan.possible and wanted == "always"
 
 
+def _regress(
+    teacher_model: PreTrainedModel,
+    teacher: Path,
+    batches: FitBatches,
+    settings: AbsorbSettings,
+    *,
+    scratch: Path,
+) -> _Start:
+    """Return the absorbed student, of smaller batches where memory runs out."""
+
+    def attempt(size: int) -> _Start:
+        parts = batches.split(size)
+        start = _start(teacher_model, teacher, settings)
+        plan = _plan(start.model, parts, settings)
+        start.fits = _fit(teacher_model, start.model, parts, plan, scratch=scratch)
+        return start
+
+    if count_processes() > 1:  # one of them cannot begin anew alone
+        return attempt(batches.size)
+    return in_smaller_batches("absorb", batches.size, attempt)
+
+
 def _start(teacher_model: PreTrainedModel, teacher: Path, settings: AbsorbSettings) -> _Start:
     """Return the student before its regressions: the backbone in the student's shape."""
     context, config = settings.context, settings.absorb
     objective = context.task.objective()
     labels = read_teacher(teacher).labels
     student = load_model(context.backbone, objective, labels=labels, seed=context.seed)
+    place(student, context.compute)
     architecture = find_architecture(student)
     take_head(student, load_file(teacher / TEACHER_TENSORS))
     embeddings = None
     if has_invertible(teacher_model):
         embeddings = _absorb_embeddings(teacher_model, student, context)
     if settings.layers is not None:
-        _keep(student, architecture, settings.layers)
+        with _refusing("{}"):
+            keep_layers(student, architecture, settings.layers)
     if config.add_biases:
         add_biases(student, architecture)
     if config.extra_units:
-        _widen(student, architecture, config.extra_units)
+        with _refusing("absorb.extra_units: {}. Set it to 0."):
+            widen_ffn(student, architecture, config.extra_units)
     return _Start(student, "ridge", config.extra_units, embeddings)
 
 
 def _absorb_embeddings(
     teacher: PreTrainedModel, student: PreTrainedModel, context: ModelContext
 ) -> float:
-    try:
+    with _refusing("absorb: {}."):
         r2 = absorb_embeddings(
             teacher.base_model, student.base_model, length=context.max_length, seed=context.seed
         )
-    except ValueError as error:
-        raise InputError(f"absorb: {error}.") from error
     logger.info("absorb: the embeddings took over %.3f of the invertible adapter", r2)
     return round(r2, 4)
 
 
-def _keep(student: PreTrainedModel, architecture: Architecture, layers: tuple[int, ...]) -> None:
+@contextmanager
+def _refusing(message: str) -> Iterator[None]:
+    """Make an `InputError` of what a model cannot do."""
     try:
-        keep_layers(student, architecture, layers)
+        yield
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(message.format(error)) from error
 
 
-def _widen(student: PreTrainedModel, architecture: Architecture, units: int) -> None:
-    try:
-        widen_ffn(student, architecture, units)
-    except ValueError as error:
-        raise InputError(f"absorb.extra_units: {error}. Set it to 0.") from error
-
-
-def _plan(student: PreTrainedModel, parted: FitBatches, settings: AbsorbSettings) -> AbsorptionPlan:
-    """Return how adapters are absorbed. The task or its head says which last tokens count."""
+def _plan(
+    student: PreTrainedModel, batches: FitBatches, settings: AbsorbSettings
+) -> AbsorptionPlan:
+    """Return how adapters are absorbed."""
     objective = settings.context.task.objective()
-    head = objective.head(find_architecture(student))
-    counting = []
-    for numbers, batch in zip(parted.numbers, parted.batches, strict=True):
-        counts = parted.rows.counting(numbers, batch["attention_mask"])
-        counting.append(head.counting(batch["attention_mask"]) if counts is None else counts)
     return AbsorptionPlan(
-        held_out=parted.held_out,
-        counting=counting,
+        held_out=batches.held_out,
+        counting=batches.counting(objective.head(find_architecture(student))),
         margins=objective.margins_of if settings.absorb.weigh_tokens else None,
         kept=settings.layers,
         extra_units=settings.absorb.extra_units,
@@ -243,14 +265,14 @@ def _plan(student: PreTrainedModel, parted: FitBatches, settings: AbsorbSettings
 def _fit(
     teacher: PreTrainedModel,
     student: PreTrainedModel,
-    batches: Sequence[BatchEncoding],
+    batches: FitBatches,
     plan: AbsorptionPlan,
     *,
     scratch: Path,
 ) -> list[Fit]:
     """Absorb by regression, in place."""
     architecture = find_architecture(student)
-    tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+    tokens, given = batches.tokens, batches.batches
     inputs = architecture.ffn_size(student.base_model)
     if tokens < 2 * inputs:
         logger.warning(
@@ -259,14 +281,14 @@ def _fit(
             tokens,
             inputs,
         )
+    scratch = scratch / str(own_number())
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     total = len(architecture.layers(student.base_model)) + (plan.margins is not None)
-    with tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars()) as bar:
+    bars = tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars())
+    with bars as bar, _refusing("absorb: {} Fine-tune the teacher again."):
         try:
             return absorb_adapters(
-                teacher, student, architecture, batches, plan, scratch=scratch, on_layer=bar.update
+                teacher, student, architecture, given, plan, scratch=scratch, on_layer=bar.update
             )
-        except ValueError as error:
-            raise InputError(f"absorb: {error} Fine-tune the teacher again.") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.tokenizers import load_tokenizer, save_tokenizer
 from pipeline.config import BenchmarkConfig, EvaluateConfig, ExportConfig
@@ -144,7 +145,7 @@ def _run_all(data: Stage[DataFacts], settings: CompareSettings, out: Path) -> _R
         for candidate in bar:
             name = candidate.name
             bar.set_postfix_str(name)
-            model = candidate.load()
+            model = place(candidate.load(), context.compute)
             run.parameters[name] = sum(p.numel() for p in model.parameters())
             followed = candidate.teacher or name
             thresholds = run.thresholds.get(followed)

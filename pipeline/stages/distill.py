@@ -21,8 +21,10 @@ from transformers import PreTrainedModel
 
 from models.architectures.table import architecture_of
 from models.losses import Objective, distillation_loss
+from models.processes import is_first
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
 from models.units import Units, to_label_unit, units_of
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import TEACHER_TENSORS
@@ -41,6 +43,7 @@ from pipeline.texts.tables import read_split
 from pipeline.texts.unlabelled import add_unlabelled, read_unlabelled
 from pipeline.training.encoding import compute_outputs
 from pipeline.training.goal import Goal, TrainingSetup
+from pipeline.training.ranks import in_processes
 from pipeline.training.rows import Rows, label_rows, make_rows, read_targets
 from pipeline.training.trainer import train
 
@@ -56,6 +59,7 @@ class DistillSettings:
     """Layers of it to keep; None keeps all."""
 
 
+@in_processes
 def distill(
     data: Stage[DataFacts],
     unlabelled: Stage[UnlabelledFacts] | None,
@@ -79,7 +83,7 @@ def distill(
             that is not finite.
     """
     context, config = settings.context, settings.distill
-    student = _start(data, teacher, absorbed, settings)
+    student = place(_start(data, teacher, absorbed, settings), context.compute)
     setup, validation = _prepare(student, data, unlabelled, targets, settings)
     goal = _goal(setup.objective, validation, settings)
     best = goal.best
@@ -101,8 +105,9 @@ def distill(
         student.load_state_dict(start_weights)
     if traces := adapter_traces(student):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
-    student.save_pretrained(out)
-    save_tokenizer(setup.tokenizer, out)
+    if is_first():
+        student.save_pretrained(out)
+        save_tokenizer(setup.tokenizer, out)
     return StudentFacts(
         start="absorbed" if absorbed else "pretrained",
         kept="trained" if helped else "start",

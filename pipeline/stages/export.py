@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint, count_layers
 from pipeline.checkpoints.teachers import load_teacher
@@ -151,7 +152,7 @@ def _export_one(
 ) -> list[Parity]:
     """Write a model's bundle and return its parity; the student's own has all but its graph."""
     context = settings.context
-    model = load()
+    model = place(load(), context.compute)
     model.config.architectures = [type(model).__name__]  # by which a bundle's task is known
     if arm != STUDENT:
         model.config.save_pretrained(bundle)

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from models.adapters.drop import check_droppable, drop_randomly
+from models.processes import is_first
 from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
@@ -28,6 +29,7 @@ from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.training.encoding import compute_outputs
 from pipeline.training.on_labels import prepare_training, train_on_labels
+from pipeline.training.ranks import in_processes
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class FinetuneSettings:
     start: TeacherStart | None = None
 
 
+@in_processes
 def finetune(
     data: Stage[DataFacts],
     head_from: Stage[TeacherFacts],
@@ -86,7 +89,8 @@ def finetune(
         )
     if backbone_digest(model) != digest:
         raise RuntimeError("The frozen backbone changed while training. Nothing was saved.")
-    save_teacher(model, out, context=context, labels=data.facts.labels, adapter=adapter)
+    if is_first():
+        save_teacher(model, out, context=context, labels=data.facts.labels, adapter=adapter)
     return describe_teacher(model, adapter=adapter, digest=digest, warnings=notes, outcome=outcome)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from models.processes import is_first
 from models.student import take_head
 from models.teacher import freeze_backbone, is_head_parameter
 from pipeline.checkpoints.context import ModelContext
@@ -29,6 +30,7 @@ from pipeline.facts.data import DataFacts
 from pipeline.facts.training import BaselineFacts, TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.training.on_labels import prepare_training, train_on_labels
+from pipeline.training.ranks import in_processes
 
 LORA_TENSORS = "lora.safetensors"
 _LORA = "lora_"
@@ -47,6 +49,7 @@ class BaselineSettings:
     """Their rank and scale; None for ``full``."""
 
 
+@in_processes
 def finetune_baseline(
     data: Stage[DataFacts],
     head_from: Stage[TeacherFacts],
@@ -78,10 +81,12 @@ def finetune_baseline(
     model.eval()
     if settings.lora is not None:
         tensors = {n: p.detach().contiguous() for n, p in model.named_parameters() if _LORA in n}
-        save_file(tensors, out / LORA_TENSORS)
+        if is_first():
+            save_file(tensors, out / LORA_TENSORS)
         _merge_lora(model)
-    model.save_pretrained(out)
-    save_tokenizer(setup.tokenizer, out)
+    if is_first():
+        model.save_pretrained(out)
+        save_tokenizer(setup.tokenizer, out)
     return BaselineFacts(
         method=settings.method,
         total_parameters=sum(p.numel() for p in model.parameters()),

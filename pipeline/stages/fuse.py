@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from models.adapters.composition import Fuse, FusionSettings, Weighted, distance_from_identity
 from models.adapters.hooks import add_fusion, set_active
 from models.losses import Objective
+from models.processes import is_first
 from models.teacher import backbone_digest, freeze_adapters, frozen_digest
 from pipeline.checkpoints.adapter_folders import (
     attach_adapter,
@@ -36,6 +37,7 @@ from pipeline.facts.training import TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.training.goal import Loss
 from pipeline.training.on_labels import prepare_training, train_on_labels
+from pipeline.training.ranks import in_processes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,7 @@ class FuseSettings:
     """Digest of the adapters' files."""
 
 
+@in_processes
 def fuse(
     data: Stage[DataFacts], head_from: Stage[TeacherFacts], settings: FuseSettings, out: Path
 ) -> TeacherFacts:
@@ -76,7 +79,8 @@ def fuse(
     )
     if frozen_digest(model) != frozen:
         raise RuntimeError("Frozen weights changed while training. Nothing was saved.")
-    save_teacher(model, out, context=context, labels=labels, adapter=composed)
+    if is_first():
+        save_teacher(model, out, context=context, labels=labels, adapter=composed)
     return describe_teacher(
         model,
         adapter=settings.source,

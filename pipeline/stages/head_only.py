@@ -23,12 +23,14 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 from models.architectures.heads import Head
 from models.teacher import backbone_digest, freeze_backbone
 from models.units import Units, to_label_unit, to_standard_units, units_of
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import describe_teacher, save_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.checkpoints.weights import drawn_parameters, holds_head, load_model
 from pipeline.config import HeadOnlyConfig
+from pipeline.facts.compute import Compute
 from pipeline.facts.data import DataFacts
 from pipeline.facts.quality import Metrics
 from pipeline.facts.training import Point, TeacherFacts, TrainingOutcome
@@ -67,6 +69,7 @@ def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> 
     context = settings.context
     labels = data.facts.labels
     model = load_model(context.backbone, context.task.objective(), labels=labels, seed=context.seed)
+    place(model, context.compute)
     freeze_backbone(model)
     digest = backbone_digest(model)
     splits = {name: read_split(data.folder, name) for name in SPLITS}
@@ -146,7 +149,7 @@ def _train(
     best = _Best(kept=copy.deepcopy(trained))
 
     def take_step(rows: Tensor) -> float:
-        hidden, labels = training.batch(rows)
+        hidden, labels = (part.to(model.device) for part in training.batch(rows))
         outputs = head.apply(model, hidden)  # (B, C), or (B, P, C)
         loss = objective.hard(outputs, units.standardise(labels)).mean()
         optimizer.zero_grad()
@@ -167,14 +170,17 @@ def _train(
         best.add(point, trained, context.task.main_metric)
     best.restore(trained)
     to_label_unit(model, head, units)
-    return best.outcome(steps)
+    return best.outcome(steps, context.compute)
 
 
 @torch.no_grad()
 def _measure(model: PreTrainedModel, head: Head, split: Features, units: Units) -> Metrics:
+    def outputs(hidden: Tensor) -> Tensor:
+        return head.apply(model, hidden.to(model.device)).cpu()
+
     if isinstance(split.hidden, Tensor):
-        return split.measure(units.restore(head.apply(model, split.hidden)).numpy())
-    return split.measure([head.apply(model, each[None])[0].numpy() for each in split.hidden])
+        return split.measure(units.restore(outputs(split.hidden)).numpy())
+    return split.measure([outputs(each[None])[0].numpy() for each in split.hidden])
 
 
 @dataclass(slots=True)
@@ -199,12 +205,14 @@ class _Best:
         for name, parameter in weights.items():
             parameter.copy_(self.kept[name])
 
-    def outcome(self, steps: int) -> TrainingOutcome:
+    def outcome(self, steps: int, compute: Compute) -> TrainingOutcome:
         """Return the record of a training of so many steps."""
         return TrainingOutcome(
             steps=steps,
             best_step=self.step,
             best_metric=self.metric,
             precision="fp32",
+            why_precision="A head alone is trained in fp32.",
+            device=str(compute),
             curve=tuple(self.curve),
         )

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from models.teacher import backbone_digest, freeze_backbone
 from pipeline.checkpoints.adapter_folders import head_labels, head_tasks, holds_teacher
 from pipeline.checkpoints.adapter_setup import attach_setup, find_setup
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_adapter_folder
 from pipeline.checkpoints.teachers import (
@@ -58,7 +59,7 @@ def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) 
     task, objective = context.task, context.task.objective()
     model, adapters = _bring(source, context, labels)
     adapters = drop_lower_adapters(model, adapters, source.drop_layers)
-    freeze_backbone(model)
+    freeze_backbone(place(model, context.compute))
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     validation = read_split(data.folder, "validation")
     rows = make_rows(tokenizer, validation.texts, task, max_length=context.max_length)

@@ -6,6 +6,8 @@ The teacher is frozen, so what it says of a text never changes; distillation rea
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.processes import is_first
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
@@ -15,6 +17,7 @@ from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split, write_soft_targets
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.encoding import compute_outputs
+from pipeline.training.ranks import in_processes
 from pipeline.training.rows import make_rows
 
 
@@ -27,6 +30,7 @@ class SoftTargetSettings:
     """Training and unlabelled texts; None takes all."""
 
 
+@in_processes
 def compute_soft_targets(
     data: Stage[DataFacts],
     unlabelled: Stage[UnlabelledFacts] | None,
@@ -36,7 +40,7 @@ def compute_soft_targets(
 ) -> SoftTargetFacts:
     """Write the teacher's outputs on training, unlabelled and validation texts to ``out``."""
     context = settings.context
-    model = load_teacher(context.backbone, teacher.folder)
+    model = place(load_teacher(context.backbone, teacher.folder), context.compute)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     more = None if unlabelled is None else unlabelled.folder
     wanted = (
@@ -46,5 +50,6 @@ def compute_soft_targets(
     rows = make_rows(tokenizer, wanted, context.task, max_length=context.max_length)
     objective = context.task.objective()
     outputs = compute_outputs(model, objective, tokenizer, rows.examples, title="soft targets")
-    write_soft_targets(rows.keys, outputs, out)
+    if is_first():
+        write_soft_targets(rows.keys, outputs, out)
     return SoftTargetFacts(texts=len(wanted), outputs=outputs.shape[-1])

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from transformers import PreTrainedModel
 
 from models.adapters.invertible import has_invertible
-from pipeline.checkpoints.context import ModelContext, find_device
+from pipeline.checkpoints.compute import find_compute
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.lora_folders import save_as_lora
 from pipeline.checkpoints.pretrained import Checkpoint, find_architecture
 from pipeline.checkpoints.teachers import TeacherDescription, find_backbone, load_backed_teacher
@@ -94,7 +95,7 @@ def _settings(
         task=find_task(description.task),
         max_length=description.max_length,
         seed=0,
-        device=find_device(),
+        compute=find_compute(),
     )
     return AbsorbSettings(context=context, absorb=config, layers=None)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoints.context import ModelContext, find_device
+from pipeline.checkpoints.compute import find_compute, place
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import TeacherDescription, find_backbone, load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
@@ -81,7 +82,7 @@ def distill_alone(
             task=find_task(description.task),
             max_length=description.max_length,
             seed=0,
-            device=find_device(),
+            compute=find_compute(),
         )
         start = find_checkpoint(ModelConfig(model=str(student)))
         _write_targets(_teach(texts, teacher, description, context), Path(scratch))
@@ -103,7 +104,7 @@ def _teach(
     task = context.task
     if task.is_ragged:
         raise _no_labels(task)
-    model = load_teacher(context.backbone, teacher)
+    model = place(load_teacher(context.backbone, teacher), context.compute)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     examples = encode(tokenizer, texts, max_length=context.max_length)
     outputs = compute_outputs(model, task.objective(), tokenizer, examples, title="soft targets")

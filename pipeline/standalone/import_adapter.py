@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline.checkpoints.adapter_folders import head_labels, head_tasks
 from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
-from pipeline.checkpoints.context import ModelContext, find_device
+from pipeline.checkpoints.compute import find_compute
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.teachers import (
     TeacherDescription,
@@ -57,7 +58,7 @@ def import_adapter(
             task=task,
             max_length=longest,
             seed=0,
-            device=find_device(),
+            compute=find_compute(),
         )
         save_teacher(
             model,

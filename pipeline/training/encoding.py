@@ -16,12 +16,14 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.losses import Objective
 from models.next_tokens import kept_outputs
+from models.processes import exchange, own_part
 from pipeline.checkpoints.tokenizers import encoder_of, token_settings
 from pipeline.errors import InputError
 from pipeline.inference.tokens import INPUTS, Tokens
 from pipeline.tasks.words import pad_rows
 from pipeline.texts.cells import MISSING_LABEL
 from pipeline.texts.tables import Text
+from pipeline.training.memory import run_in_batches
 from pipeline.workers.bars import hides_bars
 
 # Any: ids and masks are lists, labels a number, or a row of numbers.
@@ -118,17 +120,27 @@ def _stack(labels: Sequence[Any]) -> Tensor:
     return torch.tensor(np.stack(rows) if isinstance(labels[0], np.ndarray) else labels)
 
 
+def rows_by_length(examples: Sequence[Example]) -> np.ndarray:
+    """Return the numbers of all rows, those of similar length side by side."""
+    return np.argsort([len(example["input_ids"]) for example in examples], kind="stable")
+
+
+def batch_of(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], rows: np.ndarray
+) -> BatchEncoding:
+    """Return some rows as padded tensors (B, T), without labels."""
+    inputs = [{n: v for n, v in examples[row].items() if n != "labels"} for row in rows]
+    return BatchEncoding(collator(tokenizer)(inputs))
+
+
 def batches_by_length(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, batch_size: int
 ) -> Iterator[tuple[np.ndarray, BatchEncoding]]:
     """Yield (row numbers, padded tensors without labels), texts of similar length together."""
-    lengths = [len(example["input_ids"]) for example in examples]
-    order = np.argsort(lengths, kind="stable")
-    collate = collator(tokenizer)
+    order = rows_by_length(examples)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        inputs = [{n: v for n, v in examples[row].items() if n != "labels"} for row in rows]
-        yield rows, BatchEncoding(collate(inputs))
+        yield rows, batch_of(tokenizer, examples, rows)
 
 
 @torch.inference_mode()
@@ -154,6 +166,19 @@ def compute_outputs(
     if model.training:
         raise ValueError("expected a model in eval mode: dropout would make noise of its outputs")
     outputs = np.zeros((0,), dtype=np.float32)
+
+    def run(rows: np.ndarray) -> np.ndarray:
+        batch = batch_of(tokenizer, examples, rows).to(model.device)
+        chosen = None
+        if teacher is not None and objective.is_read:
+            width = batch["input_ids"].shape[1]
+            chosen = torch.from_numpy(teacher[rows, :width]).to(model.device)
+        found = kept_outputs(model, objective, batch, chosen).float()
+        if found.ndim == 3:
+            found[batch["attention_mask"] == 0] = torch.nan
+        array: np.ndarray = found.cpu().numpy()
+        return array
+
     with tqdm(
         total=len(examples),
         desc=title,
@@ -161,21 +186,27 @@ def compute_outputs(
         leave=False,
         disable=hides_bars() if title else True,
     ) as bar:
-        for rows, batch in batches_by_length(tokenizer, examples, batch_size=batch_size):
-            batch = batch.to(model.device)
-            chosen = None
-            if teacher is not None and objective.is_read:
-                width = batch["input_ids"].shape[1]
-                chosen = torch.from_numpy(teacher[rows, :width]).to(model.device)
-            found = kept_outputs(model, objective, batch, chosen).float().cpu().numpy()
+        order = np.asarray(own_part(rows_by_length(examples).tolist()), dtype=int)
+        for rows, found in run_in_batches(title or "outputs", order, batch_size, run):
             if not len(outputs):
                 outputs = _room_for(found, examples)
             if found.ndim == 3:
-                found[batch["attention_mask"].cpu().numpy() == 0] = np.nan
                 outputs[rows, : found.shape[1]] = found
             else:
                 outputs[rows] = found
             bar.update(len(rows))
+    return _of_all_processes(order, outputs)
+
+
+def _of_all_processes(rows: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Return all rows' outputs, of which each process has some."""
+    parts = exchange((rows, outputs[rows] if len(rows) else None))
+    if len(parts) > 1 and not len(outputs):
+        shape = next(part.shape[1:] for _, part in parts if part is not None)
+        outputs = np.empty((sum(len(each) for each, _ in parts), *shape), dtype=np.float32)
+    for own, part in parts if len(parts) > 1 else ():
+        if part is not None:
+            outputs[own] = part
     return outputs
 
 

@@ -26,7 +26,8 @@ from pipeline.tasks.layout import Layout
 from pipeline.tasks.task import Task
 from pipeline.texts.cells import MISSING_LABEL
 from pipeline.texts.tables import Split
-from pipeline.training.encoding import batches_by_length
+from pipeline.training.encoding import batch_of, rows_by_length
+from pipeline.training.memory import run_in_batches
 from pipeline.training.rows import Rows, make_rows
 from pipeline.workers.bars import hides_bars
 
@@ -66,12 +67,16 @@ def frozen_features(model: PreTrainedModel, split: Split, context: ModelContext)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     rows = make_rows(tokenizer, split.texts, task, max_length=context.max_length)
     found: dict[int, Tensor] = {}
+
+    def run(numbers: np.ndarray) -> Tensor:
+        batch = batch_of(tokenizer, rows.examples, numbers).to(model.device)
+        states = model.base_model(**batch).last_hidden_state
+        return head.pooling(model, states, batch).float().cpu()  # (B, P, D)
+
     with tqdm(
         total=len(rows.examples), desc="features", unit="row", leave=False, disable=hides_bars()
     ) as bar:
-        for numbers, batch in batches_by_length(tokenizer, rows.examples, batch_size=32):
-            states = model.base_model(**batch.to(model.device)).last_hidden_state
-            read = head.pooling(model, states, batch).float().cpu()  # (B, P, D)
+        for numbers, read in run_in_batches("features", rows_by_length(rows.examples), 32, run):
             for number, tokens in zip(numbers.tolist(), read, strict=True):
                 # Indexed or cloned: a view would keep the whole batch.
                 found[number] = (

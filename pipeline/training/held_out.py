@@ -7,11 +7,14 @@ it too weak for new texts.
 Shapes: R = rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from models.architectures.heads import Head
 from pipeline.tasks.task import Task
 from pipeline.texts.tables import Text
 from pipeline.training.encoding import batches_by_length
@@ -28,6 +31,42 @@ class FitBatches:
     batches: list[BatchEncoding]
     held_out: list[bool]
     """For each batch, whether it is held out."""
+
+    @property
+    def size(self) -> int:
+        """Rows of the largest batch."""
+        return max(map(len, self.numbers))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are no padding."""
+        return sum(int(batch["attention_mask"].sum()) for batch in self.batches)
+
+    def on(self, device: torch.device) -> "FitBatches":
+        """Return them with their tensors on a device."""
+        return replace(self, batches=[batch.to(device) for batch in self.batches])
+
+    def split(self, size: int) -> "FitBatches":
+        """Return the same rows in batches of at most so many; what is held out stays so."""
+        parts = [
+            (numbers[start : start + size], _part_of(batch, start, size), held)
+            for numbers, batch, held in zip(self.numbers, self.batches, self.held_out, strict=True)
+            for start in range(0, len(numbers), size)
+        ]
+        return replace(
+            self,
+            numbers=[numbers for numbers, _, _ in parts],
+            batches=[batch for _, batch, _ in parts],
+            held_out=[held for _, _, held in parts],
+        )
+
+    def counting(self, head: Head) -> list[Tensor]:
+        """Return each batch's last tokens that count, (B, T), as the task or its head says."""
+        found = []
+        for numbers, batch in zip(self.numbers, self.batches, strict=True):
+            counts = self.rows.counting(numbers, batch["attention_mask"])
+            found.append(head.counting(batch["attention_mask"]) if counts is None else counts)
+        return found
 
     @property
     def held_out_texts(self) -> list[Text]:
@@ -59,6 +98,10 @@ def fit_batches(
             batches.append(batch)
             held_out.append(held)
     return FitBatches(rows=rows, numbers=numbers, batches=batches, held_out=held_out)
+
+
+def _part_of(batch: BatchEncoding, start: int, size: int) -> BatchEncoding:
+    return BatchEncoding({name: tensor[start : start + size] for name, tensor in batch.items()})
 
 
 def _choose(rows: Rows, task: Task, part: float, seed: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from models.student import set_dropout, take_head
 from models.units import Units, units_of
+from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.checkpoints.teachers import TEACHER_TENSORS
@@ -54,6 +55,7 @@ def prepare_training(
     )
     truth = context.task.truth(splits[1].texts, splits[1].labels)
     model = load_model(context.backbone, objective, labels=data.facts.labels, seed=context.seed)
+    place(model, context.compute)
     take_head(model, load_file(head_from.folder / TEACHER_TENSORS))
     if config.dropout is not None:
         set_dropout(model, config.dropout)

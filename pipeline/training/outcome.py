@@ -4,10 +4,14 @@ from typing import Any
 
 from transformers import TrainerState
 
+from pipeline.facts.compute import Compute
 from pipeline.facts.training import Point, TrainingOutcome
+from pipeline.training.precision import ChosenPrecision
 
 
-def outcome_of(state: TrainerState, precision: str) -> TrainingOutcome:
+def outcome_of(
+    state: TrainerState, precision: ChosenPrecision, compute: Compute
+) -> TrainingOutcome:
     """Return the curve of a training, and which of its points was the best."""
     points: dict[int, dict[str, Any]] = {}
     for entry in state.log_history:
@@ -25,6 +29,8 @@ def outcome_of(state: TrainerState, precision: str) -> TrainingOutcome:
         steps=state.global_step,
         best_step=state.best_global_step or state.global_step,
         best_metric=float(state.best_metric or 0.0),
-        precision=precision,
+        precision=precision.name,
+        why_precision=precision.why,
+        device=str(compute),
         curve=tuple(Point(step=step, **point) for step, point in sorted(points.items()) if point),
     )

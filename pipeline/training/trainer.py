@@ -11,37 +11,37 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
-from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
 
-from models.losses import Objective
+from models.processes import exchange, is_first, own_number
 from models.units import to_label_unit, to_standard_units
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_architecture
 from pipeline.config import TrainingConfig
-from pipeline.errors import InputError
 from pipeline.facts.training import TrainingOutcome
 from pipeline.store.files import write_atomic
 from pipeline.training.encoding import collator
 from pipeline.training.goal import Goal, TrainingSetup, in_standard_units, of_hidden
+from pipeline.training.item_trainer import ItemLoss, ItemTrainer, own_rows
+from pipeline.training.memory import in_smaller_batches
 from pipeline.training.outcome import outcome_of
-from pipeline.training.precision import choose_precision
+from pipeline.training.precision import ChosenPrecision, choose_precision
 from pipeline.training.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
@@ -71,43 +71,97 @@ def train(
     scratch.mkdir(parents=True, exist_ok=True)
     model = setup.model
     setup, goal = in_standard_units(setup, goal)
-    collate = collator(setup.tokenizer)
     head = setup.objective.head(find_architecture(model)) if setup.units else None
     if setup.units and head:
         to_standard_units(model, head, setup.units)
     goal, keep = of_hidden(setup, goal)
-    batch = collate([setup.training[0]] * config.batch_size)
-    precision = choose_precision(config, setup, batch, goal.loss, context.device)
-    # Of like length side by side; their outputs are brought back into the examples' order.
-    order = np.argsort([len(each["input_ids"]) for each in setup.validation], kind="stable")
-    trainer = _ItemTrainer(
-        model=model,
-        args=_arguments(setup, goal, config, precision, scratch=scratch, context=context),
-        data_collator=collate,
-        train_dataset=cast(Any, setup.training),
-        eval_dataset=cast(Any, [setup.validation[number] for number in order]),
-        compute_loss_func=_checked_mean(goal, setup.objective),
-        compute_metrics=_as_compute_metrics(goal, order),
-        callbacks=[
-            EarlyStoppingCallback(early_stopping_patience=config.patience),
-            _MarkWholeCheckpoints(),
-            ProgressBar(title),
-        ],
-        preprocess_logits_for_metrics=keep,
-    )
-    trainer.count, trainer.objective = goal.count, setup.objective
-    trainer.remove_callback(PrinterCallback)
-    resume_from = _last_whole_checkpoint(scratch)
-    if resume_from is not None:
-        logger.info("%s: going on from %s", title, resume_from.name)
-    with warnings.catch_warnings():
-        # torch warns once that this scheduler and that loader were built before a resume.
-        warnings.simplefilter("ignore", UserWarning)
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    attempt = _Attempt(setup, goal, config, keep, scratch=scratch, context=context, title=title)
+    outcome = in_smaller_batches(title, config.batch_size, attempt)
     model.eval()
     if setup.units and head:
         to_label_unit(model, head, setup.units)
-    return outcome_of(trainer.state, precision)
+    return outcome
+
+
+class _Attempt:
+    """A training in batches of some size, from its start or its last whole checkpoint."""
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        goal: Goal,
+        config: TrainingConfig,
+        keep: Callable[[Tensor, Tensor], Tensor] | None,
+        *,
+        scratch: Path,
+        context: ModelContext,
+        title: str,
+    ) -> None:
+        self.setup, self.goal, self.config, self.keep = setup, goal, config, keep
+        self.scratch, self.context, self.title = scratch, context, title
+        self.trained = {n: p for n, p in setup.model.named_parameters() if p.requires_grad}
+        self.start = {n: p.detach().to("cpu", copy=True) for n, p in self.trained.items()}
+
+    def __call__(self, batch_size: int) -> TrainingOutcome:
+        """Train, in as many smaller batches per step as make up the config's."""
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(self.start[name])
+        trainer, precision = self._trainer(batch_size)
+        resume_from = exchange(_last_whole_checkpoint(self.scratch) if is_first() else None)[0]
+        if resume_from is not None:
+            logger.info("%s: going on from %s", self.title, resume_from.name)
+        with warnings.catch_warnings():
+            # torch warns once that this scheduler and that loader were built before a resume.
+            warnings.simplefilter("ignore", UserWarning)
+            trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        return outcome_of(trainer.state, precision, self.context.compute)
+
+    def _trainer(self, batch_size: int) -> tuple[ItemTrainer, ChosenPrecision]:
+        setup, goal, config = self.setup, self.goal, self.config
+        collate = collator(setup.tokenizer)
+        batch = collate([setup.training[0]] * batch_size)
+        compute = self.context.compute
+        # By the clock of the first: all have to take the same one.
+        precision = exchange(choose_precision(config, setup, batch, goal.loss, compute))[0]
+        lengths = [len(each["input_ids"]) for each in setup.validation]
+        # Of like length side by side; their outputs are brought back into the examples' order.
+        order = np.argsort(lengths, kind="stable").tolist()
+        loss = ItemLoss(goal, setup.objective)
+        bars = [ProgressBar(self.title)] if is_first() else []
+        trainer = ItemTrainer(
+            model=setup.model,
+            args=_arguments(
+                setup,
+                goal,
+                _in_batches_of(batch_size, config),
+                precision.name,
+                scratch=self.scratch,
+                context=self.context,
+            ),
+            data_collator=collate,
+            train_dataset=cast(Any, setup.training),
+            eval_dataset=cast(Any, [setup.validation[number] for number in order]),
+            compute_loss_func=loss,
+            compute_metrics=_as_compute_metrics(goal, loss, order),
+            callbacks=[
+                EarlyStoppingCallback(early_stopping_patience=config.patience),
+                _MarkWholeCheckpoints(),
+                *bars,
+            ],
+            preprocess_logits_for_metrics=self.keep,
+        )
+        trainer.loss, trainer.objective = loss, setup.objective
+        trainer.remove_callback(PrinterCallback)
+        if own_number():
+            torch.manual_seed(self.context.seed + own_number())  # each draws its own dropout
+        return trainer, precision
+
+
+def _in_batches_of(size: int, config: TrainingConfig) -> TrainingConfig:
+    """Return a config of the same steps, each of as many more batches as these are smaller."""
+    parts = config.gradient_accumulation * (config.batch_size // size)
+    return config.model_copy(update={"batch_size": size, "gradient_accumulation": parts})
 
 
 def _arguments(
@@ -125,7 +179,7 @@ def _arguments(
     interval = max(
         1, math.ceil(steps_per_epoch * min(config.epochs, 1) / config.evaluations_per_epoch)
     )
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
@@ -136,7 +190,6 @@ def _arguments(
         lr_scheduler_type="linear",
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=interval,
         save_strategy="steps",
@@ -148,112 +201,61 @@ def _arguments(
         metric_for_best_model=goal.best,
         greater_is_better=goal.greater_is_better,
         bf16=precision == "bf16",
-        # Without it the Trainer takes bf16 to be a mistake on a machine without a GPU.
-        use_cpu=precision == "bf16" and not context.device.is_cuda,
+        use_cpu=context.compute.device == "cpu",
         seed=context.seed,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
-        dataloader_pin_memory=context.device.is_cuda,
+        dataloader_pin_memory=context.compute.is_cuda,
+        average_tokens_across_devices=False,  # the items of all processes are counted already
     )
+    if context.compute.is_cuda:
+        _keep_to_one_gpu(arguments, context.compute.device)
+    return arguments
 
 
-class _ItemTrainer(Trainer):
-    """A Trainer that counts a goal's own items in all batches of a step, and keeps an order."""
-
-    count: Callable[[Tensor], Tensor] | None = None
-    objective: Objective
-
-    # Any: transformers' own types.
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: Any,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return the loss, and the outputs where they are wanted; hidden states are such, too."""
-        if not self.objective.is_read or self.compute_loss_func is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("labels")
-        with self.accelerator.autocast():
-            outputs = self.objective.outputs(model, inputs)
-            loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
-        return (loss, {"outputs": outputs}) if return_outputs else loss
-
-    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
-        return SequentialSampler(eval_dataset)
-
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
-        """Return the batches of a step, and the number of items in them."""
-        batches, items = super().get_batch_samples(*args, **kwargs)
-        if self.count is not None and batches:
-            counts = [self.count(batch["labels"]) for batch in batches]
-            items = torch.stack(counts).sum(dim=0).to(self.args.device)
-        return batches, items
-
-
-def _checked_mean(goal: Goal, objective: Objective) -> Callable[..., Tensor]:
-    """Return the Trainer's loss: the mean over the items of all accumulated batches.
-
-    Where examples are the items, ``num_items_in_batch`` counts the numbers in ``labels``, of which
-    an example may have several.
-    """
-    calls = 0
-
-    def mean_loss(result: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
-        nonlocal calls
-        calls += torch.is_grad_enabled()
-        outputs = result if isinstance(result, Tensor) else objective.outputs_in(result)
-        per_example = goal.loss(outputs, labels)  # (B,), or (B, columns of items)
-        if not torch.isfinite(per_example).all():
-            raise InputError(_why_not_finite(outputs, calls))
-        if goal.count is not None:
-            # While it validates, transformers counts numbers of the labels instead of items.
-            items = num_items_in_batch
-            if items is None or not torch.is_grad_enabled():
-                items = goal.count(labels)
-            return (per_example.sum(dim=0) / items.clamp(min=1)).sum()
-        numbers_per_example = labels[0].numel()
-        examples = (
-            len(labels) if num_items_in_batch is None else num_items_in_batch / numbers_per_example
-        )
-        return per_example.sum() / examples
-
-    return mean_loss
-
-
-def _why_not_finite(outputs: Tensor, batch: int) -> str:
-    cause = (
-        "the loss itself overflowed on finite outputs"
-        if torch.isfinite(outputs).all()
-        else "the model's outputs are not finite: its weights diverged, or were so before"
-    )
-    return (
-        f"The loss is not finite at batch {batch} of this training: {cause}. Lower the learning "
-        "rate, lengthen the warm-up, or check the checkpoint and the targets."
-    )
+def _keep_to_one_gpu(arguments: TrainingArguments, device: str) -> None:
+    """Let the Trainer use one GPU: by default it takes all there are, and the first in front."""
+    arguments._n_gpu = 1
+    arguments.__dict__["_setup_devices"] = torch.device(device)
+    PartialState().device = torch.device(device)
+    torch.cuda.set_device(device)
 
 
 def _as_compute_metrics(
-    goal: Goal, order: np.ndarray
+    goal: Goal, loss: ItemLoss, order: list[int]
 ) -> Callable[[EvalPrediction], dict[str, float]]:
-    """Return the Trainer's metrics.
+    """Return the Trainer's metrics: those of all rows, with the mean loss over their items.
 
     Args:
         goal: Whose metrics are measured.
+        loss: What has seen the rows.
         order: Number of the example that each of the Trainer's rows is.
     """
-    back = np.argsort(order)
+    own = own_rows(order)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         outputs = prediction.predictions
         if isinstance(outputs, tuple):  # several named outputs
             outputs = np.stack(outputs, axis=-1)
-        return goal.metrics(np.asarray(outputs)[back], np.asarray(prediction.label_ids)[back])
+        whole = [
+            _in_order(exchange((own, np.asarray(rows))), len(order))
+            for rows in (outputs, prediction.label_ids)
+        ]
+        return {**goal.metrics(*whole), "loss": loss.validated()}
 
     return compute_metrics
+
+
+def _in_order(parts: Sequence[tuple[list[int], np.ndarray]], count: int) -> np.ndarray:
+    """Return rows by their numbers; shorter ones are padded as the Trainer pads them."""
+    shape = np.max([rows.shape[1:] for _, rows in parts], axis=0).astype(int).tolist()
+    whole = np.full((count, *shape), -100, dtype=parts[0][1].dtype)
+    for numbers, rows in parts:
+        place: tuple[Any, ...] = (numbers, *map(slice, rows.shape[1:]))
+        whole[place] = rows
+    return whole
 
 
 def _logging_interval(interval: int) -> int:
@@ -282,5 +284,7 @@ class _MarkWholeCheckpoints(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        write_atomic(folder / _WHOLE, "")
+        exchange(None)  # when the last process has written its part
+        if is_first():
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            write_atomic(folder / _WHOLE, "")

@@ -99,7 +99,7 @@ class BuildProcess:
                     continue
                 kind, value = connection.recv()
                 if kind == "log":
-                    _handle(value)
+                    handle_record(value)
                 elif kind == "failed":
                     raise value
                 else:
@@ -177,14 +177,14 @@ def _why_killed(name: str, code: int | None) -> str:
     )
 
 
-def _handle(record: logging.LogRecord) -> None:
+def handle_record(record: logging.LogRecord) -> None:
     """Give a record of the child to the loggers of this process."""
     target = logging.getLogger(record.name)
     if target.isEnabledFor(record.levelno):
         target.handle(record)
 
 
-class _SendRecords(logging.Handler):
+class RecordSender(logging.Handler):
     """Sends log records to the parent."""
 
     def __init__(self, send: Callable[[tuple[str, object]], None]) -> None:
@@ -219,7 +219,7 @@ def _serve(connection: Connection, imports: Sequence[str]) -> None:
     transformers_logging.disable_progress_bar()
     logger = logging.getLogger(_LOGGER)
     logger.setLevel(logging.INFO)
-    logger.addHandler(_SendRecords(send))
+    logger.addHandler(RecordSender(send))
     logger.propagate = False
     while True:
         try:
@@ -230,7 +230,7 @@ def _serve(connection: Connection, imports: Sequence[str]) -> None:
             with heartbeat(name):
                 result = ("done", build(folder))
         except Exception as error:
-            result = ("failed", _sendable(error))
+            result = ("failed", sendable(error))
         send(result)
 
 
@@ -242,7 +242,7 @@ def _follow_parent() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """Return an error that reaches the parent as what it is, where a caller acts on its kind."""
     if isinstance(error, ProjectError | OSError | RuntimeError):
         return error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoints.context import Device, ModelContext
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.config import (
     AbsorbConfig,
@@ -24,6 +24,7 @@ from pipeline.config import (
     TrainingConfig,
 )
 from pipeline.facts.absorption import AbsorbFacts
+from pipeline.facts.compute import Compute
 from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts
@@ -62,7 +63,7 @@ def tiny_context(tiny_backbone: Checkpoint) -> ModelContext:
         task=CLASSIFICATION,
         max_length=16,
         seed=0,
-        device=Device(name="cpu"),
+        compute=Compute(),
     )
 
 

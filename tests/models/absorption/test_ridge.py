@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from models.absorption.ridge import FIRST_STRENGTH, Gram, solve
+from models.absorption.ridge import (
+    FIRST_STRENGTH,
+    Gram,
+    device_of_sums,
+    solve,
+    whole_products,
+)
 
 
 def tokens(count, *, seed, inputs=20, outputs=6):
@@ -86,3 +92,24 @@ def test_chance_is_not_taken_for_an_explanation():
     )
 
     assert solve(fit, held_out, first=FIRST_STRENGTH) is None
+
+
+def test_products_have_all_bits_whatever_precision_is_set():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with whole_products():
+            within = torch.get_float32_matmul_precision()
+        after = torch.get_float32_matmul_precision()
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+    assert (within, after) == ("highest", "medium")
+
+
+def test_sums_are_where_their_inputs_are():
+    gram = Gram()
+    gram.add(torch.randn(4, 3), torch.randn(4, 2))
+
+    assert gram.upper.device == device_of_sums(gram.xy) == torch.device("cpu")
+    assert gram.upper.dtype == gram.xy.dtype == torch.float64

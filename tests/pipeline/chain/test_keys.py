@@ -30,6 +30,7 @@ SHAPES_NOTHING = {
     "teacher.sha256": "is held against the weights, whose own digest is in the keys",
     "student.model.sha256": "is held against the weights, whose own digest is in the keys",
     "gate": "decides on what is measured",
+    "compute": "says where stages compute, on which results differ by rounding alone",
     "release": "says what becomes of a finished run",
     "compare": "is for comparisons alone",
     "sweep": "is for sweeps alone",
@@ -71,7 +72,7 @@ def variant_of(section, path):
 
 @pytest.fixture(scope="module")
 def files(tiny_csv, tiny_teacher, tmp_path_factory):
-    """Values of the fields that name files; each is another than the config's."""
+    """Values of the fields that name files or a device; each is another than the config's."""
     root = tmp_path_factory.mktemp("files")
     for name in "abcd":
         (root / name).mkdir()
@@ -80,6 +81,7 @@ def files(tiny_csv, tiny_teacher, tmp_path_factory):
     other = root / "other.csv"
     other.write_text(tiny_csv.read_text())
     return {
+        "compute.device": "cpu",
         "data.train": str(other),
         "data.validation": str(other),
         "data.test": str(other),

@@ -9,13 +9,14 @@ from support.damage import damages, problems
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from pipeline.checkpoints.adapter_folders import attach_adapter, attach_head, head_labels
-from pipeline.checkpoints.context import ModelContext, find_device
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import count_layers, find_checkpoint
 from pipeline.checkpoints.teachers import add_adapters, load_backed_teacher, save_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer, longest_input
 from pipeline.checkpoints.weights import load_model
 from pipeline.config import AdapterConfig, ModelConfig
 from pipeline.errors import InputError
+from pipeline.facts.compute import Compute
 from pipeline.standalone.import_adapter import import_adapter
 from pipeline.tasks.classification import CLASSIFICATION
 
@@ -31,7 +32,7 @@ def teacher(tiny_backbone, tmp_path_factory):
     adapter = AdapterConfig(bottleneck_size=4)
     add_adapters(model, adapter)
     context = ModelContext(
-        backbone=tiny_backbone, task=CLASSIFICATION, max_length=16, seed=0, device=find_device()
+        backbone=tiny_backbone, task=CLASSIFICATION, max_length=16, seed=0, compute=Compute()
     )
     save_teacher(model, folder, context=context, labels=LABELS, adapter=adapter)
     return folder

@@ -78,6 +78,7 @@ def finished(
     """Every stage of a run on the tiny model."""
     return FinishedStages(
         task=tiny_context.task,
+        compute=tiny_context.compute,
         data=tiny_data,
         head_only=tiny_head_only,
         teacher=tiny_teacher,

@@ -1,21 +1,24 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoModelForSequenceClassification
 
 from models.losses import CLASSIFICATION_OBJECTIVE as OBJECTIVE
 from models.student import adapter_traces, take_head
+from pipeline.checkpoints.compute import find_compute
 from pipeline.checkpoints.pretrained import Checkpoint, find_checkpoint
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.checkpoints.weights import load_model
-from pipeline.config import AbsorbConfig, AdapterConfig, ModelConfig
+from pipeline.config import AbsorbConfig, AdapterConfig, ComputeConfig, ModelConfig
 from pipeline.errors import InputError
-from pipeline.stages.absorb import AbsorbSettings, absorb_teacher
+from pipeline.stages.absorb import AbsorbSettings, absorb, absorb_teacher
 from pipeline.standalone.absorb import absorb_alone
 from pipeline.store.store import Store
 from pipeline.texts.tables import read_soft_targets, read_split
@@ -256,3 +259,46 @@ def test_checkpoint_is_found_again_by_its_reference(tiny_checkpoint, monkeypatch
 
     monkeypatch.chdir("/")
     assert find_checkpoint(ModelConfig(model=found.reference)).digest == found.digest
+
+
+@pytest.mark.gpu
+def test_held_out_r2_on_a_gpu_is_that_of_the_cpu(tiny_context, tiny_data, tiny_teacher, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    found = []
+    for device in ("cpu", "cuda"):
+        compute = find_compute(ComputeConfig(device=device))
+        settings = AbsorbSettings(
+            context=replace(tiny_context, compute=compute),
+            absorb=AbsorbConfig(batch_size=8),
+            layers=None,
+        )
+        (tmp_path / device).mkdir()
+        facts = absorb(tiny_data, None, tiny_teacher, settings, tmp_path / device)
+        found.append([site.r2 for site in facts.sites])
+
+    assert found[1] == pytest.approx(found[0], abs=1e-4)
+
+
+def test_batches_that_do_not_fit_are_halved_and_the_student_stays_the_same(
+    tiny_absorb, tiny_context, tiny_data, tiny_teacher, tmp_path, caplog
+):
+    def fit_four(module, arguments):
+        is_norm = isinstance(module, torch.nn.LayerNorm) and arguments[0].ndim == 3
+        if is_norm and len(arguments[0]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    expected = tiny_absorb().facts
+    settings = AbsorbSettings(context=tiny_context, absorb=AbsorbConfig(batch_size=8), layers=None)
+    handle = register_module_forward_pre_hook(fit_four)
+    try:
+        facts = absorb(tiny_data, None, tiny_teacher, settings, tmp_path)
+    finally:
+        handle.remove()
+
+    assert "absorb: memory ran out with 8 texts per batch" in caplog.text
+    assert "outputs: memory ran out with" in caplog.text
+    assert [site.r2 for site in facts.sites] == pytest.approx(
+        [site.r2 for site in expected.sites], abs=2e-4
+    )
+    assert facts.held_out == pytest.approx(expected.held_out, abs=1e-4)

@@ -106,11 +106,12 @@ def test_fused_teacher_comes_back_as_it_was_trained(fused, tiny_backbone, tiny_d
     assert accuracy == fused.facts.outcome.best_metric
 
 
-def test_fused_teacher_learned(fused, tiny_head_only):
+def test_fused_teacher_learned(fused):
     tensors = load_file(fused.folder / TEACHER_TENSORS)
     values = [tensor for name, tensor in tensors.items() if name.endswith("value.weight")]
 
-    assert fused.facts.outcome.best_metric > tiny_head_only.facts.outcome.best_metric
+    losses = [each.validation["loss"] for each in fused.facts.outcome.curve if each.validation]
+    assert losses[-1] < losses[0]
     assert len(values) == 4
     assert not any(torch.equal(value, torch.eye(32)) for value in values)
 

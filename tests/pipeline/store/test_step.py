@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoints.context import Device, ModelContext
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import AdapterConfig, TrainingConfig
+from pipeline.facts.compute import Compute
 from pipeline.facts.training import SoftTargetFacts
 from pipeline.stages.finetune import FinetuneSettings, TeacherStart
 from pipeline.store.stage import Stage
@@ -51,7 +52,7 @@ def settings():
         task=TASKS["classification"],
         max_length=16,
         seed=0,
-        device=Device(name="cpu"),
+        compute=Compute(),
     )
     start = TeacherStart(folder=Path("teacher"), sha256="2" * 64)
     return FinetuneSettings(
@@ -155,7 +156,7 @@ def test_start_counts_by_its_content_wherever_it_is(settings):
 
 
 def test_device_is_not_in_the_key(settings):
-    on_gpu = replace(settings.context, device=Device(name="cuda"))
+    on_gpu = replace(settings.context, compute=Compute(device="cuda:0"))
 
     assert make(settings=replace(settings, context=on_gpu)).key == make(settings=settings).key
 

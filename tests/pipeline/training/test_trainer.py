@@ -24,10 +24,11 @@ from models.losses import (
 )
 from models.student import set_dropout
 from models.units import Units
-from pipeline.checkpoints.context import Device, ModelContext
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import TrainingConfig
 from pipeline.errors import InputError
+from pipeline.facts.compute import Compute
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.training.encoding import compute_outputs
 from pipeline.training.goal import Goal, TrainingSetup
@@ -80,7 +81,7 @@ def make_context(checkpoint):
         task=CLASSIFICATION,
         max_length=16,
         seed=0,
-        device=Device(name="cpu"),
+        compute=Compute(),
     )
 
 
@@ -225,6 +226,45 @@ def test_half_precision_trains(tiny_checkpoint, tmp_path):
     _, outcome = run(tiny_checkpoint, tmp_path, Loss(), epochs=1, precision="bf16")
 
     assert (outcome.precision, outcome.steps) == ("bf16", 4)
+
+
+def test_batches_that_do_not_fit_are_halved_and_the_steps_stay_the_same(
+    undisturbed, tiny_checkpoint, tmp_path, caplog
+):
+    def fits_three(values):
+        if len(values) > 3 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return values
+
+    model, outcome = run(
+        tiny_checkpoint,
+        tmp_path,
+        lambda logits, labels: fits_three(F.cross_entropy(logits, labels, reduction="none")),
+    )
+
+    expected, undisturbed_outcome = undisturbed
+    moved = weights(expected) - weights(load(tiny_checkpoint)[0])
+    assert (weights(model) - weights(expected)).norm() / moved.norm() < 0.05
+    assert outcome.steps == undisturbed_outcome.steps
+    assert [record.args[1:4:2] for record in caplog.records if len(record.args) == 4] == [
+        (8, 4),
+        (4, 2),
+    ]
+
+
+def test_memory_that_runs_out_later_goes_on_from_the_last_checkpoint(
+    undisturbed, tiny_checkpoint, tmp_path
+):
+    def run_out(_values):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    loss = Loss(at=6, action=run_out)
+    model, outcome = run(tiny_checkpoint, tmp_path, loss)
+
+    moved = weights(undisturbed[0]) - weights(load(tiny_checkpoint)[0])
+    assert (weights(model) - weights(undisturbed[0])).norm() / moved.norm() < 0.05
+    assert outcome.steps == 12
+    assert loss.batches == 6 + 2 * 8  # the steps after the checkpoint, in two halves each
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.checkpoints.context import ModelContext, find_device
+from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.tokenizers import encoder_of, load_tokenizer
 from pipeline.config import ModelConfig
+from pipeline.facts.compute import Compute
 from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.tables import Split
 from pipeline.training.truncation import measure_truncation
@@ -20,7 +21,7 @@ def context(tiny_checkpoint):
         task=find_task("classification"),
         max_length=8,
         seed=0,
-        device=find_device(),
+        compute=Compute(),
     )
 
 
