@@ -123,10 +123,12 @@ def started(command, way, home, errors):
 
 def _ignore_interrupts():
     """Do what a shell without job control does to its background jobs."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _take_terminal():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
