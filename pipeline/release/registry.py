@@ -86,8 +86,13 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all registered students."""
+        names: list[str] = []
+        token: str | None = ""
         with self.talking():
-            return tuple(model.name for model in self.client.search_registered_models())
+            while token is not None:  # MLflow gives a hundred of them at a time
+                page = self.client.search_registered_models(page_token=token)
+                names, token = [*names, *(model.name for model in page)], page.token or None
+        return tuple(names)
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """Return every version of a student, the newest first."""
@@ -95,8 +100,7 @@ class Registry:
         with self.talking():
             found = self.client.search_model_versions(f"name = '{name}'")
             aliases = self._aliases(name)
-        versions = [_version(entry, aliases) for entry in found]
-        return tuple(sorted(versions, key=lambda version: -version.number))
+        return tuple(sorted([_version(e, aliases) for e in found], key=lambda v: -v.number))
 
     def alias(self, name: str, alias: str) -> int | None:
         """Return the number of the version that an alias stands for, or None."""

@@ -68,3 +68,11 @@ def test_bundles_of_a_remote_registry_are_cached_by_digest(
     assert folder == tmp_path / "cache" / "bundles" / version.bundle_sha256
     with pytest.raises(InputError, match=r"config\.json"):
         cached.fetch(remote)
+
+
+def test_all_students_are_named_however_many_there_are(registry):
+    names = [f"student-{number:03}" for number in range(101)]  # MLflow's pages hold a hundred
+    for name in names:
+        registry.client.create_registered_model(name)
+
+    assert sorted(registry.names()) == names
