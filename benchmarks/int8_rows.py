@@ -51,7 +51,7 @@ def write_bundle(folder: Path) -> None:
 
 def measure(folder: Path) -> list[dict[str, float]]:
     """Return milliseconds per text, alone and together, for each length and size of a call."""
-    runtime = Runtime(file="int8.onnx", session=INT8_SESSION)
+    runtime = Runtime(file="int8.onnx", session_config=INT8_SESSION)
     session = open_session(runtime, folder, threads=1)
     names = {each.name for each in session.get_inputs()}
     rows = []
