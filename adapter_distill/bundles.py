@@ -104,7 +104,7 @@ def benchmark(
     Raises:
         InputError: when a model cannot be measured.
     """
-    from pipeline.stages.benchmark import describe_measurement
+    from pipeline.timing.summary import describe_measurement
 
     config = config or BenchmarkConfig()
     measurement = measure_files(

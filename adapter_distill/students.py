@@ -60,7 +60,6 @@ def load_teacher(
     Raises:
         InputError: when the folder holds no teacher, or its backbone cannot be found.
     """
-    from pipeline.checkpoints.pretrained import find_adapter_folder
     from pipeline.checkpoints.teachers import find_backbone
     from pipeline.standalone.import_adapter import import_adapter
 
@@ -69,7 +68,7 @@ def load_teacher(
         if backbone is None:
             raise InputError("An AdapterHub checkpoint needs backbone=, its model's id or path.")
         with without_foreign_bars():
-            import_adapter([find_adapter_folder(str(folder))], Path(out), backbone=backbone)
+            import_adapter([folder], Path(out), backbone=backbone)
         found = Path(out)
     description, _ = find_backbone(found, backbone)
     return Teacher(

@@ -1,14 +1,14 @@
 """How long it takes to import an adapter of BERT-base's size, and to switch between adapters.
 
 Makes a random BERT-base and Houlsby adapters (reduction factor 16) in a temporary folder, and
-prints seconds of `import_adapter`, of the command line with all its imports, and milliseconds of
+prints seconds of `load_teacher`, of the command line with all its imports, and milliseconds of
 `set_active`; the backbone's tensors must stay where they are.
 
     python -m benchmarks.adapter_switch
 
 Last result, on two idle cores of a 2017 AMD EPYC (AVX2):
 
-    import_adapter            0.84 s, worst of three 0.89 s
+    load_teacher              0.84 s, worst of three 0.89 s
     the command line         10.93 s
     set_active               0.211 ms, 99th percentile 0.309 ms; tensors that moved: 0
 
@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from adapter_distill import load_teacher
 from models.adapters.bottleneck import BottleneckSettings
 from models.adapters.hooks import add_adapter, set_active
 from models.adapters.site import AdapterSettings
 from models.architectures.table import architecture_of
 from pipeline.checkpoints.adapterhub.writing import write_adapter, write_head
-from pipeline.standalone.import_adapter import import_adapter
 
 HOULSBY = AdapterSettings(
     form=BottleneckSettings(bottleneck_size=48, activation="swish"), attention=True, ffn=True
@@ -63,11 +63,11 @@ def main() -> None:
         seconds = []
         for attempt in range(3):
             begin = time.perf_counter()
-            import_adapter(
-                [folder / "adapter"], folder / f"out-{attempt}", backbone=str(folder / "backbone")
+            load_teacher(
+                folder / "adapter", backbone=str(folder / "backbone"), out=folder / f"out-{attempt}"
             )
             seconds.append(time.perf_counter() - begin)
-        print(f"import_adapter        {min(seconds):8.2f} s, worst of three {max(seconds):.2f} s")
+        print(f"load_teacher          {min(seconds):8.2f} s, worst of three {max(seconds):.2f} s")
         begin = time.perf_counter()
         command = [
             sys.executable,

@@ -1,12 +1,13 @@
-"""What Prefect costs: the chain as a flow, against the same stages called directly.
+"""What Prefect costs: the chain as a flow, against a run without it.
 
     python -m benchmarks.orchestration --pairs 3 --demo-seconds 412
 
 Both are processes of their own, from the start of Python to the published run, on the preset
-first-run of prefect.yaml; after each other, in turn. The flow is `adapter-distill run`
-without a server: a temporary Prefect server, a task a stage, a child process that builds, and
-artifacts. Its cost hardly depends on how long the stages take, so it is told in seconds, and as a
-part of a longer run. The first flow of all, in which Prefect creates its database, is told apart.
+first-run of prefect.yaml. They run in turn. The flow is `adapter-distill run` without a server: a
+temporary Prefect server, a task a stage, a child process that builds, and artifacts. The direct
+run is `adapter-distill run --without-prefect`. The cost of a flow hardly depends on how long the
+stages take, so it is told in seconds, and as a part of a longer run. The first flow, in which
+Prefect creates its database, is told apart.
 
 Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 412 s:
 
@@ -26,33 +27,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.config.load import load_config
-from pipeline.workers.importing import without_collection
-
 ROOT = Path(__file__).parents[1]
-WAYS = ("direct", "flow")
+WAYS = {"direct": ("--without-prefect",), "flow": ()}
+"""Options of ``run``, by the way."""
 DECIDED = (0, 3)
 """Exit codes of a run that came to a decision."""
 
 
 def main() -> None:
-    """Read the command line; run the chain directly, or compare both ways."""
+    """Read the command line, and compare both ways."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--pairs", type=int, default=3, help="how often both are run")
     arguments.add_argument("--demo-seconds", type=float, default=412, help="what a demo takes")
-    arguments.add_argument("--config", type=Path, help=argparse.SUPPRESS)
-    arguments.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
     given = arguments.parse_args()
-    if given.config:
-        run_directly(given.config, given.set)
-    else:
-        compare(given.pairs, given.demo_seconds)
+    compare(given.pairs, given.demo_seconds)
 
 
 def compare(pairs: int, demo_seconds: float) -> None:
@@ -87,14 +80,17 @@ def time_once(way: str, home: str) -> float:
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "HF_HUB_OFFLINE": "1",
     }
-    direct, flow = ("benchmarks.orchestration", "--config"), ("flows.cli.main", "run")
-    program = [sys.executable, "-m", *(flow if way == "flow" else direct)]
     with tempfile.TemporaryDirectory() as runs:
         config = Path(runs) / "empty.toml"  # all that it says is given by --set
         config.touch()
-        command = [*program, str(config), *settings(Path(runs))]
+        command = [sys.executable, "-m", "flows.cli.main", "run", str(config), *WAYS[way]]
         started = time.perf_counter()
-        done = subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            [*command, *settings(Path(runs))],
+            env=environment,
+            check=False,
+            stdout=subprocess.DEVNULL,
+        )
         seconds = time.perf_counter() - started
     if done.returncode not in DECIDED:
         raise RuntimeError(f"the {way} run ended with the exit code {done.returncode}")
@@ -117,21 +113,6 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         key = f"{prefix}{name}"
         found |= leaves(value, f"{key}.") if isinstance(value, dict) else {key: value}
     return found
-
-
-def run_directly(path: Path, overrides: list[str]) -> None:
-    """Do what the flow does, in this process: build every stage, decide, publish."""
-    with without_collection():  # as the command does it
-        from pipeline.chain.chain import chain
-        from pipeline.chain.decide import decide_run
-        from pipeline.chain.program import drive, perform
-        from pipeline.chain.stage_names import STAGES
-        from pipeline.report.publish import publish
-        from pipeline.store.store import Store
-
-    config = load_config(path, overrides)
-    finished = drive(chain(config), partial(perform, Store(root=config.runs_dir / STAGES)))
-    publish(config, finished, decide_run(finished, config.gate))
 
 
 if __name__ == "__main__":

@@ -16,17 +16,17 @@ from flows.tasks import as_tasks
 from pipeline.chain.stage_names import STAGES
 from pipeline.chain.teacher_steps import data_step
 from pipeline.config import RunConfig
-from pipeline.release.champion import find_champion
-from pipeline.release.registry import open_registry
-from pipeline.report.report import Report
-from pipeline.retraining.against_champion import compare_with, find_drift
-from pipeline.retraining.challenge import (
+from pipeline.release.against_champion import compare_with, find_drift
+from pipeline.release.challenge import (
     ChallengeConfig,
     choose_champion,
     go_on_from,
     nothing_changed,
     remember_challenge,
 )
+from pipeline.release.champion import find_champion
+from pipeline.release.registry import open_registry
+from pipeline.report.report import Report
 from pipeline.tasks.all_tasks import find_task
 
 DEFAULT_CHALLENGE = ChallengeConfig()

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 import adapter_distill  # noqa: E402 - found by ROOT
 from flows.cli.main import app  # noqa: E402 - found by ROOT
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig  # noqa: E402 - found by ROOT
-from pipeline.retraining.challenge import ChallengeConfig  # noqa: E402 - found by ROOT
+from pipeline.release.challenge import ChallengeConfig  # noqa: E402 - found by ROOT
 
 MADE = "<!-- Made by scripts/reference.py. Change the docstrings in the code instead. -->\n"
 

@@ -48,11 +48,10 @@ def import_adapter_command(
     """Make a teacher of AdapterHub checkpoints: adapters, head and AdapterFusion."""
     prepare_environment(verbose=verbose)
     prepare_terminal(verbose=verbose)
-    from pipeline.checkpoints.pretrained import find_adapter_folder
     from pipeline.standalone.import_adapter import import_adapter as import_them
 
     teacher = import_them(
-        [find_adapter_folder(folder) for folder in folders],
+        folders,
         out,
         backbone=backbone,
         fusion=fusion,

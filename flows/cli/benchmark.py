@@ -65,8 +65,8 @@ def benchmark_command(
     from adapter_distill.bundles import measure_files
     from flows.cli.benchmark_tables import print_benchmark
     from pipeline.config import BenchmarkConfig
-    from pipeline.stages.benchmark import describe_measurement
     from pipeline.timing.measurement import write_measurement
+    from pipeline.timing.summary import describe_measurement
 
     config = BenchmarkConfig(
         batch_sizes=_numbers("--batch", batch),

@@ -145,10 +145,7 @@ def export_command(
     prepare_environment(verbose=verbose)
     prepare_terminal(verbose=verbose)
     from adapter_distill import export
-    from pipeline.checkpoints.adapter_folders import holds_teacher
 
-    if backbone is not None and not holds_teacher(model):
-        raise InputError(f"{model} is not a teacher: leave --backbone out.")
     export(model, out=out, backbone=backbone)
     typer.echo(f"bundle: {out}")
     _print_next(f'adapter-distill predict {out} "a text"')

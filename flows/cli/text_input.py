@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.store.places import DATA_SUFFIXES
 from pipeline.texts.decoding import decode, read_text
-from pipeline.texts.sources import DATA_SUFFIXES
 from pipeline.texts.text_files import Form, check_texts, cut_texts, given_texts
 
 if TYPE_CHECKING:

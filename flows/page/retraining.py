@@ -6,11 +6,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from pipeline.facts.data import DataFacts
 from pipeline.facts.paired import Paired
+from pipeline.release.challenge import Choice
+from pipeline.release.drift import MIN_TEXTS, Drift
 from pipeline.report.headline import spaced
 from pipeline.report.page import render_checks
 from pipeline.report.report import Report
-from pipeline.retraining.challenge import Choice
-from pipeline.retraining.drift import MIN_TEXTS, Drift
 from pipeline.store.stage import Stage
 
 KEY = "retraining"

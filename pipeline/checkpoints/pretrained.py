@@ -16,7 +16,7 @@ from models.architectures.table import UnknownArchitectureError, architecture_of
 from pipeline.config import ModelConfig
 from pipeline.errors import InputError, UnreachableError, refusing
 from pipeline.store.digests import sha256_file, sha256_json
-from pipeline.texts.sources import locate
+from pipeline.store.places import locate
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 # Many have no safetensors; a .bin is read as weights only.

@@ -12,7 +12,6 @@ import numpy as np
 from tokenizers import Encoding
 from tqdm.auto import tqdm
 
-from models.token_layout import SIZE_BYTES
 from pipeline.errors import InputError
 from pipeline.inference.token_windows import cut_windows, join_windows, part_windows
 from pipeline.tasks.token_metrics import read_tokens, words_read
@@ -64,11 +63,11 @@ def text_readings(
                 ids, window = np.array(rows[number]["input_ids"]), windows[number]
                 words = None if wanted is None else words_read(wanted[number])
                 following = window.places + 1
-                readings = read_tokens(logits[window.places], ids[following], words)
                 is_first = number == 0 or windows[number - 1].text != window.text
                 sizes = _sizes(texts[window.text][0], window.encoding, is_first=is_first)
-                readings[:, SIZE_BYTES] = sizes[following]
-                found[number] = readings
+                found[number] = read_tokens(
+                    logits[window.places], ids[following], words, sizes[following]
+                )
             bar.update(len(numbers))
     return join_windows(windows, found, len(texts))
 

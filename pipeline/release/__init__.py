@@ -1,1 +1,1 @@
-"""From a finished run to the champion: bundle, registry, comparison, promotion, roll back."""
+"""From a finished run to the champion: bundle, registry, promotion, challengers, roll back."""

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.chain.stage_names import STAGES
 from pipeline.errors import InputError
+from pipeline.release.challenge import LAST
 from pipeline.release.registry import REPORT
-from pipeline.retraining.challenge import LAST
 from pipeline.store.stage import RECORD
 from pipeline.store.store import lock_of
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.chain.stage_names import STAGES
+from pipeline.release.challenge import LAST
 from pipeline.retention.inventory import Found, Inventory, is_held
 from pipeline.retention.settings import Retention
-from pipeline.retraining.challenge import LAST
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]+")
 

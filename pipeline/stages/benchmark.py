@@ -10,25 +10,21 @@ and each file with all cores.
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.checkpoints.context import ModelContext
 from pipeline.config import BenchmarkConfig
 from pipeline.facts.arms import EXPORTED, PLAIN, STUDENT, TEACHER, Arm
-from pipeline.facts.benchmark import BenchmarkFacts, Latency
+from pipeline.facts.benchmark import BenchmarkFacts
 from pipeline.facts.data import DataFacts
 from pipeline.facts.export import ExportFacts
 from pipeline.facts.training import TeacherFacts
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.inference.classifier import MODEL
-from pipeline.statistics.intervals import estimate_ratio
 from pipeline.store.stage import Stage
 from pipeline.texts.tables import read_split
-from pipeline.timing.cells import MeasuredCell
-from pipeline.timing.ladder import describe_rungs
 from pipeline.timing.measure import measure
-from pipeline.timing.measurement import Measurement, write_measurement
+from pipeline.timing.measurement import write_measurement
 from pipeline.timing.plan import MeasurementPlan
+from pipeline.timing.summary import describe_measurement
 from pipeline.timing.torch_teacher import TorchTeacher
 from pipeline.timing.workload import decode_steps, fixed_shapes, own_lengths, smallest_vocabulary
 
@@ -64,27 +60,6 @@ def benchmark(
     measurement = measure(plan, settings.benchmark, seed=settings.context.seed)
     write_measurement(measurement, out / MEASUREMENT)
     return describe_measurement(measurement, settings.benchmark.confidence)
-
-
-def describe_measurement(measurement: Measurement, confidence: float) -> BenchmarkFacts:
-    """Return what a measurement found: statistics of its raw times."""
-    blocks, calls = measurement.ladder, measurement.ladder_calls
-    return BenchmarkFacts(
-        blocks=min(len(cell.blocks) for cell in measurement.cells),
-        confidence=confidence,
-        verdict=measurement.verdict,
-        graphs=measurement.graphs,
-        latency=tuple(
-            row
-            for cell in measurement.cells
-            for row in _latencies(cell, measurement.baseline, confidence)
-        ),
-        ladder=describe_rungs(blocks, calls, confidence, teacher=measurement.teacher),
-        costs=measurement.costs,
-        machine=measurement.machine,
-        conditions=measurement.conditions,
-        provider=measurement.provider,
-    )
 
 
 def _plan(
@@ -130,25 +105,3 @@ def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[Arm, Path]:
         return {}
     onnx = (quantized.folder / STUDENT / MODEL).parent
     return {quantized.facts.arm: onnx / quantized.facts.file}
-
-
-def _latencies(cell: MeasuredCell, baseline: Arm, confidence: float) -> list[Latency]:
-    rows = []
-    for arm in cell.arms:
-        ratio = estimate_ratio(cell.log_ratios(arm, baseline), confidence)
-        median, p95, p99 = np.percentile(cell.wall_ms(arm), (50, 95, 99)).round(4).tolist()
-        rows.append(
-            Latency(
-                arm=arm,
-                batch=cell.batch,
-                length=cell.length,
-                past=cell.past,
-                median_ms=median,
-                p95_ms=p95,
-                p99_ms=p99,
-                ratio_to_plain=ratio.value,
-                ci_low=ratio.low,
-                ci_high=ratio.high,
-            )
-        )
-    return rows

@@ -51,9 +51,11 @@ def export_alone(
         The largest difference from torch for each shape that was compared.
 
     Raises:
-        InputError: when ``out`` exists, the folder holds neither model, or the graph differs from
-            torch by more than the tolerance.
+        InputError: when ``out`` exists, the folder holds neither model, a student is given a
+            backbone, or the graph differs from torch by more than the tolerance.
     """
+    if backbone is not None and not holds_teacher(model):
+        raise InputError(f"{model} is not a teacher, so it has no other backbone: leave it out.")
     with new_folder(out) as partial:
         exported = _teacher(model, backbone) if holds_teacher(model) else _student(model, backbone)
         if exported.with_weights:

@@ -7,7 +7,7 @@ from pipeline.checkpoints.adapter_folders import head_labels, head_tasks
 from pipeline.checkpoints.adapter_setup import Together, attach_setup, find_setup
 from pipeline.checkpoints.compute import find_compute
 from pipeline.checkpoints.context import ModelContext
-from pipeline.checkpoints.pretrained import find_checkpoint
+from pipeline.checkpoints.pretrained import find_adapter_folder, find_checkpoint
 from pipeline.checkpoints.teachers import (
     TeacherDescription,
     drop_lower_adapters,
@@ -20,7 +20,7 @@ from pipeline.store.files import new_folder
 
 
 def import_adapter(
-    folders: Sequence[Path],
+    folders: Sequence[Path | str],
     out: Path,
     *,
     backbone: str,
@@ -32,7 +32,7 @@ def import_adapter(
     """Write a teacher to the new folder ``out``, whole or not at all.
 
     Args:
-        folders: As `find_setup` takes them.
+        folders: As `find_setup` takes them, or their hub ids.
         backbone: Hub id, path or package reference of the model that they were trained in.
         fusion: Folder of the AdapterFusion over them.
         together: How several adapters work together without one.
@@ -44,7 +44,9 @@ def import_adapter(
         InputError: when ``out`` exists, or whatever `find_setup` and `attach_setup` refuse.
     """
     with new_folder(out) as partial:
-        setup = find_setup(folders, fusion=fusion, together=together)
+        setup = find_setup(
+            [find_adapter_folder(str(each)) for each in folders], fusion=fusion, together=together
+        )
         if setup.head is None:
             raise TypeError("a setup that needs a head has none")
         labels, task = head_labels(setup.head), head_tasks(setup.head)[0]

@@ -21,11 +21,11 @@ from pipeline.facts.data import DataFacts
 from pipeline.stages.data import DataSettings, prepare_data
 from pipeline.standalone.config_text import Draft, Lengths, config_text, slug
 from pipeline.store.files import write_atomic
+from pipeline.store.places import locate
 from pipeline.tasks.all_tasks import TASKS, find_task
 from pipeline.tasks.columns import Column, Given, Proposal, UnfitError, columns_of
 from pipeline.tasks.task import Task
 from pipeline.texts.reading import read_whole
-from pipeline.texts.sources import locate
 from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import read_split
 

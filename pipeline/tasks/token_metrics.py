@@ -5,6 +5,7 @@ Shapes: N = texts, T = tokens, V = size of the vocabulary, K = words of a readin
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,13 +26,19 @@ _LARGEST_EXPONENT = 700.0
 """Of which a float still knows the exponential."""
 
 
-def read_tokens(logits: np.ndarray, following: np.ndarray, words: np.ndarray | None) -> np.ndarray:
+def read_tokens(
+    logits: np.ndarray,
+    following: np.ndarray,
+    words: np.ndarray | None,
+    sizes: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the readings of a text's tokens, (T, R), as models/next_tokens.py makes them in torch.
 
     Args:
         logits: (T, V).
         following: (T,), ids of the tokens that follow.
         words: (T, K), ids that the readings are of; None takes the likeliest.
+        sizes: T bytes of the tokens that follow; None where there is no text.
     """
     tokens, vocabulary = logits.shape
     if words is None:
@@ -46,7 +53,7 @@ def read_tokens(logits: np.ndarray, following: np.ndarray, words: np.ndarray | N
     rows[:, FOLLOWING] = following
     rows[:, LOG_PROBABILITY] = logits[np.arange(tokens), following] - total[:, 0]
     rows[:, LIKELIEST] = logits.argmax(axis=1)
-    rows[:, SIZE_BYTES] = 0.0
+    rows[:, SIZE_BYTES] = 0.0 if sizes is None else sizes
     rows[:, TAIL] = np.log(rest) + largest[:, 0] - total[:, 0]
     rows[:, WORDS : WORDS + words.shape[1]] = words
     rows[:, WORDS + words.shape[1] :] = np.take_along_axis(logits, words, axis=1) - total

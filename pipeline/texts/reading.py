@@ -4,13 +4,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.store.places import DATA_SUFFIXES, locate
 from pipeline.texts.arrow_tables import parquet_names, read_hub, read_parquet
 from pipeline.texts.conll_files import TAGS, WORDS, read_conll
 from pipeline.texts.delimited import delimited_names, read_delimited
 from pipeline.texts.json_tables import json_names, read_json_table
 from pipeline.texts.line_tables import LINES, TEXTS, read_lines
 from pipeline.texts.source_table import SourceTable
-from pipeline.texts.sources import DATA_SUFFIXES, locate
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, refusing
+from pipeline.store.places import DATA_SUFFIXES, PACKAGE_SCHEME, locate
 from pipeline.texts.cells import MISSING_LABEL, read_texts_of
 from pipeline.texts.reading import read_source
-from pipeline.texts.sources import DATA_SUFFIXES, PACKAGE_SCHEME, locate
 from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.text_files import cut_texts
 

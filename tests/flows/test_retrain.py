@@ -8,11 +8,11 @@ from prefect import flow
 from flows.page.retraining import show_decision
 from flows.retrain import retrain
 from pipeline.config.load import load_config
+from pipeline.release.against_champion import compare_with
+from pipeline.release.challenge import ChallengeConfig, choose_champion
 from pipeline.release.champion import find_champion
 from pipeline.release.registry import open_registry
 from pipeline.report.report import Report
-from pipeline.retraining.against_champion import compare_with
-from pipeline.retraining.challenge import ChallengeConfig, choose_champion
 from pipeline.texts.tables import read_split
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]

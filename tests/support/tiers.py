@@ -22,7 +22,7 @@ _SYSTEM_FIXTURES = {"prefect_server", "installation", "cli"}
 _SYSTEM_FOLDERS = ("flows", "pipeline/workers", "pipeline/serving")
 _STAGE_FOLDERS = (
     *("models/absorption", "pipeline/chain", "pipeline/checkpoints", "pipeline/graphs"),
-    *("pipeline/release", "pipeline/report", "pipeline/retraining", "pipeline/stages"),
+    *("pipeline/release", "pipeline/report", "pipeline/stages"),
     *("pipeline/standalone", "pipeline/timing", "pipeline/training"),
 )
 _ROOT = Path(__file__).parents[1]

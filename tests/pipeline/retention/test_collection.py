@@ -10,12 +10,12 @@ import pytest
 from filelock import FileLock
 
 from pipeline.errors import InputError
+from pipeline.release.challenge import LAST
 from pipeline.release.history import note_champion
 from pipeline.release.marks import REFUSED, mark
 from pipeline.retention import collection
 from pipeline.retention.collection import collect
 from pipeline.retention.settings import Retention
-from pipeline.retraining.challenge import LAST
 
 NOW, DAY = 1_800_000_000.0, 86400.0
 KINDS = ("data", "head-only", "finetune", "soft-targets", "distill")

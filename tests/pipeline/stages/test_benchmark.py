@@ -7,16 +7,12 @@ import pytest
 from pipeline.config import BenchmarkConfig
 from pipeline.facts.arms import TORCH_TEACHER
 from pipeline.facts.export import ExportFacts
-from pipeline.stages.benchmark import (
-    MEASUREMENT,
-    BenchmarkSettings,
-    benchmark,
-    describe_measurement,
-)
+from pipeline.stages.benchmark import MEASUREMENT, BenchmarkSettings, benchmark
 from pipeline.store.stage import Stage
 from pipeline.timing.machine import describe_machine
 from pipeline.timing.measurement import read_measurement
 from pipeline.timing.plan import MeasurementPlan
+from pipeline.timing.summary import describe_measurement
 from pipeline.timing.verdict import decide_measured
 
 ARMS = ["plain", "plain again", "teacher", "student"]

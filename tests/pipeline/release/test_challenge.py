@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.retraining.challenge import (
+from pipeline.release.challenge import (
     ChallengeConfig,
     choose_champion,
     config_digest,

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from pipeline.retraining.drift import measure_drift, new_texts
+from pipeline.release.drift import measure_drift, new_texts
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.texts.tables import Split
 

@@ -10,8 +10,8 @@ from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.checkpoints.weights import load_model
 from pipeline.release.held_out import held_out_of_both
-from pipeline.retraining.challenge import choose_champion
-from pipeline.retraining.drift import measure_drift, new_texts
+from pipeline.release.challenge import choose_champion
+from pipeline.release.drift import measure_drift, new_texts
 from pipeline.statistics.paired import compare_paired
 from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.splits import SPLITS

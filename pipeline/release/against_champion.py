@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pipeline.facts.paired import Paired
 from pipeline.inference.classifier import load_bundle
+from pipeline.release.challenge import ChallengeConfig
+from pipeline.release.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.release.held_out import held_out_of_both, pair_models
 from pipeline.release.registry import BUNDLE
-from pipeline.retraining.challenge import ChallengeConfig
-from pipeline.retraining.drift import MIN_TEXTS, Drift, measure_drift, new_texts
 from pipeline.texts.splits import SPLITS
 from pipeline.texts.tables import read_split
 

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.texts.sources import locate
+from pipeline.store.places import locate
 
 
 @pytest.fixture

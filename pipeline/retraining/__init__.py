@@ -1,1 +1,0 @@
-"""Whether new texts deserve a new champion."""
