@@ -1,6 +1,7 @@
 """Shared fixtures: a Prefect server; the others are in the modules named here."""
 
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub client is imported, so before all else
 
@@ -9,8 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-pytest_plugins = (
-    "support.tiers",
+_FIXTURES = (
     "support.tiny_store",
     "support.tiny_models",
     "support.tiny_language",
@@ -21,6 +21,9 @@ pytest_plugins = (
     "support.sealed_runs",
     "support.smoke_runs",
 )
+# The process that hands tests to others runs none: it does without torch, which takes seconds.
+_RUNS_TESTS = "PYTEST_XDIST_WORKER" in os.environ or "--numprocesses" not in sys.argv
+pytest_plugins = ("support.tiers", *(_FIXTURES if _RUNS_TESTS else ()))
 
 
 @pytest.fixture(scope="session")

@@ -114,10 +114,10 @@ class Registry:
         Raises:
             InputError: when there is none.
         """
-        number = int(which) if which.isdecimal() else self.alias(name, which)
         versions = self.versions(name)
+        number = int(which) if which.isdecimal() else None
         for version in versions:
-            if version.number == number:
+            if version.number == number or which in version.aliases:
                 return version
         have = [" ".join([str(v.number), *(f"({alias})" for alias in v.aliases)]) for v in versions]
         raise InputError(

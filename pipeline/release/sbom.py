@@ -4,6 +4,7 @@ CycloneDX 1.5 JSON (https://cyclonedx.org/docs/1.5/json), so that scanners read 
 of the distributions are left out: an installed one is no longer the archive that they belong to.
 """
 
+import functools
 import re
 from importlib.metadata import PackageNotFoundError, distribution
 
@@ -12,18 +13,7 @@ _ROOT = "adapter-distill"
 
 def bill_of_versions() -> dict[str, object]:
     """Return the bill of this installation: the project and all that it requires, transitively."""
-    found: dict[str, str] = {}
-    waiting = [_ROOT]
-    while waiting:
-        name = _canonical(waiting.pop())
-        if name in found:
-            continue
-        try:
-            installed = distribution(name)
-        except PackageNotFoundError:  # of an extra or a platform that is not installed here
-            continue
-        found[name] = installed.version
-        waiting += [re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for need in _needs(installed)]
+    found = dict(_installed_versions())
     root = {"type": "application", "name": _ROOT, "version": found.pop(_ROOT)}
     return {
         "bomFormat": "CycloneDX",
@@ -42,9 +32,23 @@ def bill_of_versions() -> dict[str, object]:
     }
 
 
-def _needs(installed: object) -> list[str]:
-    requires: list[str] | None = getattr(installed, "requires", None)
-    return [need for need in requires or [] if "extra ==" not in need]
+@functools.cache  # reading 200 distributions takes a second, and a run seals several bundles
+def _installed_versions() -> dict[str, str]:
+    """Return the version of the project and of all that it requires, by canonical name."""
+    found: dict[str, str] = {}
+    waiting = [_ROOT]
+    while waiting:
+        name = _canonical(waiting.pop())
+        if name in found:
+            continue
+        try:
+            about = distribution(name).metadata
+        except PackageNotFoundError:  # of an extra or a platform that is not installed here
+            continue
+        found[name] = about["Version"]
+        needs = [need for need in about.get_all("Requires-Dist") or [] if "extra ==" not in need]
+        waiting += [re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for need in needs]
+    return found
 
 
 def _canonical(name: str) -> str:

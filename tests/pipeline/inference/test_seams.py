@@ -64,14 +64,14 @@ def check_random(folder, number):
 
 
 def test_cut_texts_have_the_tokens_of_whole_ones(tmp_path):
-    cut = [check_random(tmp_path / str(number), number) for number in range(28)]
+    cut = [check_random(tmp_path / str(number), number) for number in range(8)]
 
-    assert sum(cut) >= 14
+    assert sum(cut) >= 4
 
 
 @pytest.mark.slow
 def test_cut_texts_have_the_tokens_of_whole_ones_whatever_the_tokenizer(tmp_path):
-    for number in range(28, MANY):
+    for number in range(8, MANY):
         check_random(tmp_path / str(number), number)
 
 

@@ -54,8 +54,14 @@ def refused():
 
 
 @pytest.fixture(scope="module")
-def page(report):
-    return render_page(report, draw_plots(report))
+def drawn(report):
+    """The plots of `report`, for pages whose words alone are looked at: drawing takes seconds."""
+    return draw_plots(report)
+
+
+@pytest.fixture(scope="module")
+def page(report, drawn):
+    return render_page(report, drawn)
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +106,11 @@ def test_page_says_how_the_adapters_were_absorbed(page):
     assert "teacher on 98.5% of the texts (KL to the teacher (nats): 0.00210)" in page
 
 
-def test_page_says_what_an_exact_fold_costs():
+def test_page_says_what_an_exact_fold_costs(drawn):
     folded = absorbed(method="exact", extra_units=64, sites=())
     report = Report.model_validate(document(absorbed=folded))
 
-    assert "weights exactly, at 64 more units in each layer" in render_page(
-        report, draw_plots(report)
-    )
+    assert "weights exactly, at 64 more units in each layer" in render_page(report, drawn)
 
 
 def test_page_shows_the_four_numbers_of_every_cell_and_the_structures(page):
@@ -256,7 +260,7 @@ def test_every_time_of_the_ladder_says_by_which_clock(page, report):
         assert f">{column}</th>" in page
 
 
-def test_class_table_lists_the_worst_first():
+def test_class_table_lists_the_worst_first(drawn):
     lost = {"good": 0.0, "worst": 0.3}
     found = [
         each | {"recall_lost": lost[each["label"]], "interval": [lost[each["label"]] - 0.01, 0.4]}
@@ -264,7 +268,7 @@ def test_class_table_lists_the_worst_first():
     ]
     changed = Report.model_validate(document(evaluation=evaluation(classes=found)))
 
-    table = render_page(changed, draw_plots(changed)).partition("Class by class")[2]
+    table = render_page(changed, drawn).partition("Class by class")[2]
 
     assert sorted(lost, key=table.index) == ["worst", "good"]
 
@@ -275,14 +279,14 @@ def test_thousand_labels_are_counted_and_not_listed():
     assert "label19 and 980 more" in render_page(many, draw_plots(many))
 
 
-def test_page_summary_and_terminal_say_first_what_a_person_needs(tmp_path):
+def test_page_summary_and_terminal_say_first_what_a_person_needs(tmp_path, drawn):
     shown_only = checks(passed=True)[0] | {"not_in_force": "gate.overhead = any"}
     report = Report.model_validate(document(checks=[*checks(passed=True), shown_only]))
     console = Console(width=500, record=True)
     print_summary(report, tmp_path, console)
 
     for text in (
-        render_page(report, draw_plots(report)),
+        render_page(report, drawn),
         render_summary(report),
         console.export_text(),
     ):
