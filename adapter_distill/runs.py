@@ -64,6 +64,11 @@ def run(config: Folder | RunConfig, overrides: Sequence[str] = ()) -> Run:
         config = load_config(Path(config), list(overrides))
     elif overrides:
         raise InputError("overrides= belongs to a TOML file. Change the config in memory itself.")
+    if config.pools:
+        raise InputError(
+            "pools: a run without Prefect builds every stage here, and this config sends "
+            f"{', '.join(config.pools)} away. Leave the table pools out."
+        )
     with without_foreign_bars():
         folder = _run(config)
     text = (folder / "report.json").read_text(encoding="utf-8")
@@ -74,13 +79,10 @@ def _run(config: RunConfig) -> Path:
     """Run every stage that is not finished yet, decide, and return the run's folder."""
     from pipeline.chain.chain import chain
     from pipeline.chain.decide import decide_run
-    from pipeline.chain.program import drive, perform
-    from pipeline.chain.stage_names import STAGES
+    from pipeline.chain.program import drive, perform, store_of
     from pipeline.report.publish import publish
-    from pipeline.store.store import Store
 
-    store = Store(root=config.runs_dir / STAGES)
-    finished = drive(chain(config), partial(perform, store))
+    finished = drive(chain(config), partial(perform, store_of(config)))
     folder = publish(config, finished, decide_run(finished, config.gate))
     if config.release.register_run:
         _register(config, folder)

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from prefect.logging.handlers import APILogHandler
 
 from flows.names import slots
 from flows.page.progress import ShowProgress
+from pipeline.chain.program import store_of
+from pipeline.config import RunConfig
 from pipeline.store.store import Facts, Store, build_here, keep_scratch
 from pipeline.workers.child import BuildKilledError, BuildProcess, build_process
 from pipeline.workers.heartbeat import heartbeat
@@ -33,15 +36,15 @@ _LEASE_SECONDS = 60.0
 
 
 @contextmanager
-def building(root: Path) -> Iterator[Store]:
-    """Yield the store below ``root``; its builds run in a child process.
+def building(config: RunConfig) -> Iterator[Store]:
+    """Yield the store of a config's stages; its builds run in a child process.
 
     The child ends with the block, or with the command that has prepared it.
 
     The child's log appears in the flow run's log, and the progress of a training as an artifact.
     """
     with _streamed_logs(), build_process() as process:
-        yield Store(root=root, builder=partial(_build, process))
+        yield replace(store_of(config), builder=partial(_build, process))
 
 
 def _build(process: BuildProcess, name: str, build: Callable[[Path], Facts], folder: Path) -> Facts:

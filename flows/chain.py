@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 from flows.approval import Release, ask, check_can_ask
 from flows.building import building
 from flows.page.run import explain_failure, show_report
+from flows.pools import pooled
 from flows.publishing import publish_once
 from flows.release import register_run, release_run, stand_against_champion
 from flows.tasks import as_tasks
@@ -16,7 +17,7 @@ from pipeline.chain.chain import chain, why_no_stage
 from pipeline.chain.decide import decide_run
 from pipeline.chain.finished import FinishedStages
 from pipeline.chain.program import drive, progress
-from pipeline.chain.stage_names import STAGES, StageName
+from pipeline.chain.stage_names import StageName
 from pipeline.config import RunConfig
 from pipeline.decisions.check import Decision
 from pipeline.errors import InputError
@@ -58,8 +59,9 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
             numbers, waits for your answer, and then continues.
     """
     check_can_ask(release)
-    with building(config.runs_dir / STAGES) as store:
-        finished = drive(chain(config), as_tasks(store))
+    elsewhere = pooled(config)
+    with building(config) as store:
+        finished = drive(chain(config), as_tasks(store, elsewhere))
     run = finish_run(config, finished)
     if run.decision.passed and release != "never":
         _release(config, run, release)
@@ -109,8 +111,9 @@ def run_stage(config: RunConfig, stage: StageName) -> Path:
     """
     if reason := why_no_stage(config, stage):
         raise InputError(f"This config has no stage {stage}: {reason}.")
-    with building(config.runs_dir / STAGES) as store:
-        for finished in progress(chain(config), as_tasks(store)):
+    elsewhere = pooled(config)
+    with building(config) as store:
+        for finished in progress(chain(config), as_tasks(store, elsewhere)):
             if finished.name == stage:
                 link = config.runs_dir / f"{config.name}.{stage}"
                 point_to(link, finished.folder)

@@ -6,10 +6,10 @@ from prefect import flow
 
 from flows.building import building
 from flows.page.run import explain_failure, show_rows
+from flows.pools import refuse_pools
 from flows.tasks import as_tasks
 from pipeline.chain.comparison import comparison, own_adapter
 from pipeline.chain.program import drive
-from pipeline.chain.stage_names import STAGES
 from pipeline.config import RunConfig
 from pipeline.report.methods_page import comparison_rows, publish_comparison
 from pipeline.tasks.all_tasks import find_task
@@ -30,7 +30,8 @@ def compare(config: RunConfig) -> Path:
         config: What to run; `compare` says which methods.
     """
     own_adapter(config)  # refused before a child process is started
-    with building(config.runs_dir / STAGES) as store:
+    refuse_pools(config, "a comparison")
+    with building(config) as store:
         finished = drive(comparison(config), as_tasks(store))
     task = find_task(config.task)
     folder = publish_comparison(config, finished, task)

@@ -13,7 +13,6 @@ from flows.page.retraining import show_decision, show_nothing_to_do
 from flows.page.run import explain_failure
 from flows.release import mark_refused, release_run
 from flows.tasks import as_tasks
-from pipeline.chain.stage_names import STAGES
 from pipeline.chain.teacher_steps import data_step
 from pipeline.config import RunConfig
 from pipeline.release.against_champion import compare_with, find_drift
@@ -59,7 +58,7 @@ def retrain(
     check_can_ask(release)
     registry = open_registry(config.release.registry, config.runs_dir)
     champion = find_champion(registry, config.name, config.runs_dir)
-    with building(config.runs_dir / STAGES) as store:
+    with building(config) as store:
         data = as_tasks(store)(data_step(config))
     texts = data.facts.texts_digest
     if nothing_changed(config, texts, champion):

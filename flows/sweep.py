@@ -8,10 +8,10 @@ from prefect import flow
 from flows.building import building
 from flows.chain import finish_run
 from flows.page.run import explain_failure, show_rows
+from flows.pools import refuse_pools
 from flows.tasks import as_tasks
 from pipeline.chain.chain import chain
 from pipeline.chain.program import drive
-from pipeline.chain.stage_names import STAGES
 from pipeline.chain.sweep import MeasuredSweep, quantized_stage, sweep
 from pipeline.chain.sweep_plan import check_sweep, shipped_as
 from pipeline.config import RunConfig
@@ -45,7 +45,8 @@ def sweep_students(config: RunConfig, time_again: bool = False) -> Path:
         time_again: Measure the latency anew, where it was measured on a busy machine.
     """
     check_sweep(config)
-    with building(config.runs_dir / STAGES) as store:
+    refuse_pools(config, "a sweep")
+    with building(config) as store:
         measured = drive(sweep(config, time_again=time_again), as_tasks(store))
         decided = decide_sweep(
             config,

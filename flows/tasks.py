@@ -4,6 +4,7 @@ A step's task asks the store for its stage, and the store builds it only where n
 finished. Prefect's own result cache stays out of it: it would not notice a changed file.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,16 +14,20 @@ from prefect.cache_policies import NO_CACHE
 
 from pipeline.chain.program import Lookup, Perform, perform
 from pipeline.errors import UnreachableError
+from pipeline.store.stage import Stage
 from pipeline.store.step import Step
 from pipeline.store.store import Store
 
+Elsewhere = Mapping[str, Callable[[Store, Step[Any]], Stage[Any]]]
+"""Builders of stages that are not built here, by stage."""
 
-def as_tasks(store: Store) -> Perform:
+
+def as_tasks(store: Store, elsewhere: Elsewhere | None = None) -> Perform:
     """Return what drives a program so that each item is a task of the flow run."""
-    return partial(_run_as_task, store)
+    return partial(_run_as_task, store, elsewhere or {})
 
 
-def _run_as_task(store: Store, item: Step[Any] | Lookup[Any]) -> Any:
+def _run_as_task(store: Store, elsewhere: Elsewhere, item: Step[Any] | Lookup[Any]) -> Any:
     reaches_out = isinstance(item, Lookup) or item.reaches_out
 
     # Without arguments: Prefect would search them for futures, deep into every record.
@@ -35,6 +40,9 @@ def _run_as_task(store: Store, item: Step[Any] | Lookup[Any]) -> Any:
         retry_condition_fn=_is_transient if reaches_out else None,
     )
     def run_item() -> Any:
+        away = elsewhere.get(item.name) if isinstance(item, Step) else None
+        if away is not None and isinstance(item, Step):
+            return store.find(item) or away(store, item)
         return perform(store, item)
 
     return run_item()

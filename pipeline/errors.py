@@ -14,6 +14,8 @@ A full disk is an `OSError`, as everywhere. ::
     |   |                         flows/tasks.py tries the hub again
     |   +-- BuildKilledError      pipeline/workers/child.py and training/ranks.py, a RuntimeError
     |   |                         too; flows/building.py starts the build once more
+    |   +-- PoolError             flows/pools.py, a RuntimeError too: another work pool did not
+    |   |                         build a stage
     |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and
     |       |                     gRPC code of its class
     |       +-- UnknownVersionError  a version that is not served: the client asks for another

@@ -19,6 +19,7 @@ from flows.cli.compare import compare_command
 from flows.cli.faults import run_guarded
 from flows.cli.models import models
 from flows.cli.new import new_command
+from flows.cli.pools import pools
 from flows.cli.retention import gc_command
 from flows.cli.serving import package_command, serve_command
 from flows.cli.students import (
@@ -240,6 +241,7 @@ COMMANDS = SPEAKING | {name: patiently(name, command) for name, command in QUIET
 for name, command in COMMANDS.items():
     app.command(name)(guarded(command) if name in STARTING_PROCESSES else command)
 app.add_typer(models, name="models")
+app.add_typer(pools, name="pools")
 
 
 if __name__ == "__main__":

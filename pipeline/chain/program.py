@@ -8,6 +8,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pipeline.chain.stage_names import STAGES
+from pipeline.config import RunConfig
+from pipeline.store.shared import SharedStages
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step
 from pipeline.store.store import Store
@@ -39,6 +42,14 @@ def found(lookup: Lookup[Value]) -> Program[Value]:
     """Ask for something that is to be found, and return it."""
     value: Value = yield lookup
     return value
+
+
+def store_of(config: RunConfig) -> Store:
+    """Return the store of a config's stages, which builds in this process."""
+    uri = config.shared_stages
+    return Store(
+        root=config.runs_dir / STAGES, shared=None if uri is None else SharedStages(uri=uri)
+    )
 
 
 def perform(store: Store, item: Step[Any] | Lookup[Any]) -> Any:

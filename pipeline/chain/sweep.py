@@ -1,4 +1,4 @@
-"""Smaller students of one teacher: made, and measured side by side, as one program."""
+"""Students of a sweep: made, and measured side by side, as one program."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ class MeasuredSweep:
     """All students of a sweep, with what was measured of their files."""
 
     teacher: TeacherStages
+    """Of the sweep's own config: what all students are held against."""
     planned: tuple[PlannedStudent, ...]
     students: Mapping[str, StudentStages]
     files: tuple[StudentFile, ...]
@@ -43,10 +44,12 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
     """
     teacher = yield from teacher_stages(config)
     planned = plan_students(config, count_layers(teacher.context.backbone))
-    students = {}
+    students, own = {}, teacher
     for number, student in enumerate(planned, 1):
         logger.info("student %d of %d: %s", number, len(planned), student.name)
-        students[student.name] = yield from student_stages(student.config, teacher)
+        if number > 1 and student.settings != planned[number - 2].settings:
+            own = yield from teacher_stages(student.config)
+        students[student.name] = yield from student_stages(student.config, own)
     files = _list_files(config, planned, students)
     quality = yield from built(_quality_step(config, teacher, students, files))
     times = yield from built(_latency_step(config, teacher, students, files, again=time_again))

@@ -26,6 +26,7 @@ def list_files(
                 name=Arm(f"{student.name}, {precision}"),
                 student=student.name,
                 layers=student.layers,
+                settings=student.settings,
                 precision=precision,
                 way=variant.name,
                 bundle=quantized.folder / STUDENT,

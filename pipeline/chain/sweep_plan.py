@@ -1,9 +1,11 @@
 """Which students a sweep makes, each as the config of a run of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.config import RunConfig, StudentConfig
+from pipeline.chain.sweep_grid import list_variants, name_settings
+from pipeline.config import DistillConfig, RunConfig, StudentConfig
+from pipeline.config.sweep import Varied
 from pipeline.errors import InputError
 from pipeline.facts.variants import Precision, QuantizeFacts
 from pipeline.graphs.variants import VARIANTS
@@ -18,12 +20,14 @@ class PlannedStudent:
     """Layers of the backbone that it keeps, from 0."""
     config: RunConfig
     """The run that makes it."""
+    settings: Mapping[str, Varied]
+    """Settings that the sweep varies, with this student's values."""
 
 
 def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
-    """Return the students of `sweep.layers`, the one of all layers first.
+    """Return the students of every variant, for each the one of all layers first.
 
-    That one is the run's own: it shares every stage with `adapter-distill run`.
+    The first of all is the run's own: it shares every stage with `adapter-distill run`.
 
     Args:
         config: What the students have in common.
@@ -33,19 +37,37 @@ def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
         InputError: where the config chooses its student already, or a layer does not exist.
     """
     check_sweep(config)
-    students = [PlannedStudent(name=_name(depth), layers=tuple(range(depth)), config=config)]
+    variants = list_variants(config)
+    return tuple(
+        PlannedStudent(
+            name=", ".join([name, *([name_settings(variant.settings)] * bool(variant.settings))]),
+            layers=layers,
+            config=variant.config
+            if len(layers) == depth
+            else variant.config.model_copy(
+                update={
+                    "student": StudentConfig(layers=layers),
+                    "distill": DistillConfig(**variant.config.sweep.distill.model_dump()),
+                }
+            ),
+            settings=variant.settings,
+        )
+        for variant in variants
+        for layers, name in _layers_by_name(config, depth).items()
+    )
+
+
+def _layers_by_name(config: RunConfig, depth: int) -> dict[tuple[int, ...], str]:
+    """Return the layers that students keep, all of them first, each with its name."""
+    names = {tuple(range(depth)): _name(depth)}
     for wanted in config.sweep.layers:
         layers = even_layers(depth, wanted) if isinstance(wanted, int) else wanted
         if isinstance(wanted, int) and wanted > depth:
             continue
         _check_layers(layers, depth)
-        if layers in (student.layers for student in students):
-            continue
         name = _name(wanted) if isinstance(wanted, int) else f"layers {_list(layers)}"
-        changes = {"student": StudentConfig(layers=layers), "distill": config.sweep.distill}
-        own = config.model_copy(update=changes)
-        students.append(PlannedStudent(name=name, layers=layers, config=own))
-    return tuple(students)
+        names.setdefault(layers, name)
+    return names
 
 
 def even_layers(depth: int, count: int) -> tuple[int, ...]:

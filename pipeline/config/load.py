@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,6 +35,24 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise InputError(_explain(error, origin=str(path))) from error
 
 
+def change_config(config: RunConfig, values: Mapping[str, Any], *, origin: str) -> RunConfig:
+    """Return a config with other values for some settings, by their full names.
+
+    Args:
+        origin: Where the values come from, for messages.
+
+    Raises:
+        InputError: for a name that is no setting, or a value that it does not take.
+    """
+    tree = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for name, value in values.items():
+        _set(tree, name, value, origin)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_explain(error, origin=origin)) from error
+
+
 def _texts(tree: Any) -> Iterator[str]:
     """Yield every text in parsed TOML, the keys included."""
     if isinstance(tree, str):
@@ -55,11 +73,16 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text.strip()
-    *tables, leaf = key.strip().split(".")
+    _set(tree, key.strip(), value, f"--set {override}")
+
+
+def _set(tree: dict[str, Any], name: str, value: Any, origin: str) -> None:
+    """Set a dotted name in parsed TOML."""
+    *tables, leaf = name.split(".")
     for table in tables:
         tree = tree.setdefault(table, {})
         if not isinstance(tree, dict):
-            raise InputError(f"--set {override}: {table!r} is a value, not a table.")
+            raise InputError(f"{origin}: {table!r} is a value, not a table.")
     tree[leaf] = value
 
 

@@ -28,6 +28,10 @@ class RunConfig(Section):
     runs_dir: Path = RegistryPlace().runs_dir
     """Folder for runs and finished stages."""
 
+    shared_stages: str | None = None
+    """URI of finished stages that machines share, such as ``s3://bucket/stages``; any that fsspec
+    opens. A stage is fetched from there where it is finished, else built here and published."""
+
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the splits, the initialisation and the order of the batches."""
 
@@ -84,6 +88,10 @@ class RunConfig(Section):
 
     sweep: SweepConfig = SweepConfig()
     """Smaller students, for `adapter-distill sweep`."""
+
+    pools: dict[str, str] = Field(default_factory=dict)
+    """Work pools that build some of the stages, by stage, such as ``finetune = "gpu"``. All workers
+    need the same runs_dir. Every other stage is built where the run is."""
 
     release: ReleaseConfig = ReleaseConfig()
     """Registry and promotion."""

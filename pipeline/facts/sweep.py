@@ -1,8 +1,10 @@
 """Facts of a sweep, as plain as those of the chain's stages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.sweep import Varied
 from pipeline.config.task import TaskName
 from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, Rung
@@ -18,6 +20,8 @@ class StudentFile:
     student: str
     layers: tuple[int, ...]
     precision: Precision
+    settings: Mapping[str, Varied]
+    """Settings that the sweep varied, with this student's values; empty where none was."""
     way: str
     """The fastest of the ways to run it: `pipeline.graphs.variants`."""
     bundle: Path

@@ -12,6 +12,7 @@ from pipeline.facts.sweep import StudentFile, Sweep, SweepQuality, SweepTimes
 from pipeline.report.headline import TIMES, clearest, spaced, times_text
 from pipeline.report.plots.drawing import data_uri
 from pipeline.report.plots.front_plot import plot_front
+from pipeline.report.plots.settings_plot import plot_settings
 from pipeline.report.templates import megabytes, render_template, signed
 from pipeline.store.files import write_atomic
 from pipeline.tasks.all_tasks import find_task
@@ -31,8 +32,12 @@ def publish_sweep(runs_dir: Path, sweep: Sweep) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PICKED).unlink(missing_ok=True)
     picture = plot_front(sweep)
+    varied = next((tuple(file.settings) for file in sweep.files), ())
+    settings = plot_settings(sweep) if varied and len(sweep.front) else None
     rows = sweep_rows(sweep)
     write_atomic(folder / "front.png", picture)
+    if settings is not None:
+        write_atomic(folder / "settings.png", settings)
     write_atomic(folder / "table.json", json.dumps(rows, indent=2, ensure_ascii=False))
     write_atomic(folder / "sweep.json", _as_json(sweep))
     write_atomic(
@@ -43,6 +48,8 @@ def publish_sweep(runs_dir: Path, sweep: Sweep) -> Path:
             rows=rows,
             fastest=fastest_by_loss(sweep),
             picture=data_uri(picture),
+            settings=settings and data_uri(settings),
+            varied=varied,
             picked=f"{PICKED}/report.html",
         ),
     )

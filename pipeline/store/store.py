@@ -14,6 +14,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from pydantic import TypeAdapter
 
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import make_readable, write_atomic
+from pipeline.store.shared import SharedStages
 from pipeline.store.stage import RECORD, Artifact, Stage, describe_files
 from pipeline.store.step import Step
 
@@ -55,6 +57,8 @@ class Store:
     root: Path
     builder: Builder = build_here
     """Where builds are run: in this process, or in a child."""
+    shared: SharedStages | None = None
+    """Where other machines have finished stages; None where this one is alone."""
 
     def ensure(self, step: Step[Facts]) -> Stage[Facts]:
         """Return the finished stage of a step, building it only where no sound one exists."""
@@ -65,15 +69,42 @@ class Store:
             lock.touch()  # its time says when the stage was last used
             if step.again:
                 shutil.rmtree(folder, ignore_errors=True)
-            finished = _load(step.name, folder, step.facts)
+            finished = self._find(step, folder)
             if finished is not None:
                 logger.info("%s: nothing changed, using %s", step.name, folder.name)
             else:
-                build = partial(self.builder, step.name, step.run)
-                finished = _build(step.name, folder, build, step.facts)
+                with self.shared.leased(folder.name) if self.shared else nullcontext():
+                    finished = self._find(step, folder) if self.shared else None
+                    finished = finished or self._build(step, folder)
         for line in step.said(finished.facts) if step.said else ():
             logger.info("%s", line)
         return finished
+
+    def _find(self, step: Step[Facts], folder: Path) -> Stage[Facts] | None:
+        """Return a stage that is finished here, or elsewhere; let others have it."""
+        finished = _load(step.name, folder, step.facts)
+        if self.shared is None or step.again:
+            return finished
+        if finished is None:
+            return _load(step.name, folder, step.facts) if self.shared.fetch(folder) else None
+        if not self.shared.holds(folder.name):  # it was out of reach when the stage was built
+            self.shared.publish(folder)
+        return finished
+
+    def _build(self, step: Step[Facts], folder: Path) -> Stage[Facts]:
+        finished = _build(step.name, folder, partial(self.builder, step.name, step.run), step.facts)
+        if self.shared is not None:
+            self.shared.publish(folder)
+        return finished
+
+    def find(self, step: Step[Facts], folder: str | None = None) -> Stage[Facts] | None:
+        """Return the finished stage of a step, its digests checked; None where there is none.
+
+        Args:
+            step: Step that is not built here.
+            folder: Name of a folder that another machine built for it, under a key of its own.
+        """
+        return self._find(step, self.root / (folder or f"{step.name}-{step.key}"))
 
 
 def lock_of(folder: Path) -> Path:

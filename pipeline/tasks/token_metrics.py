@@ -5,7 +5,6 @@ Shapes: N = texts, T = tokens, V = size of the vocabulary, K = words of a readin
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 

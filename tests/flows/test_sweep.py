@@ -53,6 +53,24 @@ def stage_folders(folder):
     return {path.name for path in (folder.parent / ".stages").glob("[a-z]*")}
 
 
+def test_changed_axis_builds_what_depends_on_it_alone(sweep_smoke):
+    own = {"sweep.layers": "[1]", "name": '"axis"'}
+    settings = [f"{name}={value}" for name, value in own.items()]
+    over = 'sweep.over={"distill.temperature" = [%s]}'
+    first = sweep_smoke(*settings, over % "3.0")
+    before = stage_folders(first)
+
+    again = sweep_smoke(*settings, over % "3.0, 5.0")
+
+    new = sorted(name.rpartition("-")[0] for name in stage_folders(again) - before)
+    # Two students more, of two and of one layer, and the two measurements of all.
+    student = ["distill", "export", "quantize"]
+    assert new == sorted([*student, *student, "sweep-latency", "sweep-quality"])
+    names = {file["name"] for file in read(again)["files"]}
+    assert {"1 layer, temperature 5, int8", "2 layers, temperature 3, int8"} < names
+    assert (again / "settings.png").is_file()
+
+
 def test_every_file_is_timed_in_one_measurement_and_judged_on_both_splits(swept):
     found = read(swept)
 

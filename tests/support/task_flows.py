@@ -18,13 +18,13 @@ from pipeline.chain.stage_names import STAGES
 from pipeline.chain.sweep import sweep
 from pipeline.config import PromotionRule, RunConfig
 from pipeline.decisions.pick import decide_sweep
+from pipeline.release.against_champion import compare_with, find_drift
+from pipeline.release.challenge import ChallengeConfig, choose_champion, go_on_from
 from pipeline.release.promotion import promote
 from pipeline.release.register import register
 from pipeline.release.registry import open_registry
 from pipeline.report.methods_page import publish_comparison
 from pipeline.report.sweep_page import publish_sweep
-from pipeline.retraining.against_champion import compare_with, find_drift
-from pipeline.retraining.challenge import ChallengeConfig, choose_champion, go_on_from
 from pipeline.store.store import Store
 from pipeline.tasks.all_tasks import find_task
 

@@ -7,6 +7,7 @@ import typer
 
 from flows.cli.main import QUIET, SPEAKING, app
 from flows.cli.models import models
+from flows.cli.pools import pools
 
 # BAD stands for the bad path; the other names for what is sound.
 USES = [
@@ -191,8 +192,10 @@ def test_argument_that_is_no_text_is_refused(ask, use, bad):
 def test_every_command_is_asked():
     named = {command.name for command in app.registered_commands}
     named |= {f"models {command.name}" for command in models.registered_commands}
+    named |= {f"pools {command.name}" for command in pools.registered_commands}
     # What takes no path to read or to write.
     without = {"models show", "models compare", "models promote", "models rollback", "models pull"}
+    without |= {"pools create"}
 
     asked = {" ".join(use.split()[: 2 if use.startswith("models") else 1]) for use in USES + OUTS}
 

@@ -27,6 +27,7 @@ from pipeline.store.step import Step
 SHAPES_NOTHING = {
     "name": "names the run's folder",
     "runs_dir": "says where results are",
+    "shared_stages": "says where results are",
     "teacher.sha256": "is held against the weights, whose own digest is in the keys",
     "student.model.sha256": "is held against the weights, whose own digest is in the keys",
     "gate": "decides on what is measured",
@@ -34,6 +35,7 @@ SHAPES_NOTHING = {
     "release": "says what becomes of a finished run",
     "compare": "is for comparisons alone",
     "sweep": "is for sweeps alone",
+    "pools": "says where stages are built",
 }
 """Fields, or tables, that shape no stage of the chain, and why."""
 

@@ -9,9 +9,9 @@ from pipeline.chain.teacher_steps import data_step
 from pipeline.checkpoints.pretrained import find_checkpoint
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.checkpoints.weights import load_model
-from pipeline.release.held_out import held_out_of_both
 from pipeline.release.challenge import choose_champion
 from pipeline.release.drift import measure_drift, new_texts
+from pipeline.release.held_out import held_out_of_both
 from pipeline.statistics.paired import compare_paired
 from pipeline.tasks.all_tasks import find_task
 from pipeline.texts.splits import SPLITS

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.facts.latency import Conditions, Estimate, Rung
 from pipeline.facts.quality import Measured
@@ -47,12 +48,13 @@ def rung(arm, ms):
     )
 
 
-def student(layers, *, precision="int8", refused=None):
+def student(layers, *, precision="int8", refused=None, settings=None):
     return StudentFile(
         name=f"{layers} layers, {precision}",
         student=f"{layers} layers",
         layers=tuple(range(layers)),
         precision=precision,
+        settings=settings or {},
         way=precision,
         bundle=Path("/nowhere"),
         runtime=Runtime(),
@@ -166,3 +168,24 @@ def test_sweep_of_a_regression_speaks_of_correlations(sweep, tmp_path):
     assert row["test pearson"] == "0.8000 (0.780 to 0.820)"
     assert row["correlation with the teacher"] == "90.00%"
     assert "accuracy" not in (folder / "sweep.html").read_text(encoding="utf-8")
+
+
+def test_varied_settings_are_drawn_and_named_on_the_page(sweep, tmp_path):
+    varied = [
+        replace(file, settings={"distill.temperature": 1.0 + number, "teacher.adapter.kind": kind})
+        for number, (file, kind) in enumerate(zip(sweep.files, ("a", "b", "a"), strict=True))
+    ]
+    plain = publish_sweep(tmp_path / "plain", sweep)
+    folder = publish_sweep(tmp_path / "varied", replace(sweep, files=tuple(varied)))
+
+    assert not (plain / "settings.png").exists()
+    assert 'id="settings"' not in (plain / "sweep.html").read_text(encoding="utf-8")
+    with Image.open(folder / "settings.png") as picture:
+        picture.verify()
+    page = (folder / "sweep.html").read_text(encoding="utf-8")
+    assert "through distill.temperature, teacher.adapter.kind, its layers" in page
+    found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    assert found["files"][1]["settings"] == {
+        "distill.temperature": 2.0,
+        "teacher.adapter.kind": "b",
+    }
