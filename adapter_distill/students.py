@@ -68,7 +68,7 @@ def load_teacher(
         if backbone is None:
             raise InputError("An AdapterHub checkpoint needs backbone=, its model's id or path.")
         with without_foreign_bars():
-            import_adapter([folder], Path(out), backbone=backbone)
+            import_adapter([str(folder)], Path(out), backbone=backbone)
         found = Path(out)
     description, _ = find_backbone(found, backbone)
     return Teacher(

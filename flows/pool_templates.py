@@ -17,7 +17,6 @@ from pipeline.errors import InputError
 
 PoolType = Literal["process", "docker", "kubernetes"]
 _PACKAGES = {"process": "prefect", "docker": "prefect-docker", "kubernetes": "prefect-kubernetes"}
-_METADATA = "/collections/views/aggregate-worker-metadata"
 _DISK = "/data"
 """Place of the shared disk in a container: runs_dir and relative paths start there."""
 _VOLUME = "adapter-distill-data"
@@ -114,7 +113,8 @@ def worker_command(name: str, form: PoolForm) -> str:
 
 def _default_template(client: SyncPrefectClient, kind: PoolType) -> Template:
     """Return the server's own template for pools of a type; it needs no package of that type."""
-    packages = client.request("GET", _METADATA).json()
+    view = {"view": "aggregate-worker-metadata"}
+    packages = client.request("GET", "/collections/views/{view}", path_params=view).json()
     template: Template = packages[_PACKAGES[kind]][kind]["default_base_job_configuration"]
     return template
 

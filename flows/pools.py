@@ -7,17 +7,18 @@ knows. Its digests are checked before it is used.
 
 import time
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast, get_args
 from uuid import UUID
 
 import yaml
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, WorkerStatus
+from prefect.client.schemas.objects import FlowRun, State, WorkerStatus
 from prefect.deployments import run_deployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
-from prefect.states import Cancelled, Cancelling, Completed, State
+from prefect.states import Cancelled, Cancelling, Completed
 from prefect.types.entrypoint import EntrypointType
 
 from flows.building import building
@@ -90,7 +91,7 @@ def _check_stage(config: RunConfig, stage: str) -> None:
     names = get_args(StageName)
     if stage not in names:
         raise InputError(f"pools: there is no stage {stage!r}. The stages: {', '.join(names)}.")
-    if reason := why_no_stage(config, stage):
+    if reason := why_no_stage(config, cast(StageName, stage)):
         raise InputError(f"pools: this config has no stage {stage}: {reason}. Leave it out.")
 
 
@@ -117,19 +118,20 @@ def _build_on(pool: str, config: RunConfig, store: Store, step: Step[Any]) -> St
     with get_client(sync_client=True) as client:
         _deploy(client, pool)
         alone = config.model_copy(update={"pools": {}}).model_dump(mode="json")
-        run = run_deployment(
+        started = run_deployment(
             f"{build_stage.name}/{pool}",
             parameters={"config": alone, "stage": step.name},
             timeout=0,  # seconds: only start it
         )
+        run = cast(FlowRun, started)  # typed as what its asynchronous form returns, too
         logger.info("%s: the pool %s builds it, in its run %s", step.name, pool, run.name)
         folder = _wait_for(client, run, f"{step.name} on the pool {pool}")
     stage = store.find(step, folder)
     if stage is None:
         raise PoolError(
             f"The pool {pool} has built {folder}, and it is not in {store.root} here. Its workers "
-            "need the same runs_dir on a shared disk: set ADAPTER_DISTILL_HOME to it. Without such a "
-            "disk, set shared_stages."
+            "need the same runs_dir on a shared disk: set ADAPTER_DISTILL_HOME to it. Without "
+            "such a disk, set shared_stages."
         )
     return stage
 
@@ -163,7 +165,11 @@ def _cancel(client: SyncPrefectClient, run: UUID) -> None:
 
 def _deploy(client: SyncPrefectClient, pool: str) -> None:
     """Let a pool offer `build_stage`, as the code here has it."""
-    wanted = build_stage.to_deployment(name=pool, entrypoint_type=EntrypointType.MODULE_PATH)
+    # Typed as what its asynchronous form returns, too.
+    wanted = cast(
+        RunnerDeployment,
+        build_stage.to_deployment(name=pool, entrypoint_type=EntrypointType.MODULE_PATH),
+    )
     client.create_deployment(
         flow_id=client.create_flow_from_name(build_stage.name),
         name=pool,

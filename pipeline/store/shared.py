@@ -150,7 +150,8 @@ class SharedStages:
 # Any: a file system and a path, which fsspec does not type.
 def _open(uri: str) -> tuple[Any, str]:
     """Return the file system of a URI, without its cache of listings, and the path in it."""
-    return fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    files, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    return files, root
 
 
 def _content(files: AbstractFileSystem, path: str) -> bytes:

@@ -63,7 +63,9 @@ def test_kubernetes_job_asks_for_gpus_and_mounts_the_shared_disk(created):
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 def test_every_kubernetes_takes_the_job_and_a_deployment_sets_its_gpus(version, gpus):
     with get_client(sync_client=True) as client:
-        packages = client.request("GET", "/collections/views/aggregate-worker-metadata").json()
+        packages = client.request(
+            "GET", "/collections/views/{view}", path_params={"view": "aggregate-worker-metadata"}
+        ).json()
     default = packages["prefect-kubernetes"]["kubernetes"]["default_base_job_configuration"]
     job = started_job(make_template(default, KUBERNETES), gpus=gpus)
 

@@ -7,6 +7,7 @@ its quality on the validation split, by which a sweep chooses.
 from collections.abc import Sequence
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -34,6 +35,7 @@ def plot_settings(sweep: Sweep) -> bytes:
     scales = [_scale(values) for _, values in columns]
     places = [_apart(heights) for heights, _ in scales]
     scale = ScalarMappable(Normalize(min(quality), max(quality)), _colours())
+    colours = scale.to_rgba(np.array(quality))
     figure = new_figure(3.8, _finding(sweep))
     panel = figure.subplots()
     for number, file in enumerate(files):
@@ -41,7 +43,7 @@ def plot_settings(sweep: Sweep) -> bytes:
         panel.plot(
             range(len(columns)),
             [column[number] for column in places],
-            color=scale.to_rgba([quality[number]])[0],
+            color=colours[number],
             linewidth=3.2 if picked else 1.3,
             alpha=1.0 if picked or sweep.pick.name is None else 0.75,
             zorder=3 if picked else 2,
