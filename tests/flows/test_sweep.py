@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,12 @@ def test_changed_axis_builds_what_depends_on_it_alone(sweep_smoke):
 
     again = sweep_smoke(*settings, over % "3.0, 5.0")
 
-    new = sorted(name.rpartition("-")[0] for name in stage_folders(again) - before)
-    # Two students more, of two and of one layer, and the two measurements of all.
-    student = ["distill", "export", "quantize"]
-    assert new == sorted([*student, *student, "sweep-latency", "sweep-quality"])
+    new = Counter(name.rpartition("-")[0] for name in stage_folders(again) - before)
+    # Two students more, of two and of one layer, and the two measurements of all. A student whose
+    # training kept its start has the files of another one, and shares what is made of them.
+    most = Counter(["sweep-latency", "sweep-quality"] + 2 * ["distill", "export", "quantize"])
+    assert new <= most
+    assert new["distill"] == 2
     names = {file["name"] for file in read(again)["files"]}
     assert {"1 layer, temperature 5, int8", "2 layers, temperature 3, int8"} < names
     assert (again / "settings.png").is_file()
