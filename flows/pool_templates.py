@@ -1,8 +1,8 @@
 """Work pools for stages that are built elsewhere: on this machine, in Docker, on Kubernetes.
 
 A pool's template says how a run is started, and which of its settings a deployment may change. The
-templates are Prefect's own, with what the project needs in them: an image, the shared disk as
-``/data``, and GPUs as a setting of each job.
+templates are Prefect's own, with three additions. These are an image, the shared disk as ``/data``,
+and GPUs as a setting of each job.
 """
 
 import copy

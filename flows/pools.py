@@ -1,8 +1,8 @@
 """Stages that another work pool builds, such as one whose workers have a GPU.
 
 The run of a config waits for a run of `build_stage` on that pool. Both share ``runs_dir``. The
-stage comes back as the name of its folder, because its key may hold what only its own machine
-knows. Its digests are checked before it is used.
+stage comes back as the name of its folder, because only its own machine may know its key. Its
+digests are checked before it is used.
 """
 
 import time

@@ -73,7 +73,7 @@ def test_page_of_the_notebook_has_the_code_of_its_script():
 def test_commands_have_these_names_and_options():
     known, wrong = described_commands(), []
     for page, words in written_commands():
-        name = " ".join(words[:2]) if words[0] == "models" else words[0]
+        name = " ".join(words[:2]) if words[0] in ("models", "pools") else words[0]
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         if name not in known or options - known[name]:
             wrong.append((str(page), name, sorted(options - known.get(name, set()))))

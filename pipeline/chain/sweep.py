@@ -27,7 +27,7 @@ class MeasuredSweep:
     """All students of a sweep, with what was measured of their files."""
 
     teacher: TeacherStages
-    """Of the sweep's own config: what all students are held against."""
+    """Stages of the config's own teacher, against which all students are held."""
     planned: tuple[PlannedStudent, ...]
     students: Mapping[str, StudentStages]
     files: tuple[StudentFile, ...]

@@ -15,7 +15,7 @@ _TABLES = ("teacher.adapter", "head_only", "finetune", "fuse", "absorb", "distil
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Variant:
+class Combination:
     """One combination of the settings that a sweep varies."""
 
     settings: Mapping[str, Varied]
@@ -24,7 +24,7 @@ class Variant:
     """The config with these values; the sweep's own one comes first."""
 
 
-def list_variants(config: RunConfig) -> tuple[Variant, ...]:
+def list_combinations(config: RunConfig) -> tuple[Combination, ...]:
     """Return the config itself, then every other combination of `sweep.over`.
 
     Raises:
@@ -33,12 +33,12 @@ def list_variants(config: RunConfig) -> tuple[Variant, ...]:
     over = config.sweep.over
     for name in over:
         _check_varied(name)
-    variants = [Variant(settings=_values_of(config, over), config=config)]
+    combinations = [Combination(settings=_values_of(config, over), config=config)]
     for values in itertools.product(*over.values()):
         changed = _changed(config, dict(zip(over, values, strict=True)))
-        if changed not in (each.config for each in variants):
-            variants.append(Variant(settings=_values_of(changed, over), config=changed))
-    return tuple(variants)
+        if changed not in (each.config for each in combinations):
+            combinations.append(Combination(settings=_values_of(changed, over), config=changed))
+    return tuple(combinations)
 
 
 def name_settings(settings: Mapping[str, Varied]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.chain.sweep_grid import list_variants, name_settings
+from pipeline.chain.sweep_grid import list_combinations, name_settings
 from pipeline.config import DistillConfig, RunConfig, StudentConfig
 from pipeline.config.sweep import Varied
 from pipeline.errors import InputError
@@ -25,7 +25,7 @@ class PlannedStudent:
 
 
 def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
-    """Return the students of every variant, for each the one of all layers first.
+    """Return the students of every combination, for each the one of all layers first.
 
     The first of all is the run's own: it shares every stage with `adapter-distill run`.
 
@@ -37,22 +37,24 @@ def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
         InputError: where the config chooses its student already, or a layer does not exist.
     """
     check_sweep(config)
-    variants = list_variants(config)
+    combinations = list_combinations(config)
     return tuple(
         PlannedStudent(
-            name=", ".join([name, *([name_settings(variant.settings)] * bool(variant.settings))]),
+            name=", ".join(
+                [name, *([name_settings(combination.settings)] * bool(combination.settings))]
+            ),
             layers=layers,
-            config=variant.config
+            config=combination.config
             if len(layers) == depth
-            else variant.config.model_copy(
+            else combination.config.model_copy(
                 update={
                     "student": StudentConfig(layers=layers),
-                    "distill": DistillConfig(**variant.config.sweep.distill.model_dump()),
+                    "distill": DistillConfig(**combination.config.sweep.distill.model_dump()),
                 }
             ),
-            settings=variant.settings,
+            settings=combination.settings,
         )
-        for variant in variants
+        for combination in combinations
         for layers, name in _layers_by_name(config, depth).items()
     )
 

@@ -23,7 +23,7 @@ _MOST_MARKS = 6
 _APART = 0.006
 """Distance of lines that meet in one value, as a part of the axis."""
 
-Column = tuple[str, Sequence[Varied]]
+_Column = tuple[str, Sequence[Varied]]
 """Title of an axis, and each student's value on it."""
 
 
@@ -63,10 +63,10 @@ def _finding(sweep: Sweep) -> str:
     return f"Best on the validation split: {best.name}"
 
 
-def _columns(sweep: Sweep, files: Sequence[StudentFile]) -> list[Column]:
+def _columns(sweep: Sweep, files: Sequence[StudentFile]) -> list[_Column]:
     """Return the axes from left to right: settings, then what they gave."""
     times = {rung.arm: rung.mean_ms.value for rung in sweep.times.rungs}
-    columns: list[Column] = [
+    columns: list[_Column] = [
         (name.replace(".", ".\n"), [file.settings[name] for file in files])
         for name in files[0].settings
     ]

@@ -172,6 +172,7 @@ def test_options_that_are_numbers_are_found():
 @pytest.mark.parametrize(("command", "option", "number"), number_options())
 def test_number_that_an_option_cannot_be_is_refused_by_its_name(ask, command, option, number):
     uses = {"up": "up", "models promote": "models promote tiny 1"}
+    uses["pools create"] = "pools create gpu"
     use = next((each for each in USES if each.split()[0] == command), uses.get(command))
 
     code, stderr = ask(f"{use} {option} {number}".replace("BAD", "BUNDLE"), "unused")

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.chain.sweep_grid import list_variants, name_settings
+from pipeline.chain.sweep_grid import list_combinations, name_settings
 from pipeline.chain.sweep_plan import plan_students
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.errors import InputError
@@ -19,28 +19,28 @@ def config(over, **tables):
 def test_nothing_varied_is_the_config_alone():
     own = config({})
 
-    (variant,) = list_variants(own)
+    (combination,) = list_combinations(own)
 
-    assert (variant.config, dict(variant.settings)) == (own, {})
+    assert (combination.config, dict(combination.settings)) == (own, {})
 
 
 def test_every_combination_is_a_config_and_the_own_one_comes_first():
     own = config({SIZE: [16, 32], EPOCHS: [1, 4]}, distill={"epochs": 9})
 
-    variants = list_variants(own)
+    combinations = list_combinations(own)
 
-    found = [tuple(variant.settings.values()) for variant in variants]
+    found = [tuple(combination.settings.values()) for combination in combinations]
     usual = AdapterConfig().bottleneck_size
     assert found == [(usual, 9), (16, 1), (16, 4), (32, 1), (32, 4)]
-    for variant in variants:
-        assert variant.config.teacher.adapter.bottleneck_size == variant.settings[SIZE]
-        assert variant.config.distill.epochs == variant.settings[EPOCHS]
+    for combination in combinations:
+        assert combination.config.teacher.adapter.bottleneck_size == combination.settings[SIZE]
+        assert combination.config.distill.epochs == combination.settings[EPOCHS]
 
 
 def test_combination_that_is_the_config_itself_is_not_made_twice():
     usual = AdapterConfig().bottleneck_size
 
-    assert len(list_variants(config({SIZE: [usual, 16]}))) == 2
+    assert len(list_combinations(config({SIZE: [usual, 16]}))) == 2
 
 
 def test_students_without_all_layers_vary_in_the_distillation_of_their_own():
@@ -67,7 +67,7 @@ def test_students_without_all_layers_vary_in_the_distillation_of_their_own():
 )
 def test_setting_that_changes_what_is_measured_on_is_refused(name):
     with pytest.raises(InputError, match=rf"sweep\.over: {name} cannot be varied"):
-        list_variants(config({name: [1, 2]}))
+        list_combinations(config({name: [1, 2]}))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_setting_that_changes_what_is_measured_on_is_refused(name):
 )
 def test_unknown_setting_or_value_is_refused_with_its_name(name, value):
     with pytest.raises(InputError, match=r"sweep\.over"):
-        list_variants(config({name: [value]}))
+        list_combinations(config({name: [value]}))
 
 
 def test_settings_are_named_by_their_last_part_where_it_is_enough():
