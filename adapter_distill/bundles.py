@@ -1,7 +1,7 @@
 """Bundles: loaded to answer texts, and timed against one another."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,9 @@ class Model:
         Args:
             texts: Texts, or pairs as tuples.
 
+        A language model answers with its ``completion``, what that was ``ended_by``, and the
+        number of ``tokens``; `stream` gives it piece by piece.
+
         Raises:
             InputError: for texts that the model cannot read.
         """
@@ -50,11 +53,33 @@ class Model:
             logger.warning("%s", said)
         return found.answers
 
-    def answer(self, texts: Sequence[GivenText]) -> "Answers":
-        """Return the answers to texts, and the positions of texts that were cut."""
-        from pipeline.standalone.predict import answer_texts
+    def answer(self, texts: Sequence[GivenText], **limits: float) -> "Answers":
+        """Return the answers to texts, and the positions of texts that were cut.
 
-        return answer_texts(self.classifier, as_texts(texts), name=str(self.folder))
+        Args:
+            texts: Texts, or pairs as tuples.
+            limits: Limits of a language model, as `stream` takes them.
+        """
+        from pipeline.standalone.predict import answer_texts, limits_of
+
+        own = limits_of(self.classifier, limits)
+        return answer_texts(self.classifier, as_texts(texts), name=str(self.folder), limits=own)
+
+    def stream(self, prompt: str, **limits: float) -> Iterator[str]:
+        """Return what a language model writes after a prompt, piece by piece as it is generated.
+
+        Args:
+            prompt: Any text; it is read at once.
+            limits: ``tokens``, the most that are generated (64 by default). ``temperature`` softens
+                the distribution that they are drawn from, and 0, the default, takes the likeliest.
+                ``seed`` is that of the draws.
+
+        Raises:
+            InputError: for another kind of model, and a prompt without tokens or a longer one.
+        """
+        from pipeline.standalone.predict import stream
+
+        return stream(self.classifier, prompt, limits)
 
 
 def load(bundle: Folder) -> Model:

@@ -155,15 +155,16 @@ def predict_command(
 ) -> None:
     """Print a student's answer to each text; needs onnxruntime, and no torch."""
     from adapter_distill import load
-    from flows.cli.completions import limits_of, print_completions
+    from flows.cli.completions import print_completions
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
     student = load(bundle)
-    limits = limits_of(student.classifier, max_tokens, temperature, seed)
+    given = {"tokens": max_tokens, "temperature": temperature, "seed": seed}
+    limits = {name: value for name, value in given.items() if value is not None}
     if student.classifier.writer is not None:
-        print_completions(student.classifier, wanted, limits, as_json=as_json)
+        print_completions(student, wanted, limits, as_json=as_json)
         return
-    found = student.answer(wanted)
+    found = student.answer(wanted, **limits)
     for position, (text, answer) in enumerate(zip(wanted, found.answers, strict=True)):
         named = dict(zip(("text", "text_b"), text, strict=False))
         if as_json:

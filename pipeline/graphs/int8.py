@@ -25,6 +25,7 @@ import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from pipeline.facts.variants import Runtime
 from pipeline.graphs.smoothing import (
     change_embeddings,
     scale_tokens,
@@ -32,8 +33,7 @@ from pipeline.graphs.smoothing import (
     smoothable,
     weighted_products,
 )
-from pipeline.inference.session import EXACT_SUMS
-from pipeline.workers.threads import count_threads
+from pipeline.inference.session import EXACT_SUMS, open_file
 
 INT8_SESSION = {EXACT_SUMS: "1"}
 """Session settings that an int8 file wants."""
@@ -94,12 +94,7 @@ def _largest_activations(
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = count_threads()
-    session = ort.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_file(Runtime(), watched.SerializeToString())
     largest: dict[str, np.ndarray] = {}
     for feed in feeds:
         for name, values in zip(names, session.run(list(names), dict(feed)), strict=True):

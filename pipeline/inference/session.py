@@ -22,8 +22,8 @@ def open_session(runtime: Runtime, bundle: Path, *, threads: int = 0) -> ort.Inf
     return open_file(runtime, bundle / "onnx" / runtime.file, threads=threads)
 
 
-def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.InferenceSession:
-    """Return a session of any file with these settings.
+def open_file(runtime: Runtime, file: Path | bytes, *, threads: int = 0) -> ort.InferenceSession:
+    """Return a session of any file, or of its content, with these settings.
 
     Zero threads stand for as many as this process may run. In onnxruntime zero would be one per
     core of the host, each bound to its core.
@@ -40,7 +40,7 @@ def open_file(runtime: Runtime, path: Path, *, threads: int = 0) -> ort.Inferenc
         if key != EXACT_SUMS or not has_vnni():
             options.add_session_config_entry(key, value)
     session = ort.InferenceSession(
-        path,
+        file,
         options,
         providers=provider_names(runtime.provider),
         disabled_optimizers=list(runtime.disabled_optimizers),

@@ -1,14 +1,14 @@
 """Answers of an exported student, without torch."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import refusing
+from pipeline.errors import InputError, refusing
 from pipeline.inference.classifier import Classifier, load_bundle
-from pipeline.inference.generation import Limits
+from pipeline.inference.generation import Completion, Limits
 from pipeline.workers.threads import count_idle_threads
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,31 @@ def predict(
     if said := found.said():
         logger.warning("%s", said)
     return found.answers
+
+
+def limits_of(model: Classifier, given: Mapping[str, float]) -> Limits:
+    """Return the limits of a completion, by their names.
+
+    Raises:
+        InputError: where some are given, and the model does not continue texts.
+    """
+    if given and model.writer is None:
+        raise InputError(
+            f"{', '.join(given)}: limits of completions are for language models; this student is "
+            f"one of {model.task.name}. Leave them out."
+        )
+    return Limits(**given)  # type: ignore[arg-type] # each caller has its type
+
+
+def stream(model: Classifier, prompt: str, given: Mapping[str, float]) -> Iterator[str]:
+    """Return what a language model writes after a prompt, piece by piece; the prompt is read now.
+
+    Raises:
+        InputError: for another kind of model, and a prompt without tokens or a longer one.
+    """
+    if model.writer is None:
+        raise InputError(f"A {model.task.name} does not continue texts: ask it for its answers.")
+    return model.writer.write(model.writer.read(prompt), limits_of(model, given), Completion())
 
 
 def open_student(bundle: Path) -> Classifier:

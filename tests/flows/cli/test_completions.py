@@ -3,7 +3,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from adapter_distill import load
 from flows.cli.main import app
+from pipeline.errors import InputError
 from pipeline.inference.generation import Limits
 from pipeline.standalone.predict import predict
 
@@ -40,10 +42,27 @@ def test_limits_are_refused_for_other_students(write_bundle, tmp_path):
 
     found = RUNNER.invoke(app, ["predict", str(bundle), "good film", "--max-tokens", "5"])
 
-    assert "are for language models" in str(found.exception)
+    assert "tokens: limits of completions are for language models" in str(found.exception)
 
 
 def test_pair_is_refused(language):
     found = RUNNER.invoke(app, ["predict", str(language), "--pairs", "the", "film"])
 
     assert "takes single texts, found a pair" in str(found.exception)
+
+
+def test_python_gives_the_same_text_piece_by_piece(language):
+    model = load(language)
+
+    pieces = list(model.stream("the film", tokens=7, temperature=1.5, seed=3))
+
+    (answer,) = model.answer(["the film"], tokens=7, temperature=1.5, seed=3).answers
+    assert "".join(pieces) == answer["completion"]
+    assert len(pieces) > 1
+
+
+def test_python_refuses_to_stream_what_does_not_continue_texts(write_bundle, tmp_path):
+    model = load(write_bundle(tmp_path / "student", vocab_size=100))
+
+    with pytest.raises(InputError, match="does not continue texts"):
+        model.stream("good film")
