@@ -18,7 +18,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 
-from flows.names import slots
+from flows.names import POOL, slots
 from flows.page.progress import ShowProgress
 from pipeline.chain.program import store_of
 from pipeline.config import RunConfig
@@ -79,6 +79,8 @@ def _held_slots(stage: str) -> AbstractContextManager[None]:
     run = context.flow_run if context else None
     if run is None or (run.deployment_id is None and run.parent_task_run_id is None):
         return nullcontext()  # started by hand: nobody has created limits
+    if run.work_pool_name not in (None, POOL):
+        return nullcontext()  # on another machine, whose worker has a limit of its own
     return concurrency(
         LIMIT,
         occupy=slots() if stage in ("benchmark", "compare", "sweep-latency") else 1,

@@ -108,7 +108,7 @@ def worker_command(name: str, form: PoolForm) -> str:
     """Return the commands that start a worker of a pool."""
     package = _PACKAGES[form.kind]
     install = "" if package == "prefect" else f"pip install {package} && "
-    return f"{install}prefect worker start --pool {name}"
+    return f"{install}prefect worker start --pool {name} --limit 1"
 
 
 def _default_template(client: SyncPrefectClient, kind: PoolType) -> Template:

@@ -107,7 +107,7 @@ def _check_pool(client: SyncPrefectClient, stage: str, pool: str) -> None:
     if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
         get_run_logger().warning(
             "pools.%s: no worker of the pool %s is there yet. The stage will wait for one: prefect "
-            "worker start --pool %s",
+            "worker start --pool %s --limit 1",
             *(stage, pool, pool),
         )
 

@@ -4,6 +4,7 @@ import pytest
 from prefect import flow
 
 from flows.building import building
+from pipeline.config import RunConfig
 from pipeline.facts.training import SoftTargetFacts
 from pipeline.store.step import step
 
@@ -17,7 +18,8 @@ def write_facts(_settings: dict, folder: Path) -> SoftTargetFacts:
 
 @flow
 def build(root: Path) -> Path:
-    with building(root) as store:
+    config = {"data": {"train": "a.csv", "labels": ["a", "b"]}, "teacher": {"model": "a"}}
+    with building(RunConfig.model_validate(config | {"runs_dir": root})) as store:
         return store.ensure(step("data", write_facts, settings={}, facts=SoftTargetFacts)).folder
 
 

@@ -105,5 +105,5 @@ def test_settings_that_do_not_fit_the_type_are_refused(form, said):
 
 
 def test_worker_of_another_type_needs_its_package():
-    assert worker_command("near", PoolForm()) == "prefect worker start --pool near"
+    assert worker_command("near", PoolForm()) == "prefect worker start --pool near --limit 1"
     assert worker_command("gpu", KUBERNETES).startswith("pip install prefect-kubernetes && ")

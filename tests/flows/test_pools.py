@@ -63,17 +63,17 @@ def worker_of(prefect_server, tmp_path_factory):
         environment = {
             **os.environ,
             "PREFECT_API_URL": prefect_server,
-            "PYTHONPATH": str(Path.cwd()),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             "PREFECT_HOME": str(tmp_path_factory.mktemp("worker")),
             "ADAPTER_DISTILL_HOME": str(home),
         }
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool]
-        workers.append(subprocess.Popen(command, env=environment))
+        workers.append(subprocess.Popen(command, env=environment, start_new_session=True))
 
     yield worker_of
     for worker in workers:
-        worker.terminate()
-        worker.wait(180)
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
 
 
 def runs_on(pool):
@@ -113,6 +113,7 @@ def test_stage_is_built_by_a_worker_of_the_other_pool_and_used_here(
 def test_pool_whose_workers_have_another_disk_is_told(
     worker_of, smoke_overrides, seeded_runs, tmp_path, monkeypatch
 ):
+    config = config_with(smoke_overrides, "here", "far", **{"head-only": "far"})
     monkeypatch.chdir(tmp_path)
     runs = seeded_runs()
     (tmp_path / "here").symlink_to(runs)
@@ -121,7 +122,7 @@ def test_pool_whose_workers_have_another_disk_is_told(
     worker_of("far", tmp_path / "there")
 
     with pytest.raises(PoolError, match="need the same runs_dir"):
-        run_stage(config_with(smoke_overrides, "here", "far", **{"head-only": "far"}), "head-only")
+        run_stage(config, "head-only")
 
 
 @pytest.mark.slow
@@ -137,6 +138,8 @@ def test_run_that_waits_is_ended_with_the_run_that_it_waits_for(smoke_overrides,
         time.sleep(2)
         signal.raise_signal(signal.SIGINT)
 
+    # A background shell starts its commands with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run_stage(config, "quantize")

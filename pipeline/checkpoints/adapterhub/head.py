@@ -131,7 +131,13 @@ def load_head(folder: Path, model: PreTrainedModel) -> None:
 
 def _check_word_head(folder: Path, tensors: Mapping[str, Tensor], model: PreTrainedModel) -> None:
     """Refuse a head over the vocabulary that differs from the backbone's own."""
-    own = cast(Tensor, model.get_output_embeddings().weight)
+    words = model.get_output_embeddings()
+    if words is None:
+        raise InputError(
+            f"The head in {folder} is a language model's, over the vocabulary, and this model has "
+            "none. Import it as a causal-lm, over a backbone that continues texts."
+        )
+    own = cast(Tensor, words.weight)
     for name, tensor in tensors.items():
         is_bias = tensor.dim() == 1 and not tensor.any()
         if not is_bias and not (tensor.shape == own.shape and torch.equal(tensor.to(own), own)):

@@ -94,6 +94,7 @@ def files(tiny_csv, tiny_teacher, tmp_path_factory):
         "teacher.adapter.from": [str(root / "a"), str(root / "c")],
         "teacher.adapter.fusion": str(root / "d"),
         "student.model.model": "another",
+        "sweep.over": {"absorb.texts": [9]},
         "root": root,
     }
 

@@ -84,7 +84,10 @@ def test_static_head_is_loaded_by_its_stock_names(tiny_classifier, tmp_path):
     ("change", "message"),
     [
         ({"activation_function": "relu"}, "activation is 'relu', and a stock bert"),
-        ({"head_type": "causal_lm"}, "heads of the type 'causal_lm' are not supported"),
+        (
+            {"head_type": "causal_lm"},
+            "is a language model's, over the vocabulary",
+        ),
         ({"layers": 3}, "a head of 3 layers"),
     ],
 )
