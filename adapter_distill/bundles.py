@@ -86,8 +86,9 @@ def load(bundle: Folder) -> Model:
     """Return the model of a bundle, ready to predict; torch is not imported.
 
     >>> model = load("runs/latest/student")
-    >>> [answer["label"] for answer in model.predict(["a good film", "a bad film"])]
-    ['positive', 'negative']
+    >>> answers = model.predict(["a good film", "a bad film"])
+    >>> [answer["label"] in model.labels for answer in answers]
+    [True, True]
 
     Args:
         bundle: Folder of a finished run's student, or one that `export` wrote.
