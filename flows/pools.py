@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast, get_args
 from uuid import UUID
 
+import httpx
 import yaml
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -35,6 +36,8 @@ from pipeline.store.step import Step
 from pipeline.store.store import Store
 
 _SECONDS_BETWEEN_LOOKS = 3.0
+_SECONDS_OF_A_RESTART = 300.0
+"""Time that a server may be away while a stage is built elsewhere."""
 
 
 class PoolError(ProjectError, RuntimeError):
@@ -140,7 +143,7 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun, what: str) -> str:
     """Return the folder that a run names as it ends; cancel it where this run ends before."""
     try:
         while True:
-            state = client.read_flow_run(run.id).state
+            state = _state_of(client, run.id)
             if state is not None and state.is_final():
                 break
             time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -153,6 +156,18 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun, what: str) -> str:
             "Look at its page, then retry this run: finished stages are used again."
         )
     return state.message
+
+
+def _state_of(client: SyncPrefectClient, run: UUID) -> State[Any] | None:
+    """Return the state of a run; wait for a server that restarts."""
+    deadline = time.monotonic() + _SECONDS_OF_A_RESTART
+    while True:
+        try:
+            return client.read_flow_run(run).state
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _cancel(client: SyncPrefectClient, run: UUID) -> None:

@@ -47,7 +47,7 @@ class Objective:
     """(student outputs, teacher outputs, temperature) -> (B,)."""
     margins: Callable[..., Tensor]
     """(outputs, mask (B, T)), or where these are read (model, its inputs) -> the numbers that an
-    answer hangs on, (B, M). Absorption weighs tokens by their gradients."""
+    answer depends on, (B, M). Absorption weighs tokens by their gradients."""
     standardised: bool = False
     """Whether the head trains on standardised labels (models/units.py)."""
     count: Callable[[Tensor], Tensor] | None = None

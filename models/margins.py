@@ -1,4 +1,4 @@
-"""Margins: the numbers that an answer hangs on, of which absorption takes the gradients.
+"""Margins: the numbers that an answer depends on, of which absorption takes the gradients.
 
 Shapes: B = batch, T = tokens, C = outputs per text or token.
 """

@@ -2,7 +2,7 @@
 
 A regression of hidden states treats all tokens alike. The answers do not: a change of one token's
 sum moves them a little, the same change of another token's sum moves them much. The gradient of
-what the answer hangs on says which. Weighted by it, a regression gets right what matters.
+what the answer depends on says which. Weighted by it, a regression gets right what matters.
 Neighbours: GuidedQuant (Kim et al., 2025, https://arxiv.org/abs/2505.07004) weighs the errors of
 quantised layers by the gradient of the loss.
 
@@ -30,7 +30,7 @@ could be changed at will."""
 
 Margins = Callable[[PreTrainedModel, BatchEncoding, Tensor], Tensor]
 """(a model, its inputs, tokens that answers are read of (B, T)) -> the numbers that a text's answer
-hangs on, (B, M)."""
+depends on, (B, M)."""
 TokenWeights = Mapping[tuple[int, Position], Tensor]
 """(a layer, its half) -> weights of a batch's tokens, (B, T)."""
 
@@ -54,7 +54,7 @@ def token_weights(
         teacher: In eval mode.
         architecture: Where the sums are.
         batches: Token ids and masks.
-        margins: What the answers hang on.
+        margins: What the answers depend on.
         seed: Of the directions.
         counting: For each batch, the tokens that answers are read of, (B, T), in place of its mask.
     """

@@ -29,7 +29,7 @@ class AbsorptionPlan:
     counting: Sequence[Tensor] | None = None
     """For each batch, the last layer's tokens that count, (B, tokens); all real ones by default."""
     margins: Margins | None = None
-    """What the teacher's answers hang on: tokens are weighed by how much it feels them. None
+    """What the teacher's answers depend on: tokens are weighed by how much it feels them. None
     weighs all tokens alike."""
     kept: Sequence[int] | None = None
     """The teacher's layer that each of the student's came from; all by default."""

@@ -1,7 +1,7 @@
 """Parameters of a teacher that belong to an adapter, recognised by their names."""
 
 ADAPTER = "adapter"
-"""Name under which a site hangs on the module whose output it changes."""
+"""Name under which a site depends on the module whose output it changes."""
 
 
 def is_adapter_parameter(name: str) -> bool:

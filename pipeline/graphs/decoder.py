@@ -2,7 +2,7 @@
 
 The graph serves for whole texts and for single tokens: what was read before comes in as keys and
 values, and goes out with those of the new tokens. Its mask is made here, from positions in the
-cache and the padding, so that it does not hang on how transformers makes one.
+cache and the padding, so that it does not depend on how transformers makes one.
 
 Shapes: B = batch, S = tokens read now, P = tokens read before, T = P + S, H = heads of keys and
 values, A = size of a head, V = size of the vocabulary.

@@ -1,4 +1,4 @@
-"""The batches of each epoch: their order hangs on the seed and the epoch, and on nothing else.
+"""The batches of each epoch: their order depends on the seed and the epoch, and on nothing else.
 
 So a training that goes on after it was killed, on another number of processes or in smaller
 batches, takes the same steps on the same examples.
