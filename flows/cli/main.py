@@ -110,10 +110,11 @@ def run(
 def _run_here(settings: "RunConfig", *, verbose: bool) -> Path:
     """Run the chain in this process; return the run's folder."""
     prepare_environment(verbose=verbose)
-    with starting(), without_collection():
-        prepare_terminal(verbose=verbose)
-        from adapter_distill import run as run_here
-    return run_here(settings).folder
+    with starting(title="run"):
+        with without_collection():
+            prepare_terminal(verbose=verbose)
+            from adapter_distill import run as run_here
+        return run_here(settings).folder
 
 
 def _end(folder: Path) -> NoReturn:

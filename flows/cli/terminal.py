@@ -125,11 +125,16 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def starting(what: str = "starting") -> Iterator[None]:
-    """Log at once that a command starts, and again while its imports take long."""
+def starting(what: str = "starting", *, title: str | None = None) -> Iterator[None]:
+    """Log at once that a command starts, and again while the block is silent for long.
+
+    Args:
+        what: What is logged at once.
+        title: Name of the block in later lines; by default the same.
+    """
     show_log()
     logging.getLogger("pipeline.starting").info("%s ...", what)
-    with heartbeat(what):
+    with heartbeat(title or what):
         yield
 
 
