@@ -37,13 +37,12 @@ class Model:
 
         A classification answers with ``label``, ``score`` and ``scores``, the score of every
         label. A multi-label task answers with ``labels`` and ``scores``, a regression with
-        ``value``, and a token classification with ``entities``.
+        ``value``, and a token classification with ``entities``. A language model answers with its
+        ``completion``, what that was ``ended_by``, and the number of ``tokens``; `stream` gives it
+        piece by piece.
 
         Args:
             texts: Texts, or pairs as tuples.
-
-        A language model answers with its ``completion``, what that was ``ended_by``, and the
-        number of ``tokens``; `stream` gives it piece by piece.
 
         Raises:
             InputError: for texts that the model cannot read.
@@ -53,33 +52,54 @@ class Model:
             logger.warning("%s", said)
         return found.answers
 
-    def answer(self, texts: Sequence[GivenText], **limits: float) -> "Answers":
+    def answer(
+        self,
+        texts: Sequence[GivenText],
+        *,
+        tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> "Answers":
         """Return the answers to texts, and the positions of texts that were cut.
 
         Args:
             texts: Texts, or pairs as tuples.
-            limits: Limits of a language model, as `stream` takes them.
+            tokens: Limit of a language model, as `stream` takes it; the next two are, too.
+            temperature: Likewise.
+            seed: Likewise.
+
+        Raises:
+            InputError: for texts that the model cannot read, and limits of another kind of model.
         """
         from pipeline.standalone.predict import answer_texts, limits_of
 
-        own = limits_of(self.classifier, limits)
+        own = limits_of(self.classifier, tokens, temperature, seed)
         return answer_texts(self.classifier, as_texts(texts), name=str(self.folder), limits=own)
 
-    def stream(self, prompt: str, **limits: float) -> Iterator[str]:
+    def stream(
+        self,
+        prompt: str,
+        *,
+        tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
         """Return what a language model writes after a prompt, piece by piece as it is generated.
 
         Args:
             prompt: Any text; it is read at once.
-            limits: ``tokens``, the most that are generated (64 by default). ``temperature`` softens
-                the distribution that they are drawn from, and 0, the default, takes the likeliest.
-                ``seed`` is that of the draws.
+            tokens: Most tokens that are generated; 64 by default.
+            temperature: Softens the distribution that tokens are drawn from. 0, the default, takes
+                the likeliest.
+            seed: Seed of the draws.
 
         Raises:
             InputError: for another kind of model, and a prompt without tokens or a longer one.
         """
-        from pipeline.standalone.predict import stream
+        from pipeline.standalone.predict import limits_of, stream
 
-        return stream(self.classifier, prompt, limits)
+        own = limits_of(self.classifier, tokens, temperature, seed)
+        return stream(self.classifier, prompt, own)
 
 
 def load(bundle: Folder) -> Model:

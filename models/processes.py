@@ -29,7 +29,7 @@ def is_first() -> bool:
 
 
 def own_part(items: Sequence[Item]) -> Sequence[Item]:
-    """Return every so manieth of the items: those that this process works on."""
+    """Return this process's share of the items; of N processes each takes every Nth one."""
     return items[own_number() :: count_processes()]
 
 

@@ -160,12 +160,17 @@ def predict_command(
 
     wanted = read_texts(texts or [], file, pairs=pairs, jsonl=jsonl)
     student = load(bundle)
-    given = {"tokens": max_tokens, "temperature": temperature, "seed": seed}
-    limits = {name: value for name, value in given.items() if value is not None}
     if student.classifier.writer is not None:
-        print_completions(student, wanted, limits, as_json=as_json)
+        print_completions(
+            student,
+            wanted,
+            tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            as_json=as_json,
+        )
         return
-    found = student.answer(wanted, **limits)
+    found = student.answer(wanted, tokens=max_tokens, temperature=temperature, seed=seed)
     for position, (text, answer) in enumerate(zip(wanted, found.answers, strict=True)):
         named = dict(zip(("text", "text_b"), text, strict=False))
         if as_json:

@@ -6,6 +6,7 @@ ends the text, or where a limit is reached.
 Shapes: T = tokens of the prompt, V = size of the vocabulary; one text at a time.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,14 @@ class Limits:
     """Softens the distribution that tokens are drawn from; 0 takes the likeliest."""
     seed: int = 0
     """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that no completion can keep."""
+        if self.tokens < 1 or self.seed < 0 or not 0 <= self.temperature < math.inf:
+            raise InputError(
+                "A completion needs tokens of at least 1, a finite temperature of at least 0 and a "
+                f"seed of at least 0, found {self.tokens}, {self.temperature} and {self.seed}."
+            )
 
 
 @dataclass(kw_only=True, slots=True)

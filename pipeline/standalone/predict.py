@@ -1,7 +1,7 @@
 """Answers of an exported student, without torch."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,21 +60,31 @@ def predict(
     return found.answers
 
 
-def limits_of(model: Classifier, given: Mapping[str, float]) -> Limits:
-    """Return the limits of a completion, by their names.
+def limits_of(
+    model: Classifier, tokens: int | None, temperature: float | None, seed: int | None
+) -> Limits:
+    """Return the limits of a completion; those that are None have their defaults.
 
     Raises:
-        InputError: where some are given, and the model does not continue texts.
+        InputError: where some are given, and the model does not continue texts; and for limits
+            that no completion can keep.
     """
+    named = {"tokens": tokens, "temperature": temperature, "seed": seed}
+    given = [name for name, value in named.items() if value is not None]
     if given and model.writer is None:
         raise InputError(
             f"{', '.join(given)}: limits of completions are for language models; this student is "
             f"one of {model.task.name}. Leave them out."
         )
-    return Limits(**given)  # type: ignore[arg-type] # each caller has its type
+    usual = Limits()
+    return Limits(
+        tokens=usual.tokens if tokens is None else tokens,
+        temperature=usual.temperature if temperature is None else temperature,
+        seed=usual.seed if seed is None else seed,
+    )
 
 
-def stream(model: Classifier, prompt: str, given: Mapping[str, float]) -> Iterator[str]:
+def stream(model: Classifier, prompt: str, limits: Limits) -> Iterator[str]:
     """Return what a language model writes after a prompt, piece by piece; the prompt is read now.
 
     Raises:
@@ -82,7 +92,18 @@ def stream(model: Classifier, prompt: str, given: Mapping[str, float]) -> Iterat
     """
     if model.writer is None:
         raise InputError(f"A {model.task.name} does not continue texts: ask it for its answers.")
-    return model.writer.write(model.writer.read(prompt), limits_of(model, given), Completion())
+    return model.writer.write(model.writer.read(prompt), limits, Completion())
+
+
+def single_texts(model: Classifier, texts: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the texts of a language model.
+
+    Raises:
+        InputError: for a pair.
+    """
+    if any(len(text) != 1 for text in texts):
+        raise InputError(f"A {model.task.name} takes single texts, found a pair. Give one text.")
+    return [text for (text,) in texts]
 
 
 def open_student(bundle: Path) -> Classifier:
@@ -123,7 +144,8 @@ def answer_texts(
         if model.writer is None:
             answers = model.answers(model.outputs(given), given)
         else:
-            completions = [model.writer.complete(" ".join(t), limits or Limits()) for t in given]
+            prompts = single_texts(model, given)
+            completions = [model.writer.complete(text, limits or Limits()) for text in prompts]
             answers = model.task.answers(completions, model.labels, given)
         truncated = model.find_truncated(given)
     return Answers(

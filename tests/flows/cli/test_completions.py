@@ -66,3 +66,19 @@ def test_python_refuses_to_stream_what_does_not_continue_texts(write_bundle, tmp
 
     with pytest.raises(InputError, match="does not continue texts"):
         model.stream("good film")
+
+
+@pytest.mark.parametrize(
+    "limits", [{"tokens": 0}, {"temperature": -0.1}, {"temperature": float("nan")}, {"seed": -1}]
+)
+def test_limits_that_no_completion_can_keep_are_refused(language, limits):
+    model = load(language)
+
+    for ask in (lambda: model.stream("the film", **limits), lambda: model.answer(["a"], **limits)):
+        with pytest.raises(InputError, match="A completion needs tokens of at least 1"):
+            ask()
+
+
+def test_python_refuses_a_pair_as_the_command_does(language):
+    with pytest.raises(InputError, match="takes single texts, found a pair"):
+        load(language).answer([("the film", "is good")])
