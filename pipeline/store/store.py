@@ -13,8 +13,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,39 +63,15 @@ class Store:
     def ensure(self, step: Step[Facts]) -> Stage[Facts]:
         """Return the finished stage of a step, building it only where no sound one exists."""
         folder = self.root / f"{step.name}-{step.key}"
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = lock_of(folder)
-        with FileLock(lock):
-            lock.touch()  # its time says when the stage was last used
+        with _in_use(folder):
             if step.again:
                 shutil.rmtree(folder, ignore_errors=True)
             finished = self._find(step, folder)
-            if finished is not None:
-                logger.info("%s: nothing changed, using %s", step.name, folder.name)
-            else:
+            if finished is None:
                 with self.shared.leased(folder.name) if self.shared else nullcontext():
                     finished = self._find(step, folder) if self.shared else None
                     finished = finished or self._build(step, folder)
-        for line in step.said(finished.facts) if step.said else ():
-            logger.info("%s", line)
-        return finished
-
-    def _find(self, step: Step[Facts], folder: Path) -> Stage[Facts] | None:
-        """Return a stage that is finished here, or elsewhere; let others have it."""
-        finished = _load(step.name, folder, step.facts)
-        if self.shared is None or step.again:
-            return finished
-        if finished is None:
-            return _load(step.name, folder, step.facts) if self.shared.fetch(folder) else None
-        if not self.shared.holds(folder.name):  # it was out of reach when the stage was built
-            self.shared.publish(folder)
-        return finished
-
-    def _build(self, step: Step[Facts], folder: Path) -> Stage[Facts]:
-        finished = _build(step.name, folder, partial(self.builder, step.name, step.run), step.facts)
-        if self.shared is not None:
-            self.shared.publish(folder)
-        return finished
+        return _told(step, finished)
 
     def find(self, step: Step[Facts], folder: str | None = None) -> Stage[Facts] | None:
         """Return the finished stage of a step, its digests checked; None where there is none.
@@ -104,7 +80,47 @@ class Store:
             step: Step that is not built here.
             folder: Name of a folder that another machine built for it, under a key of its own.
         """
-        return self._find(step, self.root / (folder or f"{step.name}-{step.key}"))
+        name = folder or f"{step.name}-{step.key}"
+        if Path(name).name != name or not name.startswith(f"{step.name}-"):
+            return None
+        with _in_use(self.root / name):
+            finished = self._find(step, self.root / name)
+        return None if finished is None else _told(step, finished)
+
+    def _find(self, step: Step[Facts], folder: Path) -> Stage[Facts] | None:
+        """Return a stage that is finished here, or elsewhere; let others have it."""
+        finished = _load(step.name, folder, step.facts)
+        if self.shared is not None and not step.again:
+            if finished is None and self.shared.fetch(folder):
+                finished = _load(step.name, folder, step.facts)
+            elif finished is not None and not self.shared.holds(folder.name):
+                self.shared.publish(folder)  # it was out of reach when the stage was built
+        if finished is not None:
+            logger.info("%s: nothing changed, using %s", step.name, folder.name)
+        return finished
+
+    def _build(self, step: Step[Facts], folder: Path) -> Stage[Facts]:
+        finished = _build(step.name, folder, partial(self.builder, step.name, step.run), step.facts)
+        if self.shared is not None:
+            self.shared.publish(folder)
+        return finished
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Keep others from a stage's folder, and note when it was last used."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_of(folder)
+    with FileLock(lock):
+        lock.touch()
+        yield
+
+
+def _told(step: Step[Facts], finished: Stage[Facts]) -> Stage[Facts]:
+    """Log what is to be said of a stage whenever it is used; return it."""
+    for line in step.said(finished.facts) if step.said else ():
+        logger.info("%s", line)
+    return finished
 
 
 def lock_of(folder: Path) -> Path:

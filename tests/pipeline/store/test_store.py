@@ -79,6 +79,26 @@ def test_time_of_a_stages_lock_is_that_of_its_last_use(store, builder):
     assert lock.stat().st_mtime > 0
 
 
+def test_stage_that_was_built_elsewhere_is_found_by_its_folder_and_counts_as_used(store, builder):
+    built = ensure(store, builder, settings={"machine": "another"})
+    here = step("demo", builder, settings={"machine": "this"}, facts=Facts)
+    os.utime(lock_of(built.folder), (0, 0))
+
+    found = store.find(here, built.folder.name)
+
+    assert (found.digest, found.reused) == (built.digest, True)
+    assert lock_of(built.folder).stat().st_mtime > 0
+    assert store.find(here) is None
+
+
+@pytest.mark.parametrize("name", ["../stages/{}", "{}/weights", "/etc", "..", "data-1"])
+def test_folder_that_is_no_stage_of_that_name_in_the_store_is_not_found(store, builder, name):
+    built = ensure(store, builder)
+    here = step("demo", builder, settings={}, facts=Facts)
+
+    assert store.find(here, name.format(built.folder.name)) is None
+
+
 def test_reused_stage_equals_the_built_one(store, builder):
     first = ensure(store, builder)
     second = ensure(store, builder)
