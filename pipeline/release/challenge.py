@@ -114,7 +114,11 @@ def config_digest(config: RunConfig) -> str:
     """Return the sha256 of what a config asks for, wherever it is written and started from."""
     tree = config.model_dump(
         mode="json",
-        exclude={"runs_dir": True, "teacher": {"start"}, "data": {"splits_of"}},
+        exclude={
+            **dict.fromkeys(("runs_dir", "shared_stages", "compute", "pools"), True),
+            "teacher": {"start"},
+            "data": {"splits_of"},
+        },
     )
     return sha256_json(tree)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.config import RunConfig
+from pipeline.config import ComputeConfig, RunConfig
 from pipeline.release.challenge import (
     ChallengeConfig,
     choose_champion,
@@ -126,3 +126,17 @@ def test_where_a_config_starts_and_writes_is_no_part_of_its_digest(tmp_path):
     elsewhere = elsewhere.model_copy(update={"data": data})
 
     assert config_digest(config) == config_digest(elsewhere)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"pools": {"finetune": "gpu"}},
+        {"shared_stages": "s3://bucket/stages"},
+        {"compute": ComputeConfig(device="cuda", processes=4)},
+    ],
+)
+def test_where_a_config_is_built_is_no_part_of_its_digest(tmp_path, where):
+    config = make_config(tmp_path)
+
+    assert config_digest(config.model_copy(update=where)) == config_digest(config)
