@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from pipeline.config import ExportConfig
 from pipeline.facts.export import Parity
 from pipeline.facts.variants import Runtime
+from pipeline.graphs.known import graph_of
 from pipeline.graphs.saving import save_graph
 from pipeline.graphs.trace import (
     Traced,
@@ -72,26 +72,29 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> None:
     caches = [torch.zeros(batch, heads, past, size) for _ in range(2 * layers)]
     new = {0: "batch", 1: "sequence"}
     with quiet_exporter():
-        program = torch.onnx.export(
+        graph = graph_of(
             step,
-            (ids, mask, positions, caches),
-            input_names=[*_NAMES, POSITIONS, *cache_names(layers, PAST)],
-            output_names=[LOGITS, *cache_names(layers, PRESENT)],
-            dynamic_shapes=(
-                new,
-                {0: "batch", 1: "total"},
-                new,
-                [{0: "batch", 2: "past"} for _ in caches],
+            traced.model,
+            config.opset,
+            lambda: torch.onnx.export(
+                step,
+                (ids, mask, positions, caches),
+                input_names=[*_NAMES, POSITIONS, *cache_names(layers, PAST)],
+                output_names=[LOGITS, *cache_names(layers, PRESENT)],
+                dynamic_shapes=(
+                    new,
+                    {0: "batch", 1: "total"},
+                    new,
+                    [{0: "batch", 2: "past"} for _ in caches],
+                ),
+                opset_version=config.opset,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
             ),
-            opset_version=config.opset,
-            dynamo=True,
-            verbose=False,
         )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    ClearMetadataAndDocStringPass()(program.model)
-    check_traced(program.model, path)
-    save_graph(program.model, path)
+    check_traced(graph, path)
+    save_graph(graph, path)
 
 
 # Any: transformers types the fields of its configs for some architectures alone.

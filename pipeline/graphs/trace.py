@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx_ir
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -26,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
 from pipeline.facts.variants import Runtime
+from pipeline.graphs.known import graph_of
 from pipeline.graphs.saving import save_graph
 from pipeline.inference.session import open_file
 
@@ -65,21 +65,22 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> tuple[str, ...]:
     positional = _Positional(model, names, traced.output_names).eval()
     example = random_inputs(model, names, batch=2, length=min(8, traced.max_length), mask="right")
     with quiet_exporter():
-        program = torch.onnx.export(
+        graph = graph_of(
             positional,
-            tuple(example[name] for name in names),
-            input_names=list(names),
-            output_names=list(traced.output_names),
-            dynamic_shapes=(tuple({0: "batch", 1: "sequence"} for _ in names),),
-            opset_version=config.opset,
-            dynamo=True,
-            verbose=False,
+            model,
+            (config.opset, traced.output_names),
+            lambda: torch.onnx.export(
+                positional,
+                tuple(example[name] for name in names),
+                input_names=list(names),
+                output_names=list(traced.output_names),
+                dynamic_shapes=(tuple({0: "batch", 1: "sequence"} for _ in names),),
+                opset_version=config.opset,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            ),
         )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    graph = program.model
-    # The exporter writes this machine's source paths into every node.
-    ClearMetadataAndDocStringPass()(graph)
     check_traced(graph, path)
     save_graph(graph, path)
     return names
