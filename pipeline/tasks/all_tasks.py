@@ -36,7 +36,7 @@ def find_task(name: str) -> Task:
 def task_of_model(config: Mapping[str, Any]) -> Task:
     """Return the task that a transformers ``config.json`` was saved for.
 
-    One that was exported here names it. Of another, the class and its problem type say it.
+    A config that was exported here names its task. Others show it by class and problem type.
     """
     if (own := TASKS.get(str(config.get(TASK_KEY)))) is not None:
         return own

@@ -1,8 +1,8 @@
 """Answers of a question-answering source, as spans of their contexts.
 
-Sources spell them as SQuAD does: texts, and the character of the context that each begins at. A
-label is the first character of each answer and the one behind its last, one pair after another; -1
-twice where the context has no answer.
+Sources spell them as SQuAD does: the text of each answer, and its first character in the context. A
+label holds two numbers per answer: its first character, and the character behind its last. A
+context without an answer has -1 twice.
 """
 
 import json
@@ -42,7 +42,7 @@ class Question:
 
     context: str
     answers: tuple[str, ...]
-    """Its right answers; none where the context has none."""
+    """Right answers to the question; none where the context has none."""
 
 
 def as_questions(texts: Sequence[Sequence[str]], labels: np.ndarray) -> np.ndarray:
@@ -55,15 +55,15 @@ def as_questions(texts: Sequence[Sequence[str]], labels: np.ndarray) -> np.ndarr
 
 
 def span_names(_config: DataConfig) -> tuple[str, ...]:
-    """Return the names of the outputs."""
+    """Return the names of a token's outputs."""
     return SPAN_ENDS
 
 
 def propose_answers(columns: Sequence[Column], given: Given) -> Proposal:
-    """Return how a table is read for answers to questions.
+    """Return how to read a table for answers to questions.
 
     Raises:
-        UnfitError: where that is not certain.
+        UnfitError: where the columns are not certain.
     """
     if len(given.text) not in (0, 2):
         raise UnfitError(
@@ -94,10 +94,10 @@ def _holds_answers(column: Column) -> bool:
 def spell_answers(
     name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
 ) -> list[str]:
-    """Return each cell as the JSON list of its answers, [start, text] each; an empty one is empty.
+    """Return each cell as a JSON list of answers, [start, text] each; empty for an empty cell.
 
     Raises:
-        InputError: for a cell that holds no answers.
+        InputError: for a cell without answers.
     """
     return [_spell(name, cell, source, place(row)) for row, cell in enumerate(cells)]
 
@@ -130,7 +130,7 @@ def _spell(name: str, cell: Cell, source: str, place: str) -> str:
 
 
 def _as_pair(answer: object) -> tuple[int, str] | None:
-    """Return first character and text of an answer; None for what is none."""
+    """Return first character and text of an answer; None where it is no answer."""
     if not isinstance(answer, dict):
         return None
     text, start = answer.get("text"), str(answer.get("answer_start")).removesuffix(".0")
@@ -142,11 +142,11 @@ def _as_pair(answer: object) -> tuple[int, str] | None:
 def read_answers(columns: Sequence[LabelColumn], _config: DataConfig) -> list[list[Label | None]]:
     """Return the spans of every row of every source; None for an empty cell.
 
-    A second column says whether a question is impossible, as SQuAD v2 does.
+    A second column marks impossible questions, as in SQuAD v2.
 
     Raises:
-        ValueError: for an answer that is not in its context where it should be, or a question that
-            is said to be impossible and has an answer, or the other way round.
+        ValueError: for an answer that is not at its place in the context. Also for an impossible
+            question with answers, and a possible one without.
     """
     return [[_read_row(column, row) for row in range(len(column.cells))] for column in columns]
 
@@ -157,8 +157,8 @@ def _read_row(column: LabelColumn, row: int) -> Label | None:
     place = f"{column.source}, {column.place(row)}"
     if column.cells[row] in _SAID:
         raise ValueError(
-            f"{place} holds {column.cells[row]}, expected answers: {_FORMS}. Name the column of "
-            "answers first in data.label, and the one of impossible questions second"
+            f"{place} holds {column.cells[row]}, expected answers: {_FORMS}. In data.label, name "
+            "the column of answers first, and the column of impossible questions second"
         )
     answers: list[tuple[int, str]] = [tuple(each) for each in json.loads(column.cells[row])]
     for other in column.others:
@@ -179,7 +179,7 @@ def _read_row(column: LabelColumn, row: int) -> Label | None:
 
 
 def _span(context: str, start: int, text: str, place: str) -> tuple[int, int]:
-    """Return an answer's first character and the one behind, without white space around."""
+    """Return first character and end of an answer, without white space around it."""
     if context[start : start + len(text)] != text:
         near = context.find(text)
         found = f"it begins at {near}" if near >= 0 else "the context does not hold it"

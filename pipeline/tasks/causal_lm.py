@@ -1,9 +1,9 @@
 """Causal language modelling: the token that follows each token of a text.
 
-A text has no label: it is its own. The head over the vocabulary belongs to the backbone, so that a
-teacher's adapters are all that trains, and the baseline is the backbone as it is. The hard loss is
-cross-entropy of the token that follows, the soft one T² KL to the teacher over some likely tokens
-and the rest as one more (models/token_layout.py). A student continues texts.
+A text needs no label, because its own tokens are the labels. The head over the vocabulary belongs
+to the backbone. So only the teacher's adapters train, and the baseline is the unchanged backbone.
+The hard loss is cross-entropy of the token that follows. The soft loss is T² KL to the teacher over
+some likely tokens and the sum of the rest (models/token_layout.py). A student continues texts.
 
 Shapes: N = texts, T = tokens; readings are (N, T, R).
 """
@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # pyarrow, which tables imports, would cost a server 40 MB
 _CONSTANT = "how common each token is"
 _PLAIN = "the plain backbone"
 _SIZES = (0, 100, 300, 1_000, 3_000, 10_000)
-"""Bytes that texts are drawn and counted by: ranges from each to the next, and beyond."""
+"""Lower bounds of the ranges of size that texts are drawn and counted by, in bytes."""
 
 
 class CompletionAnswer(BaseModel):
@@ -51,11 +51,11 @@ class CompletionAnswer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     completion: str
-    """Text that goes on from the prompt."""
+    """Text that continues the prompt."""
     tokens: int
-    """Number of its tokens."""
+    """Number of tokens of the completion."""
     ended_by: Literal["end", "tokens", "time"]
-    """``end``: the model ended the text; ``tokens``, ``time``: a limit was reached."""
+    """Reason for the end: the model's own (``end``), or a limit of ``tokens`` or ``time``."""
 
 
 def completion_answers(
@@ -69,7 +69,7 @@ def completion_answers(
 
 
 def perplexity_grown(evaluation: EvaluateFacts, config: GateConfig) -> Check:
-    """Return how much higher the student's perplexity is, as part of its teacher's."""
+    """Return the rise of perplexity from teacher to student, relative to the teacher's."""
     teacher = evaluation.teacher.values["perplexity"]
     growth = evaluation.change.values["perplexity"]
     low, high = evaluation.change.intervals["perplexity"]
@@ -94,7 +94,7 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
             evaluation,
             config,
             "token_agreement",
-            "Student and teacher hold the same token for the likeliest at {} of the places",
+            "Student and teacher find the same token most likely at {} of the places",
         ),
         *gained(evaluation, config, "token_accuracy", _CONSTANT, plain=_PLAIN),
         *least_quality(evaluation, config, "token_accuracy"),
@@ -106,7 +106,7 @@ def _warnings(evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]
 
 
 def _size_of(text: "Text") -> Label:
-    """Return a text's size in bytes, which stands for its label."""
+    """Return a text's size in bytes, which takes the place of its label."""
     return len("".join(text).encode())
 
 
@@ -119,10 +119,10 @@ def _no_labels(_columns: Sequence[LabelColumn], _config: DataConfig) -> list[lis
 
 
 def _propose_texts(columns: Sequence[Column], given: Given) -> Proposal:
-    """Return the column that is read; all that is not a text is left aside.
+    """Return the column of texts; all other columns are ignored.
 
     Raises:
-        UnfitError: for a label, which such texts do not have, or where the column is not certain.
+        UnfitError: for a label, which such texts do not have. Also where the column is not certain.
     """
     if given.label:
         raise UnfitError(

@@ -1,9 +1,8 @@
 """Labels of a classification as the sources spell them: all names, or all indices.
 
-All sources are read one way, and together: a test file of the stars 1 to 4 must not be read as
-indices where the training file has names from 1 to 5. Spellings that differ in case, white space,
-composed characters or a final ``.0`` are read where one name alone fits, and logged. Everything
-else is refused.
+All sources are read together and one way. Stars 1 to 4 in a test file must not become indices when
+other sources have a 5. Some spellings differ from a name in case, white space, composed characters
+or a final ``.0``. They are read where one name alone fits, and logged. Everything else is refused.
 """
 
 import difflib
@@ -39,10 +38,10 @@ _SHOWN = 10
 def read_class_labels(
     columns: Sequence[LabelColumn], config: DataConfig
 ) -> list[list[Label | None]]:
-    """Return the class index of every cell of every source; None for an empty one.
+    """Return the class index of every cell of every source; None for an empty cell.
 
-    A column with its own label names is matched by name, never by position: its index i means its
-    own i-th name.
+    A column with its own label names is matched by name, never by position. Its index i stands for
+    its own i-th name.
 
     Raises:
         ValueError: for cells that are no labels, or that can be read as names and as indices.
@@ -56,10 +55,10 @@ def read_class_labels(
 
 
 def propose_classes(columns: Sequence[Column], given: Given) -> Proposal:
-    """Return how a table is read for a classification.
+    """Return how to read a table for a classification.
 
     Raises:
-        UnfitError: where that is not certain.
+        UnfitError: where the columns are not certain.
     """
     text, assumed = find_texts(columns, given)
     label, more = find_label(
@@ -96,7 +95,7 @@ def _read_together(columns: Sequence[LabelColumn], config: DataConfig) -> dict[s
 
 
 def _are_names(names: Mapping[str, int], indices: Mapping[str, int], config: DataConfig) -> bool:
-    """Tell whether cells that all are names cannot be meant as indices."""
+    """Return whether cells, all of them names, cannot be indices."""
     differ = any(indices[cell] != names[cell] for cell in names if cell in indices)
     is_complete = len(set(names.values())) == len(config.labels)
     return not differ or len(indices) < len(names) or is_complete
@@ -116,7 +115,7 @@ def _read_own(column: LabelColumn, config: DataConfig) -> dict[str, int | None]:
 
 
 def _by_name(cells: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Return the class of each cell that is a name, or that one name alone fits."""
+    """Return the class of each cell that is a name, or that fits a single name."""
     exact = {name: index for index, name in enumerate(names)}
     folded: dict[str, list[int]] = {}
     for name, index in exact.items():

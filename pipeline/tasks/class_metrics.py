@@ -16,11 +16,13 @@ _BLOCK = 4096
 
 
 def _quality_by_text(logits: np.ndarray, labels: np.ndarray) -> Contributions:
-    """Return what each text adds to the metrics.
+    """Return the contributions of each text to the metrics.
 
     Returns:
-        classes: (N, 2), label and predicted class; hit: (N,), whether they are one; bin and gap:
-        (N,), the bin of the confidence, and right or wrong (1 or 0) minus the confidence.
+        classes: (N, 2), label and predicted class.
+        hit: (N,), whether both are equal.
+        bin: (N,), the bin of the confidence.
+        gap: (N,), 1 for a right or 0 for a wrong class, minus the confidence.
     """
     predicted = logits.argmax(axis=1)
     confidence, chosen = _in_blocks(_confidence_and_choice, logits)  # (N,) each
@@ -59,13 +61,13 @@ def _calibration_error(bin_of: np.ndarray, gap: np.ndarray) -> float:
 
 
 def _confidence_and_choice(logits: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the largest probability of each text and whose it is, (N,) each."""
+    """Return the largest probability of each text and its class, (N,) each."""
     probabilities = softmax_rows(logits.astype(np.float64))
     return probabilities.max(axis=1), probabilities.argmax(axis=1)
 
 
 def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
-    """Return of each text whether the classes agree, the divergence, the largest difference."""
+    """Return per text whether the classes agree, the divergence and the largest difference."""
     divergence, largest = _in_blocks(_distances, student, teacher)
     return {
         "agrees": student.argmax(axis=1) == teacher.argmax(axis=1),
@@ -100,7 +102,7 @@ CLASS_FIDELITY = Statistic(contributions=_fidelity_by_text, summarise=_summarise
 def _in_blocks(
     function: Callable[..., tuple[np.ndarray, ...]], *arrays: np.ndarray
 ) -> list[np.ndarray]:
-    """Return a function of rows, which do not depend on one another, of arrays of any length."""
+    """Wrap a function of independent rows, so that it takes arrays of any length."""
     starts = range(0, len(arrays[0]), _BLOCK)
     blocks = [function(*(each[start : start + _BLOCK] for each in arrays)) for start in starts]
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]

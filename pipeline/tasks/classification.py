@@ -1,8 +1,8 @@
 """Classification: one of C classes for a text or a pair of texts.
 
-The hard loss is cross-entropy, the soft one T² KL (Hinton et al., 2015,
-https://arxiv.org/abs/1503.02531, section 2). scipy is imported where it is used: a server, which
-needs the answers alone, would pay 20 MB for it.
+The hard loss is cross-entropy, the soft loss T² KL (Hinton et al., 2015,
+https://arxiv.org/abs/1503.02531, section 2). Functions import scipy where they use it. A server
+needs the answers alone, and scipy costs 20 MB.
 
 Shapes: N = texts, C = classes.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _CONSTANT = "the commonest label for every text"
 _LISTED = 5
-"""Classes that a warning names."""
+"""Number of classes that a warning names."""
 
 
 class ClassAnswer(BaseModel):
@@ -93,7 +93,7 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
 
 
 def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
-    """Return the most certain loss of recall of any class."""
+    """Return the check of the class whose loss of recall is most certain."""
     worst = worst_class(evaluation.classes)
     low, high = worst.interval
     check = make_check(
@@ -103,18 +103,18 @@ def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
         interval=worst.interval,
         evidence="not_refuted",
         reason=(
-            f"Of the class {worst.label} ({worst.texts:,} test texts) the teacher finds "
+            f"Of the class {worst.label} ({worst.texts:,} test texts), the teacher finds "
             f"{worst.teacher_recall:.1%} and the student {worst.student_recall:.1%}: "
             f"{100 * worst.recall_lost:.2f} points lost ({100 * low:.2f} to {100 * high:.2f}, all "
-            f"classes together at {evaluation.confidence:.0%}); gate.max_class_drop refuses what "
-            f"is surely more than {100 * config.max_class_drop:.2f}."
+            f"classes together at {evaluation.confidence:.0%}); gate.max_class_drop refuses a loss "
+            f"significantly above {100 * config.max_class_drop:.2f}."
         ),
     )
     return note_wide(check, "gate.max_class_drop", widest=1)
 
 
 def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
-    """Return what the expected calibration error gained against the teacher."""
+    """Return the rise of the expected calibration error against the teacher."""
     growth = evaluation.change.values["calibration_error"]
     low, high = evaluation.change.intervals["calibration_error"]
     check = make_check(
@@ -125,17 +125,17 @@ def calibration_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
         evidence="not_refuted",
         reason=(
             f"The student's expected calibration error is {growth:+.4f} from the teacher's "
-            f"({low:+.4f} to {high:+.4f}); gate.max_calibration_growth refuses what is surely more "
-            f"than {config.max_calibration_growth:.4f}."
+            f"({low:+.4f} to {high:+.4f}); gate.max_calibration_growth refuses a growth "
+            f"significantly above {config.max_calibration_growth:.4f}."
         ),
     )
     return note_wide(check, "gate.max_calibration_growth", widest=1)
 
 
 def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
-    """Return one warning of the classes that lost too much on too few texts to be sure of it.
+    """Return one warning of the classes that lost too much, on too few texts for significance.
 
-    The worst class has its own check; it is the surest loss, and rarely the largest.
+    The worst class has a check of its own. It has the most certain loss, rarely the largest one.
     """
     worst = worst_class(evaluation.classes)
     beyond = [
@@ -153,7 +153,7 @@ def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[st
     return (
         f"Classes that lost more than {100 * config.max_class_drop:.2f} points of recall, on "
         f"too few texts to be sure: {listed}{f' and {rest} more' if rest else ''}. "
-        "Measure on more texts of them to know.",
+        "Measure on more texts of these classes to know.",
     )
 
 
@@ -169,7 +169,7 @@ def _names(config: DataConfig) -> tuple[str, ...]:
 
 
 def _commonest(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
-    """Return certainty of the commonest label for every text, (N, C)."""
+    """Return logits of a model that is certain of the commonest label for every text, (N, C)."""
     outputs = np.zeros((len(labels), readings.shape[-1]), dtype=np.float32)
     outputs[:, np.bincount(labels).argmax()] = 10.0
     return outputs
@@ -204,7 +204,7 @@ def _shifts(
 
 
 def label_mix(old: np.ndarray, new: np.ndarray, classes: int) -> Shift:
-    """Return how the commonest label's part of all class indices changed."""
+    """Return the change of the commonest label's share of all class indices."""
     from scipy import stats
 
     before, now = (np.bincount(labels, minlength=classes) for labels in (old, new))

@@ -1,7 +1,7 @@
-"""Columns of one's own table, and which of them a task can be trained on.
+"""Columns of a user's table, and the choice of those that a task can be trained on.
 
-What `adapter-distill new` proposes of a table is certain or refused: a column is taken where the
-user names it, where it alone fits, or where it has the name that a config expects by default.
+`adapter-distill new` proposes what is certain, and refuses the rest. It takes a column that the
+user names, that alone fits, or that has the default name of a config.
 """
 
 import math
@@ -15,27 +15,27 @@ from pipeline.texts.nested import read_nested
 from pipeline.texts.source_table import SourceTable
 
 _WIDE = "\u2e80"
-"""First character of the scripts that are written without spaces between words."""
+"""First character of the scripts without spaces between words."""
 _PROSE = 0.5
-"""Part of a text column's cells that hold several words, at least."""
+"""Smallest share of a text column's cells that hold several words."""
 _FEWEST_PER_VALUE = 5
-"""Rows per value above which values repeat as classes do; texts repeat less."""
+"""Fewest rows per value of a column of classes; texts repeat less."""
 _MOST_CLASSES = 1000
 _MISSING = ("nan", "null")
 
 
 class UnfitError(InputError):
-    """A table cannot be read for a task, or in several ways."""
+    """A table cannot be read for a task, or can be read in several ways."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A named column of a table, read."""
+    """A column of a table: its name and its cells."""
 
     name: str
     cells: Sequence[Cell]
     own_names: tuple[str, ...] | None = None
-    """A data set's own names of the indices in its cells."""
+    """Names that the data set itself gives to the indices in its cells."""
     values: tuple[str, ...] | None = field(init=False)
     """Spelling of each cell that is not empty; None where a cell has no single spelling."""
 
@@ -45,12 +45,12 @@ class Column:
 
     @property
     def distinct(self) -> frozenset[str]:
-        """Its different values."""
+        """Distinct values of the column."""
         return frozenset(self.values or ())
 
     @property
     def lists(self) -> list[list[Cell]] | None:
-        """Its cells that are not missing, where all of them are lists; None else."""
+        """Cells that are not missing, if all of them are lists; otherwise None."""
         filled = [read_nested(cell) for cell in self.cells if cell not in (None, "")]
         lists = [list(cell) for cell in filled if isinstance(cell, list | tuple)]
         return lists if lists and len(lists) == len(filled) else None
@@ -66,7 +66,7 @@ def columns_of(table: SourceTable) -> tuple[Column, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
-    """Columns that the user names; none where the table is to say."""
+    """Columns that the user names; none where the table decides."""
 
     text: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
@@ -78,25 +78,25 @@ class Proposal:
 
     text: tuple[str, ...]
     label: tuple[str, ...]
-    """None for a task whose texts are their own labels."""
+    """Names of the label columns; empty for a task whose texts are their own labels."""
     labels: tuple[str, ...] = ()
     """Value of ``data.labels``."""
     backbone: str | None = None
-    """Kind of backbone that the task needs, as a noun, where the usual one is none."""
+    """Kind of backbone, as a noun, for a task that the usual backbone cannot learn."""
     assumed: tuple[str, ...] = ()
-    """What was taken without being told, in sentences."""
+    """Assumptions that were made for want of an option, in sentences."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Role:
-    """What a column is wanted for."""
+    """Purpose of a column: text or label."""
 
     noun: str
-    """Of messages: ``the label``."""
+    """Noun of the column in messages, such as ``the label``."""
     option: str
-    """Option that names such a column."""
+    """Command-line option that names such a column."""
     usual: str
-    """Name that decides between several."""
+    """Usual name, which decides between several columns that fit."""
 
 
 TEXT = Role(noun="the text", option="--text", usual="text")
@@ -106,15 +106,15 @@ LABEL = Role(noun="the label", option="--label", usual="label")
 def find_texts(
     columns: Sequence[Column], given: Given, *, most: int = 2
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the text columns, and what was assumed.
+    """Return the names of the text columns, and the assumptions made.
 
     Args:
-        columns: Of the table.
+        columns: All columns of the table.
         given: Names that the user gave.
-        most: Text columns that the task takes.
+        most: Largest number of text columns that the task takes.
 
     Raises:
-        UnfitError: where they are not certain.
+        UnfitError: where the text columns are not certain.
     """
     if given.text:
         if len(given.text) > most:
@@ -139,17 +139,17 @@ def find_label(
     wanted: str,
     role: Role = LABEL,
 ) -> tuple[Column, tuple[str, ...]]:
-    """Return the label column and what was assumed.
+    """Return the label column and the assumptions made.
 
     Args:
-        columns: Of the table, without its text columns.
+        columns: Columns of the table without its text columns.
         given: Names that the user gave.
         fits: (column) -> whether it may be the label.
-        wanted: What such a column holds, for messages.
-        role: How messages name it.
+        wanted: Content of such a column, for messages.
+        role: Noun, option and usual name of the column.
 
     Raises:
-        UnfitError: where it is not certain.
+        UnfitError: where the label column is not certain.
     """
     if len(given.label) > 1:
         raise UnfitError(f"Expected one label column, found --label {len(given.label)} times.")
@@ -159,7 +159,7 @@ def find_label(
 
 
 def without(columns: Sequence[Column], names: Sequence[str]) -> tuple[Column, ...]:
-    """Return the columns of other names."""
+    """Return the columns except those of these names."""
     return tuple(each for each in columns if each.name not in names)
 
 
@@ -169,11 +169,11 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_names(names: Sequence[str], fold: Callable[[str], str], column: str) -> None:
-    """Refuse label names of which it is not certain that each is a label of its own.
+    """Refuse label names that may not all be separate labels.
 
     Args:
-        names: All distinct ones.
-        fold: (name) -> what two spellings of one name have in common.
+        names: All distinct names.
+        fold: (name) -> the part that two spellings of one name share.
         column: Name of the column.
 
     Raises:
@@ -197,7 +197,7 @@ def named(columns: Sequence[Column], name: str, role: Role) -> Column:
     """Return the column of a name.
 
     Raises:
-        UnfitError: where the table has none, or it has another role already.
+        UnfitError: where the table lacks the column, or uses it for another role.
     """
     found = next((each for each in columns if each.name == name), None)
     if found is None:
@@ -211,7 +211,7 @@ def named(columns: Sequence[Column], name: str, role: Role) -> Column:
 def choose(
     role: Role, columns: Sequence[Column], fitting: Sequence[Column], wanted: str
 ) -> tuple[Column, tuple[str, ...]]:
-    """Return the one column that fits, or the one with the usual name, and what was assumed.
+    """Return the only column that fits, or that of the usual name, and the assumptions made.
 
     Raises:
         UnfitError: where none fits, or several do.
@@ -233,14 +233,14 @@ def choose(
 
 
 def assumed_of(role: Role, chosen: Sequence[str], fitting: Iterable[str]) -> tuple[str, ...]:
-    """Return what to say of columns that were taken without being named."""
+    """Return the assumptions, as sentences, about columns that the user did not name."""
     others = sorted(set(fitting) - set(chosen))
     aside = f", and not {_listed(others)}, which would fit too" if others else ""
     return (f"{role.noun} is in {_listed(chosen)}{aside}",)
 
 
 def is_prose(column: Column) -> bool:
-    """Return whether a column holds texts: several words in most cells, and few repetitions."""
+    """Return whether a column holds texts, with several words in most cells and few repetitions."""
     values = column.values
     if not values or any(isinstance(cell, Number | bool) for cell in column.cells):
         return False
@@ -251,7 +251,7 @@ def is_prose(column: Column) -> bool:
 
 
 def is_class(column: Column) -> bool:
-    """Return whether a column's values repeat as classes do: 2 of them, to 1,000."""
+    """Return whether a column holds 2 to 1,000 different values that repeat as classes do."""
     if column.values is None or not 2 <= len(column.distinct) <= _MOST_CLASSES:
         return False
     return _repeats(column) and all(map(_is_whole_or_name, column.distinct))
@@ -264,7 +264,7 @@ def is_flag(column: Column) -> bool:
 
 
 def number_of(value: str) -> float:
-    """Return a number; NaN for what is none, such as the underscores of Python's numbers."""
+    """Return a cell's number; NaN where it holds none, as for Python's underscores in numbers."""
     try:
         return math.nan if "_" in value else float(value)
     except ValueError:
@@ -280,7 +280,7 @@ def _values(column: Column) -> tuple[str, ...] | None:
 
 
 def _repeats(column: Column) -> bool:
-    """Return whether each value occurs several times on average; two values need less."""
+    """Return whether values occur several times on average; two values need fewer."""
     count = len(column.distinct)
     return count * _FEWEST_PER_VALUE <= len(column.values or ()) or count <= 2
 

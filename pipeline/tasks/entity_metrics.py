@@ -1,8 +1,8 @@
 """Metrics of entities in texts: strict F1, by type, and closeness of two models; numpy alone.
 
-An entity counts where its first word, its last word and its type are right, as in seqeval's strict
-mode for IOB2. A word without logits is outside of all entities: no token begins in it, or it is
-beyond what the model reads. Tags are -100 where no word is; all other words stand in one sequence.
+An entity counts if its first word, its last word and its type are right. So does seqeval in its
+strict mode for IOB2. A word without logits is outside of all entities. No token begins in such a
+word, or it is beyond the model's longest input. Tags behind a text's last word are -100.
 
 Shapes: N = texts, W = words (or tokens), C = tags, E = types; readings are (N, W, C).
 """
@@ -27,16 +27,17 @@ def predicted_tags(readings: np.ndarray) -> np.ndarray:
 
 
 def entities_of(tags: np.ndarray, words: np.ndarray) -> Iterator[set[Entity]]:
-    """Yield the entities of each text, by its tags (N, W) and which of them are words (N, W)."""
+    """Yield the entities of each text, from its tags (N, W) and the mask of its words (N, W)."""
     for row, counts in zip(tags, words, strict=True):
         yield set(find_entities(row[counts].tolist()))
 
 
 def _quality_by_text(readings: np.ndarray, tags: np.ndarray) -> Contributions:
-    """Return each text's entities by type: found, wanted, and right ones; and its right words.
+    """Return each text's entities by type (found, wanted, right) and its right words.
 
     Returns:
-        entities: (N, 3, E); words and right: (N,).
+        entities: (N, 3, E).
+        words, right: (N,), the number of words, and of those with the right tag.
     """
     width = min(tags.shape[1], readings.shape[1])
     tags, readings = tags[:, :width], readings[:, :width]
@@ -51,7 +52,7 @@ def _quality_by_text(readings: np.ndarray, tags: np.ndarray) -> Contributions:
 def _counted(
     found: Iterator[set[Entity]], wanted: Iterator[set[Entity]], readings: np.ndarray
 ) -> np.ndarray:
-    """Return how many entities of each type are found, wanted and both, (N, 3, E)."""
+    """Return the number of entities of each type that are found, wanted and both, (N, 3, E)."""
     counts = np.zeros((len(readings), 3, readings.shape[2] // 2), dtype=np.int64)
     for row, (own, other) in enumerate(zip(found, wanted, strict=True)):
         for kind, entities in enumerate((own, other, own & other)):
@@ -72,7 +73,7 @@ def _summarise_quality(texts: Contributions) -> Metrics:
 
 
 def _f1(found: int, wanted: int, right: int) -> float:
-    """Return F1; 1 where nothing is wanted and nothing found."""
+    """Return F1, which is 1 where nothing is wanted and nothing found."""
     return float(2 * right / (found + wanted)) if found + wanted else 1.0
 
 
@@ -80,7 +81,8 @@ def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions
     """Return each text's agreement by words and by entities, and its divergence.
 
     Returns:
-        entities: (N, 3), the student's, the teacher's, and both; words, same, kl, largest: (N,).
+        entities: (N, 3), the student's, the teacher's, and those of both.
+        words, same, kl, largest: (N,).
     """
     width = min(student.shape[1], teacher.shape[1])
     student, teacher = student[:, :width], teacher[:, :width]
@@ -117,7 +119,7 @@ ENTITY_FIDELITY = Statistic(contributions=_fidelity_by_text, summarise=_summaris
 
 
 def wrong_entities(readings: np.ndarray, tags: np.ndarray) -> np.ndarray:
-    """Return how many entities of each text are missed or found in vain, (N,)."""
+    """Return the number of entities of each text that are missed or wrongly found, (N,)."""
     found, wanted, right = _quality_by_text(readings, tags)["entities"].sum(axis=2).T
     wrong: np.ndarray = (found + wanted - 2 * right).astype(np.float64)
     return wrong
@@ -128,7 +130,7 @@ def members_of_types(
 ) -> ClassMembers:
     """Return the entities of every type.
 
-    Every entity that is in a text, or that a model finds there, is a row of its own.
+    Every entity of a text, real or found by a model, is a row of its own.
     """
     types = entity_types(names)
     width = min(tags.shape[1], teacher.shape[1], student.shape[1])

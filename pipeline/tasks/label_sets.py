@@ -1,9 +1,8 @@
 """Sets of labels as the sources spell them: lists, strings with a delimiter, columns of 0 and 1.
 
-Lists are those of a JSON or Parquet file, or written out in a CSV file. Lists of 0 and 1, one for
-each label, are such columns in one. A string is cut at the one delimiter whose parts are all known.
-What remains are single labels, which class_labels.py reads: names or indices of all sources
-together, or a refusal.
+Lists are in a JSON or Parquet file, or written out in a CSV file. A list of one 0 or 1 per label
+equals such columns. A string is cut at the one delimiter whose parts are all known labels. The
+parts are single labels, which class_labels.py reads or refuses for all sources together.
 """
 
 import logging
@@ -34,19 +33,19 @@ logger = logging.getLogger(__name__)
 
 _DELIMITERS = (",", ";", "|")
 _FEWEST_PER_PART = 5
-"""Rows per name above which names repeat as labels do."""
+"""Fewest rows per name of a column of labels."""
 
 
 def set_names(config: DataConfig) -> tuple[str, ...]:
-    """Return the names of the labels: those of the config, or of its columns of 0 and 1."""
+    """Return the names of the labels, which the config or its columns of 0 and 1 give."""
     return config.labels if isinstance(config.label, str) else config.label
 
 
 def read_label_sets(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
     """Return 0 or 1 for each label of every cell of every source; None for an empty cell.
 
-    An empty cell of a string column is a text without labels given, and left out. A text to which
-    no label applies is an empty list, or a row of zeros.
+    An empty cell of a string column means that the labels are missing, and the text is left out. A
+    text to which no label applies has an empty list, or a row of zeros.
 
     Raises:
         ValueError: for cells that are no labels, or that can be read in two ways.
@@ -71,9 +70,9 @@ class _SetColumn:
     """A label column whose cells were cut into single labels."""
 
     flat: LabelColumn
-    """All single labels, one after another."""
+    """Single labels of all rows, one after another."""
     rows: Sequence[int]
-    """Row of each of them."""
+    """Row of each single label."""
     empty: Sequence[bool]
     """Whether a row's cell is empty."""
 
@@ -94,7 +93,7 @@ class _SetColumn:
         )
 
     def gather(self, labels: Sequence[Label | None], count: int) -> list[Label | None]:
-        """Return each row's labels, as 0 or 1 for each of all."""
+        """Return each row's labels, as 0 or 1 for each known label."""
         sets: list[list[int]] = [[0] * count for _ in self.empty]
         for row, label in zip(self.rows, labels, strict=True):
             if not isinstance(label, int):
@@ -107,7 +106,7 @@ class _SetColumn:
 
 
 def _cutter(columns: Sequence[LabelColumn], config: DataConfig) -> Callable[[str], Sequence[str]]:
-    """Return the one way in which all cells are sets of labels."""
+    """Return the only function that cuts all cells into sets of labels."""
     cells = {cell for column in columns for cell in column.cells if cell}
     known = {fold_label(name) for name in config.labels} | set(map(str, range(len(config.labels))))
     used = [each for each in _DELIMITERS if any(each in cell for cell in cells)]
@@ -118,7 +117,7 @@ def _cutter(columns: Sequence[LabelColumn], config: DataConfig) -> Callable[[str
             f"data.labels, and sets of names with {used[0]!r} between. Write lists, in a JSONL or "
             "Parquet file"
         )
-    # Where no way fits, the commonest delimiter names the parts that are unknown.
+    # Where no delimiter fits, cut at the commonest, so that the message names the unknown parts.
     commonest = max(used, key=lambda each: sum(each in cell for cell in cells), default=None)
     delimiter = ways[0] if ways else commonest
     if delimiter is not None:
@@ -135,7 +134,7 @@ def _parts(cell: str, delimiter: str | None) -> list[str]:
 
 
 def _as_list(cell: str) -> list[str] | None:
-    """Return the values of a list that is written out, as they are spelled; None for no list."""
+    """Return the values of a list that is written out, as spelled; None where it is no list."""
     values = read_nested(cell)
     if not isinstance(values, list):
         return None
@@ -150,7 +149,7 @@ def _are_flags(
     """Return whether lists hold 0 or 1 for each label, and not the labels that apply.
 
     Raises:
-        ValueError: where some cells are no lists, or it cannot be told.
+        ValueError: where some cells are no lists, or both readings are possible.
     """
     count, names = len(config.labels), {fold_label(name) for name in config.labels}
     for column in columns:
@@ -163,7 +162,7 @@ def _are_flags(
     if names & FLAGS.keys() or any(column.own_names is not None for column in columns):
         return False
     hot = all(len(r) == count and {e.casefold() for e in r} <= FLAGS.keys() for r in lists.values())
-    # A list of indices names none of them twice.
+    # A list of indices holds no index twice.
     twice = [cell for cell, row in lists.items() if _repeated(row, names)]
     if hot and twice:
         logger.info(
@@ -184,16 +183,16 @@ def _are_flags(
 
 
 def _repeated(row: Sequence[str], names: set[str]) -> bool:
-    """Return whether a list holds something twice that is no label's name."""
+    """Return whether a list repeats a value that is no label's name."""
     strange = [each for each in row if fold_label(each) not in names]
     return len(set(strange)) < len(strange)
 
 
 def propose_sets(columns: Sequence[Column], given: Given) -> Proposal:
-    """Return how a table is read for sets of labels.
+    """Return how to read a table for sets of labels.
 
     Raises:
-        UnfitError: where that is not certain.
+        UnfitError: where the columns are not certain.
     """
     text, assumed = find_texts(columns, given)
     rest = without(columns, text)
@@ -222,7 +221,7 @@ def propose_sets(columns: Sequence[Column], given: Given) -> Proposal:
 
 
 def _parts_of(column: Column) -> tuple[str, ...] | None:
-    """Return the labels of a column of sets; None where it is no such column."""
+    """Return the labels of a column of sets; None where the column holds no sets."""
     if column.lists is not None:
         cells = [each for row in column.lists for each in row]
         parts = {str(each) for each in cells}
@@ -240,7 +239,7 @@ def _parts_of(column: Column) -> tuple[str, ...] | None:
 
 
 def _read_flags(columns: Sequence[LabelColumn], names: Sequence[str]) -> list[Label | None]:
-    """Return the sets of one source with a column for each label."""
+    """Return the label sets of a source with one column per label."""
     sets: list[Label | None] = []
     for row, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
         flags = [FLAGS.get(cell.casefold()) for cell in cells]

@@ -1,10 +1,10 @@
-"""How the outputs of a text's tokens become what a task reads of the text.
+"""Layouts: from the outputs of a text's tokens to the outputs of the text.
 
-A task with one row of outputs per text has no layout. All others read a text in windows that
-overlap. A window is a row of its own for the model, so that texts share calls with those of others.
+A task with one row of outputs per text has no layout. All other tasks read a text in overlapping
+windows. Each window is a row of its own for the model, so that windows of many texts share a call.
 
-Shapes: N = texts, T = tokens of a window, P = those of them that labels belong to, C = outputs per
-token.
+Shapes: N = texts, T = tokens of a window, P = tokens of a window that labels belong to,
+C = outputs per token.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,31 +19,31 @@ class Window:
     """A part of a text that a model reads at once."""
 
     text: int
-    """Number of the text."""
+    """Number of the text that the window is a part of."""
     encoding: Encoding
     places: np.ndarray
-    """What `Layout.find` returns of it."""
+    """Places in the window, as `Layout.find` returns them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """How texts are read in windows, and what their tokens' outputs are to a text."""
+    """Rules of one task: from texts to windows, and from the tokens' outputs to a text's."""
 
     columns: int
-    """Number of texts of an example: 1, or 2 where the windows are those of the second one."""
+    """Number of texts per example. It is 2 where a second text is read in windows."""
     find: Callable[[Sequence[str], Sequence[Encoding], bool], list[np.ndarray]]
-    """(text, encodings of its windows, whether the text is one of the data) -> places in each
-    window, as the other functions take them."""
+    """Finder of places: (text, encodings of its windows, whether it is from the data) -> the places
+    in each window that `positions`, `labels` and `gather` take."""
     positions: Callable[[Window], np.ndarray]
-    """(window) -> tokens that labels belong to, (P,), in increasing order."""
+    """Selection: (window) -> tokens that labels belong to, (P,), in increasing order."""
     labels: Callable[[np.ndarray, Window], np.ndarray]
-    """(label of its text, window) -> label of each of these tokens, (P,)."""
+    """Labels of tokens: (label of the text, window) -> labels of the selected tokens, (P,)."""
     gather: Callable[[Sequence[Window], Iterable[tuple[int, np.ndarray]], int], np.ndarray]
-    """(all windows, (number of a window, its outputs (T, C)) in any order, N) -> outputs of the
-    texts, (N, ...): NaN for what no window gave."""
+    """Assembly: (all windows, pairs of a window's number and its outputs (T, C), N) -> outputs (N,
+    ...). The pairs may be in any order. Places without outputs are NaN."""
     is_joint: bool
-    """Whether a window's labelled tokens share one distribution. No other token counts then. Else
-    each labelled token is an item of its own, and the teacher is followed at all tokens."""
+    """Whether a window's labelled tokens share one distribution, so that no other token counts.
+    Otherwise, each labelled token is an item, and the student follows the teacher at all tokens."""
 
     def cut(
         self, texts: Sequence[Sequence[str]], encodings: Sequence[Encoding], *, of_data: bool
@@ -51,9 +51,9 @@ class Layout:
         """Return the windows of all texts.
 
         Args:
-            texts: Each of so many texts as `columns` says.
-            encodings: What the tokenizers library made of them, with what was truncated.
-            of_data: Whether the texts are those of a split.
+            texts: Examples, each of as many texts as `columns`.
+            encodings: Encodings of the tokenizers library, with those of the truncated rest.
+            of_data: Whether the texts are from a split.
         """
         windows = []
         for number, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):

@@ -1,6 +1,6 @@
-"""Several models on one split: quality and closeness, all over the same resamples of its texts.
+"""Several models on one split: quality and closeness, over shared resamples of its texts.
 
-Shared resamples make the interval of a difference a paired one, far narrower than the models' own.
+Shared resamples pair the models. The interval of a difference is far narrower than their own.
 
 Shapes: N = texts, C = outputs per text.
 """
@@ -19,19 +19,19 @@ from pipeline.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredModels:
-    """Outputs of models on one split, and how they are measured."""
+    """Outputs of models on one split, with everything that measuring them takes."""
 
     task: Task
     outputs: Mapping[Arm, np.ndarray]
-    """(N, C) by model."""
+    """Outputs of each model, (N, C)."""
     labels: np.ndarray
-    """(N,)."""
+    """Labels of the split, (N,)."""
     samples: Resamples
-    """Of the N texts."""
+    """Resamples of the N texts, shared by all statistics."""
     confidence: float
-    """Level of the intervals."""
+    """Confidence level of the intervals."""
     _drawn: dict[tuple[Arm, ...], Draws] = field(default_factory=dict, init=False, repr=False)
-    """Statistics that were drawn already, which differences share."""
+    """Statistics that are drawn already, for differences to share."""
 
     def quality(self, model: Arm) -> Measured:
         """Return a model's metrics."""
@@ -50,7 +50,7 @@ class MeasuredModels:
         return self._quality(model).minus(self._quality(teacher)).measured(self.confidence)
 
     def cost(self, model: Arm, reference: Arm, teacher: Arm) -> Measured:
-        """Return what a model loses against a reference: main metric, agreement with a teacher."""
+        """Return a model's loss of main metric and agreement against a reference."""
         quality = self._quality(reference).minus(self._quality(model))
         fidelity = self._fidelity(reference, teacher).minus(self._fidelity(model, teacher))
         return _joined(
@@ -65,7 +65,7 @@ class MeasuredModels:
         return self._draw((model, teacher), self.task.fidelity, self.outputs[teacher])
 
     def _draw(self, key: tuple[Arm, ...], statistic: Statistic, reference: np.ndarray) -> Draws:
-        """Return a statistic of the key's first model, which is drawn once."""
+        """Return a statistic of the key's first model, drawn at most once."""
         if key not in self._drawn:
             title = f"resampling {key[0].replace('_', ' ')}"
             self._drawn[key] = draw(

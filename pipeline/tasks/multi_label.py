@@ -1,8 +1,8 @@
 """Multi-label classification: any number of C labels for a text or a pair of texts.
 
-Each label is a question of its own. The hard loss is binary cross-entropy, the soft one T² times
-the KL of Bernoulli variables. A label applies where its probability reaches its threshold. The
-thresholds are chosen on the validation split, by the teacher's outputs, and ship with the student.
+Each label is a yes or no of its own. The hard loss is binary cross-entropy. The soft loss is T²
+times the KL of Bernoulli variables. A label applies where its probability reaches its threshold.
+The teacher's outputs on the validation split choose the thresholds, which ship with the student.
 
 Shapes: N = texts, C = labels; readings are (N, 2, C), see set_metrics.py.
 """
@@ -109,7 +109,10 @@ def _warnings(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
 
 
 def _commonest(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
-    """Return certainty of the commonest labels for every text, (N, C), as many as are best."""
+    """Return logits of a model that is certain of the commonest labels for every text, (N, C).
+
+    Their number is the one with the highest F1 over all labels.
+    """
     frequency, count = labels.sum(axis=0), readings.shape[-1]  # (C,)
     order = np.argsort(-frequency, kind="stable")
     hits, chosen = np.cumsum(frequency[order]), len(labels) * np.arange(1, count + 1)
@@ -120,7 +123,7 @@ def _commonest(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:
-    """Return the rarest label of each text, or one group for texts without labels."""
+    """Return the rarest label of each text; texts without labels share a group."""
     sets = np.array(labels)  # (N, C)
     frequency = np.where(sets == 1, sets.sum(axis=0), np.inf)
     return [int(group) for group in np.where(sets.any(axis=1), frequency.argmin(axis=1), -1)]

@@ -18,13 +18,13 @@ from pipeline.tasks.task import LabelColumn
 from pipeline.texts.cells import Label
 
 _FEWEST_NUMBERS = 3
-"""Different numbers below which a column of them is a yes or no."""
+"""Fewest distinct numbers of a label; a column of fewer is a yes or no."""
 _LARGEST = 1e30
-"""Largest number that a label may be: float32 must hold what training makes of it."""
+"""Largest absolute value of a label, so that float32 holds everything that training computes."""
 
 
 def read_numbers(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[Label | None]]:
-    """Return the number of every cell of every source; None for an empty one.
+    """Return the number of every cell of every source; None for an empty cell.
 
     Raises:
         ValueError: for cells that are no finite numbers.
@@ -48,10 +48,10 @@ def read_numbers(columns: Sequence[LabelColumn], config: DataConfig) -> list[lis
 
 
 def propose_number(columns: Sequence[Column], given: Given) -> Proposal:
-    """Return how a table is read for a regression.
+    """Return how to read a table for a regression.
 
     Raises:
-        UnfitError: where that is not certain.
+        UnfitError: where the columns are not certain.
     """
     text, assumed = find_texts(columns, given)
     label, more = find_label(
@@ -66,7 +66,7 @@ def propose_number(columns: Sequence[Column], given: Given) -> Proposal:
 
 
 def _is_rating(column: Column) -> bool:
-    """Return whether a column holds numbers that are neither flags nor the rows' own numbers."""
+    """Return whether a column holds numbers that are neither flags nor row numbers."""
     numbers = [number_of(value) for value in column.values or ()]
     if not numbers or not all(map(math.isfinite, numbers)):
         return False

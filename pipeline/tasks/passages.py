@@ -1,14 +1,14 @@
 """A context in windows beside its question, and the readings of an answer's ends.
 
-Tokens that count are those of the context, and the first token of the input, which stands for "no
-answer". Windows overlap; each is a distribution of its own, as in training.
+The tokens that count are those of the context and the first token of the input. That token stands
+for "no answer". Windows overlap; each is a distribution of its own, as in training.
 
-Readings are a row for each of these tokens, window after window: the token's first character in the
-context, the character behind its last, and two logits: that the answer begins there, and that it
-ends there. A window's first row is its first token. That one has no characters: in their place
-stand -1 and the threshold of "no answer" (pipeline/tasks/span_metrics.py).
+Readings have a row for each of these tokens, window after window. A row holds the token's first
+character in the context and the character behind its last. Two logits follow, that the answer
+begins there and that it ends there. A window's first row is the first token of the input. It has no
+characters, but -1 and the threshold of "no answer" (pipeline/tasks/span_metrics.py).
 
-Shapes: N = texts, T = tokens of a window, P = those of them that count; readings are (N, P, 4), NaN
+Shapes: N = texts, T = tokens of a window, P = tokens that count; readings are (N, P, 4), NaN
 behind the last row of a text.
 """
 
@@ -24,7 +24,7 @@ from pipeline.tasks.words import pad_rows
 FIRST, BEHIND, BEGINS, ENDS = range(4)
 """Columns of readings."""
 NO_CHARACTER = -1
-"""First character of a window's first token."""
+"""Number in place of the first character of a window's first token, which has none."""
 IS_FIRST, IS_LAST = 1, 2
 """Labels of the answer's first and last token, as models/span_losses.py has them."""
 
@@ -32,7 +32,7 @@ IS_FIRST, IS_LAST = 1, 2
 def _find_context(
     _text: Sequence[str], encodings: Sequence[Encoding], _of_data: bool
 ) -> list[np.ndarray]:
-    """Return the tokens that count, (P, 3): position, first character and the one behind."""
+    """Return position, first character and the one behind the last of tokens that count, (P, 3)."""
     return [_context_of(each) for each in encodings]
 
 
@@ -56,7 +56,7 @@ def _context_tokens(window: Window) -> np.ndarray:
 def _labels_of_tokens(label: np.ndarray, window: Window) -> np.ndarray:
     """Return which tokens are the ends of the text's first answer, (P,).
 
-    A window that does not hold the whole answer has none: its first token is both ends.
+    Where a window lacks a part of the answer, both ends are its first token, "no answer".
     """
     labels = np.zeros(len(window.places), dtype=np.int64)
     start, end = label[:2]
@@ -95,7 +95,7 @@ def windows_of(readings: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def attach_threshold(readings: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return the readings with another threshold of "no answer"; thresholds are (1,)."""
+    """Return the readings with this threshold of "no answer", (1,)."""
     attached = readings.copy()
     attached[..., BEHIND][readings[..., FIRST] == NO_CHARACTER] = thresholds[0]
     return attached

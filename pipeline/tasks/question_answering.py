@@ -1,9 +1,10 @@
-"""Question answering: the span of a context that answers a question, or that there is none.
+"""Question answering: the span of a context that answers a question, or "no answer".
 
 A text is a question and its context. The hard loss is cross-entropy of the answer's first and last
-token, the soft one T² KL of both, over the context's tokens and the first of the input, which
-stands for "no answer". Long contexts are read in windows, each beside the whole question. The
-threshold of "no answer" is chosen on the validation split, by the teacher's outputs, and ships.
+token. The soft loss is T² KL of both. Both are over the context's tokens and the first token of the
+input, which stands for "no answer". Long contexts are read in windows, each beside the whole
+question. The teacher's outputs on the validation split choose the threshold of "no answer", which
+ships with the student.
 
 Shapes: N = texts, P = tokens that count; readings are (N, P, 4), see passages.py.
 """
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 _CONSTANT = "no answer to any question"
 _NO_ANSWER = "no_answer"
-"""Name of the threshold."""
+"""Name of the threshold of "no answer"."""
 
 
 class CandidateAnswer(BaseModel):
@@ -62,20 +63,20 @@ class CandidateAnswer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     answer: str
-    """Its characters."""
+    """Characters of the span."""
     start: int
-    """Number of its first character in the context."""
+    """Position of the span's first character in the context."""
     end: int
-    """Number of the character behind its last."""
+    """Position of the character behind the span's last."""
     score: float
-    """Probability of its first token times that of its last."""
+    """Probability of the span's first token times that of its last."""
 
 
 class SpanAnswer(CandidateAnswer):
     """The answer to one question: empty, and 0 to 0, where the context has none."""
 
     candidates: list[CandidateAnswer]
-    """The best spans, whether one of them is the answer or not."""
+    """Best spans of the context, even where the answer is "no answer"."""
 
 
 def span_answers(
@@ -93,7 +94,7 @@ def span_answers(
 
 def _as_answer(span: AnswerSpan, context: str) -> dict[str, Any]:
     text = context[span.first : span.behind]
-    start = span.first + len(text) - len(text.lstrip())  # some tokens hold the space before them
+    start = span.first + len(text) - len(text.lstrip())  # some tokens include the space before them
     return {
         "answer": text.strip(),
         "start": start,
@@ -121,7 +122,7 @@ def _warnings(evaluation: EvaluateFacts, _config: GateConfig) -> tuple[str, ...]
 
 
 def _texts_as_they_are(name: str, cells: Sequence[Cell], source: str, place: Any) -> list[str]:
-    """Return the cells of a text column with their white space: answers are counted from it."""
+    """Return the cells of a text column with their white space, which answers' positions count."""
     read_texts_of(name, cells, source, place)  # or refuse
     return [cell.decode("utf-8") if isinstance(cell, bytes) else str(cell or "") for cell in cells]
 
@@ -155,7 +156,7 @@ def _count_labels(
 
 
 def _no_answers(labels: np.ndarray, _readings: np.ndarray) -> np.ndarray:
-    """Return certainty that no question has an answer, (N, 1, 4)."""
+    """Return readings of a model that is certain of "no answer" to every question, (N, 1, 4)."""
     row = np.array([NO_CHARACTER, DEFAULT_THRESHOLD, 10.0, 10.0], dtype=np.float32)
     return np.tile(row, (len(labels), 1, 1))
 
@@ -218,7 +219,7 @@ QUESTION_ANSWERING = Task(
         "(source below).",
         limits=(
             "It answers with characters of the context alone.",
-            "Where no question of the data lacked an answer, it always gives one.",
+            "If every question of the data had an answer, it always gives one.",
         ),
         hub_task="question-answering",
         hub_metrics={"f1": "f1", "exact_match": "exact_match"},

@@ -1,9 +1,9 @@
 """Regression: one number for a text or a pair of texts, in the label's own unit.
 
-The head trains on standardised labels; its scale is undone exactly in its last dense layer, so
-that every saved model answers in the label's unit (models/units.py). The hard loss is the squared
-error, the soft one the squared distance to the teacher's number. Agreement of student and teacher
-is Pearson's correlation of their numbers.
+The head trains on standardised labels. Its last dense layer undoes the scale exactly, so that every
+saved model answers in the label's unit (models/units.py). The hard loss is the squared error. The
+soft loss is the squared distance to the teacher's number. Agreement of student and teacher is
+Pearson's correlation of their numbers.
 
 Shapes: N = texts; outputs are (N, 1).
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _CONSTANT = "the mean for every text"
 _RANGES = 5
-"""Ranges of labels that splits are drawn by and counted in."""
+"""Number of ranges of labels by which splits are drawn and counted."""
 
 
 class NumberAnswer(BaseModel):
@@ -43,9 +43,9 @@ class NumberAnswer(BaseModel):
 
 
 def _quality_by_text(outputs: np.ndarray, labels: np.ndarray) -> Contributions:
-    """Return each text's number and label, and the place of both among all of their kind, (N,).
+    """Return each text's number and label, and the place of each among all of its kind, (N,).
 
-    Equal numbers have one place, so that resamples are ranked without being sorted.
+    Equal numbers share a place, so that resamples are ranked without being sorted.
     """
     found = outputs[:, 0].astype(np.float64)
     return {"number": found, "label": labels, "place": _places(found), "wanted": _places(labels)}
@@ -64,7 +64,7 @@ def _summarise_quality(texts: Contributions) -> Metrics:
 
 
 def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
-    """Return both models' number of each text, (N,)."""
+    """Return the number of each text by both models, (N,)."""
     return {
         "student": student[:, 0].astype(np.float64),
         "teacher": teacher[:, 0].astype(np.float64),
@@ -72,7 +72,7 @@ def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions
 
 
 def _summarise_fidelity(texts: Contributions) -> Metrics:
-    """Return the correlation of student and teacher, the RMSE between them and the largest gap."""
+    """Return correlation, RMSE and largest gap between student and teacher."""
     own, other = texts["student"], texts["teacher"]
     return {
         "teacher_correlation": _correlation(own, other),
@@ -101,7 +101,7 @@ def number_answers(
 
 
 def rmse_grown(evaluation: EvaluateFacts, config: GateConfig) -> Check:
-    """Return how much larger the student's RMSE is than its teacher's, as part of the teacher's."""
+    """Return the rise of the RMSE from teacher to student, relative to the teacher's."""
     teacher = evaluation.teacher.values["rmse"]
     scale = 1 / teacher if teacher else math.inf
     growth = evaluation.change.values["rmse"]
@@ -126,13 +126,13 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _places(values: np.ndarray) -> np.ndarray:
-    """Return how many smaller values there are of each, ties counted once."""
+    """Return the number of smaller values for each value, ties counted once."""
     places: np.ndarray = np.unique(values, return_inverse=True)[1]
     return places
 
 
 def _ranks(places: np.ndarray) -> np.ndarray:
-    """Return the ranks of values by their places, ties at their mean."""
+    """Return the ranks of values from their places, ties at their mean rank."""
     counts = np.bincount(places)
     ends = np.cumsum(counts)
     ranks: np.ndarray = (ends - (counts - 1) / 2)[places]
@@ -174,7 +174,7 @@ def _mean(labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:
-    """Return the fifth of all labels that each belongs to."""
+    """Return the fifth of all labels that each label belongs to."""
     edges = np.quantile(labels, np.arange(1, _RANGES) / _RANGES)
     return [int(group) for group in np.digitize(labels, edges)]
 
@@ -192,7 +192,7 @@ def _count_labels(
 
 
 def _spelled(edges: np.ndarray) -> list[str]:
-    """Return numbers with as many digits as tell them apart, six at least."""
+    """Return numbers with enough digits to differ, at least six."""
     for digits in range(6, 17):
         spelled = [f"{edge:.{digits}g}" for edge in edges]
         if len(set(spelled)) == len(edges):

@@ -1,7 +1,7 @@
 """Metrics of sets of labels: quality, calibration, and closeness of two models; numpy alone.
 
-A label applies where its probability reaches its threshold. Readings hold both: logits, and the
-threshold of each label as a probability. Logits alone are read by the threshold one half.
+A label applies where its probability reaches its threshold. Readings hold the logits and the
+threshold of each label as a probability. For logits alone, the threshold is one half.
 
 Shapes: N = texts, C = labels; readings are (N, 2, C).
 """
@@ -16,15 +16,16 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def attach_thresholds(logits: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return readings, (N, 2, C) float32, of logits (N, C) and thresholds (C,)."""
+    """Return readings (N, 2, C) in float32 from logits (N, C) and thresholds (C,)."""
     repeated = np.broadcast_to(thresholds, logits.shape)
     return np.stack([logits, repeated], axis=1).astype(np.float32)
 
 
 def choose_thresholds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the threshold of each label that gives the highest F1, (C,), to four digits.
+    """Return the threshold of each label with the highest F1, (C,), to four digits.
 
-    Of equally good ones it is the one nearest to one half; so is that of a label without texts.
+    Among equally good thresholds, it is the one nearest to one half. A label without texts has one
+    half.
     """
     probabilities = sigmoid(logits)
     columns = zip(probabilities.T, labels.T == 1, strict=True)
@@ -39,7 +40,7 @@ def _best_threshold(probabilities: np.ndarray, wanted: np.ndarray) -> float:
     descending = probabilities[order]
     hits = np.cumsum(wanted[order])  # of the first 1, 2, ... N texts
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + wanted.sum())
-    # Between each text and the next, rounded; a threshold that no longer parts them is none.
+    # Between each text and the next, rounded; one that no longer separates them is left out.
     after = np.append(descending[1:], 0.0)
     candidates = np.round((descending + after) / 2, 4)
     parts = (after < candidates) & (candidates <= descending)
@@ -77,12 +78,14 @@ def _parts(readings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _quality_by_text(readings: np.ndarray, labels: np.ndarray) -> Contributions:
-    """Return what each text adds to the metrics.
+    """Return the contributions of each text to the metrics.
 
     Returns:
-        chosen and wanted: (N, C) booleans; place: (N, C), the rank of each probability among the
-        label's own, by which resamples are ranked without being sorted; gap: (N, bins), what
-        applies minus the probability, summed over the labels of each bin of probability.
+        chosen, wanted: (N, C) booleans.
+        place: (N, C), the rank of each probability among the label's own. By it, resamples are
+            ranked without being sorted.
+        gap: (N, bins), 1 or 0 for a label that applies or not, minus its probability, summed over
+            the labels of each bin of probability.
     """
     probabilities = label_probabilities(readings)
     wanted = labels == 1
@@ -101,7 +104,7 @@ def _quality_by_text(readings: np.ndarray, labels: np.ndarray) -> Contributions:
 def _summarise_quality(texts: Contributions) -> Metrics:
     """Return F1, mean average precision and expected calibration error, each in [0, 1].
 
-    Means over labels are over those that occur.
+    Means over labels include only labels that occur.
     """
     chosen, wanted = texts["chosen"], texts["wanted"]
     hits = (chosen & wanted).sum(axis=0)  # (C,)
@@ -118,8 +121,8 @@ def _summarise_quality(texts: Contributions) -> Metrics:
 def _mean_average_precision(places: np.ndarray, wanted: np.ndarray) -> float:
     """Return the mean over labels of the area under precision by recall, in steps.
 
-    That is the sum over thresholds of ``(recall - recall before) * precision``; texts of equal
-    probability are taken together.
+    The area is the sum over thresholds of ``(recall - recall before) * precision``. Texts of equal
+    probability share a threshold.
     """
     size, count = int(places.max()) + 1, places.shape[1]
     cells = places + size * np.arange(count, dtype=np.int32)  # (N, C)
@@ -128,7 +131,7 @@ def _mean_average_precision(places: np.ndarray, wanted: np.ndarray) -> float:
         for each in (cells.ravel(), cells[wanted])
     )  # (C, places), the highest probability first
     found = hits.cumsum(axis=1)
-    label, place = np.nonzero(hits)  # the others add nothing
+    label, place = np.nonzero(hits)  # places without hits add nothing
     precision = found[label, place] / texts.cumsum(axis=1)[label, place]
     areas = np.bincount(label, weights=hits[label, place] * precision, minlength=count)
     occurs = found[:, -1] > 0
@@ -136,7 +139,7 @@ def _mean_average_precision(places: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
-    """Return each text's agreement over labels and of the whole set, divergence and distance."""
+    """Return each text's agreement per label and of the whole set, divergence and distance."""
     same = chosen_labels(student) == chosen_labels(teacher)
     own, other = _parts(student)[0], _parts(teacher)[0]
     return {
@@ -148,7 +151,7 @@ def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions
 
 
 def _summarise_fidelity(texts: Contributions) -> Metrics:
-    """Return agreement, mean KL(teacher || student) per label, the largest logit difference."""
+    """Return agreement, mean KL(teacher || student) per label and the largest logit difference."""
     return {
         "set_agreement": float(texts["whole"].mean()),
         "label_agreement": float(texts["labels"].mean()),
@@ -181,6 +184,6 @@ SET_FIDELITY = Statistic(contributions=_fidelity_by_text, summarise=_summarise_f
 
 
 def wrong_parts(readings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the part of each text's labels that is wrong, (N,)."""
+    """Return the share of wrong labels of each text, (N,)."""
     wrong: np.ndarray = (chosen_labels(readings) != (labels == 1)).mean(axis=1)
     return wrong

@@ -2,12 +2,12 @@
 
 Exact match and F1 compare normalised texts: lower case, without punctuation, articles and repeated
 white space (Rajpurkar et al., 2016, https://arxiv.org/abs/1606.05250). The best of several right
-answers counts. "No answer" is right where a question has none, and only there.
+answers counts. "No answer" is right only for a question that has none.
 
-A span's score is the sum of its ends' logits. That of "no answer" is the sum of the logits of a
-window's first token, in the window where it is least (Devlin et al., 2019, section 4.3). With s
-their difference, there is no answer where sigmoid(s) is above the threshold: at 1 there always is
-one. The threshold is chosen on the validation split, and ships.
+A span's score is the sum of its ends' logits. The score of "no answer" is the sum of the first
+token's logits, least over all windows (Devlin et al., 2019, section 4.3). Let s be the score of "no
+answer" minus that of the best span. There is no answer where sigmoid(s) is above the threshold, and
+always one at a threshold of 1. The validation split chooses the threshold, which ships.
 
 Shapes: N = texts, P = tokens that count; readings are (N, P, 4), see passages.py.
 """
@@ -28,7 +28,7 @@ from pipeline.tasks.passages import BEGINS, BEHIND, ENDS, FIRST, windows_of
 from pipeline.tasks.set_metrics import DEFAULT_THRESHOLD, sigmoid
 
 LONGEST_ANSWER = 64
-"""Tokens of the longest answer that is looked for."""
+"""Length of the longest answer that is searched for, in tokens."""
 ALWAYS = 1.0
 """Threshold at which every question is answered."""
 _CANDIDATES = 5
@@ -41,40 +41,40 @@ class AnswerSpan:
     """A span of a context."""
 
     first: int
-    """Number of its first character."""
+    """Position of the span's first character in the context."""
     behind: int
-    """Number of the character behind its last."""
+    """Position of the character behind the span's last."""
     score: float
-    """Sum of its ends' logits."""
+    """Sum of the logits of the span's ends."""
     probability: float
-    """Product of its ends' probabilities, in its window."""
+    """Product of the probabilities of the span's ends, in its window."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoded:
-    """What a model answers to one question."""
+    """Answer of a model to one question, with the best spans."""
 
     spans: tuple[AnswerSpan, ...]
-    """The best spans, the best one first."""
+    """Best spans of the context, the best one first."""
     none: float
-    """How much "no answer" is preferred to the best span, from 0 to 1."""
+    """Preference of "no answer" over the best span, from 0 to 1."""
     none_probability: float
     """Probability of "no answer" in its window."""
     threshold: float
 
     @property
     def span(self) -> AnswerSpan | None:
-        """Return the answer; None where there is none."""
+        """Return the span of the answer; None for "no answer"."""
         return None if self.none > self.threshold else self.spans[0]
 
     @property
     def answer_probability(self) -> float:
-        """Return the probability of the answer, or that there is none."""
+        """Return the probability of the answer, or of "no answer"."""
         return self.none_probability if self.span is None else self.span.probability
 
 
 def find_answers(readings: np.ndarray) -> list[Decoded]:
-    """Return what a model answers to each question."""
+    """Return a model's answer to each question, decoded from its readings."""
     return [_decode(row) for row in readings]
 
 
@@ -102,7 +102,7 @@ def _decode(readings: np.ndarray) -> Decoded:
 
 
 def _best_spans(window: np.ndarray) -> list[tuple[int, int, float]]:
-    """Return the best spans of a window: rows of their ends, and their scores."""
+    """Return the best spans of a window, as rows of their ends, and the scores."""
     tokens = len(window) - 1
     if not tokens:
         return []
@@ -139,7 +139,7 @@ def _f1(found: Sequence[str], wanted: Sequence[str]) -> float:
 
 
 def characters_of(decoded: Sequence[Decoded], questions: np.ndarray) -> list[str]:
-    """Return the answers' characters; none where there is no answer."""
+    """Return the characters of the answers, empty for "no answer"."""
     return [
         "" if each.span is None else question.context[each.span.first : each.span.behind]
         for each, question in zip(decoded, questions, strict=True)
@@ -153,7 +153,7 @@ def _compare_all(answers: Sequence[str], questions: np.ndarray) -> np.ndarray:
 
 
 def _quality_by_text(readings: np.ndarray, questions: np.ndarray) -> Contributions:
-    """Return each answer's exact match and F1, and of which kind its question is, (N,) each."""
+    """Return each answer's exact match, F1 and whether its question has an answer, (N,) each."""
     exact, f1 = _compare_all(characters_of(find_answers(readings), questions), questions).T
     has_answer = _have_answers(questions)
     mixed = has_answer.any() and not has_answer.all()
@@ -170,7 +170,7 @@ def _have_answers(questions: Sequence[Question] | np.ndarray) -> np.ndarray:
 
 
 def _summarise_quality(texts: Contributions) -> Metrics:
-    """Return F1 and exact match; where questions of both kinds are there, of each alone too."""
+    """Return F1 and exact match, also for questions with and without answers if both occur."""
     found = {"f1": float(texts["f1"].mean()), "exact_match": float(texts["exact"].mean())}
     if not texts["mixed"].any():
         return found
@@ -187,7 +187,7 @@ def _mean(values: np.ndarray, rows: np.ndarray) -> float:
 
 
 def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
-    """Return whether both give the same answer, and the divergence of each text's windows."""
+    """Return per text whether both models answer alike, and the divergence of its windows."""
     wanted = find_answers(teacher)
     same = [
         _place(own) == _place(other)
@@ -213,16 +213,16 @@ def _place(answer: Decoded) -> tuple[int, int] | None:
 
 
 def _divergence(student: np.ndarray, teacher: np.ndarray) -> float:
-    """Return KL(teacher || student) of a window, the mean of both ends, in nats."""
+    """Return KL(teacher || student) of a window, averaged over both ends, in nats."""
     own, other = student[:, 2:].T.astype(np.float64), teacher[:, 2:].T.astype(np.float64)
     return float(kl_per_example(own, other).mean())
 
 
 def _summarise_fidelity(texts: Contributions) -> Metrics:
-    """Return the part of the questions with the same answer, and the mean KL, in nats.
+    """Return the share of the questions with the same answer, and the mean KL, in nats.
 
-    The sure agreement weighs each question by the teacher's probability of its own answer: between
-    answers that it holds for equally likely, a hair decides.
+    The sure agreement weighs each question by the teacher's probability of its own answer. Where
+    several answers are nearly equally likely, chance decides between them.
     """
     sure = texts["sure"]
     return {
@@ -250,8 +250,8 @@ def answer_errors(readings: np.ndarray, questions: np.ndarray) -> np.ndarray:
 def choose_threshold(readings: np.ndarray, questions: np.ndarray) -> np.ndarray:
     """Return the threshold of "no answer" with the highest F1, (1,).
 
-    Where every question has an answer, it is that at which each is answered. Of equally good
-    thresholds it is the one nearest to one half.
+    Where every question has an answer, it is the one at which all are answered. Among equally good
+    thresholds, it is the one nearest to one half.
     """
     has_answer = _have_answers(questions)
     if has_answer.all():
@@ -264,13 +264,13 @@ def choose_threshold(readings: np.ndarray, questions: np.ndarray) -> np.ndarray:
     f1 = _compare_all(best, questions)[:, 1]
     none = np.minimum(1.0, [each.none for each in decoded])
     order = np.argsort(none, kind="stable")
-    # With 0, 1, ... N questions answered, those where "no answer" is preferred least.
+    # F1 with 0, 1, ... N questions answered, beginning where "no answer" is preferred least.
     answered = np.append(0.0, np.cumsum(f1[order]))
     left = np.append(np.cumsum(~has_answer[order][::-1])[::-1], 0)
     edges = np.concatenate([[0.0], none[order], [ALWAYS]])
     thresholds = (edges[:-1] + edges[1:]) / 2
     thresholds[-1] = ALWAYS
-    parts = np.append(edges[:-2] < edges[1:-1], True)  # no threshold parts equal ones
+    parts = np.append(edges[:-2] < edges[1:-1], True)  # no threshold separates equal ones
     totals = np.where(parts, answered + left, -1.0)
     highest = np.flatnonzero(totals >= totals.max() - 1e-9)
     nearest = highest[np.abs(thresholds[highest] - DEFAULT_THRESHOLD).argmin()]

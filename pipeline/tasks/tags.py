@@ -1,7 +1,7 @@
-"""Tags of words by the scheme IOB2, as the sources spell them, and the entities that they mean.
+"""Tags of words in the scheme IOB2, as the sources spell them, and the entities they mark.
 
-``B-person`` begins an entity of the type person, ``I-person`` goes on with it, ``O`` is outside of
-all. Labels of the config are either all tags, ``O`` among them, or the types alone.
+``B-person`` begins an entity of the type person, ``I-person`` continues it, and ``O`` is outside of
+all. Labels of the config are either all tags, with ``O``, or only the types.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ from pipeline.texts.nested import read_nested
 OUTSIDE, BEGIN, INSIDE = "O", "B-", "I-"
 
 Entity = tuple[int, int, int]
-"""First word, the word behind the last, and the number of its type."""
+"""An entity as its first word, the word behind its last, and the number of its type."""
 
 
 def tag_names(config: DataConfig) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def tag_names(config: DataConfig) -> tuple[str, ...]:
 
 
 def entity_types(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return the types of entities among tags, in their order."""
+    """Return the types of entities among the tags, in order."""
     return tuple(dict.fromkeys(tag[2:] for tag in tags if tag.startswith((BEGIN, INSIDE))))
 
 
@@ -77,10 +77,10 @@ def read_tags(columns: Sequence[LabelColumn], config: DataConfig) -> list[list[L
 
 
 def propose_tags(columns: Sequence[Column], given: Given) -> Proposal:
-    """Return how a table is read for tags of words.
+    """Return how to read a table for tags of words.
 
     Raises:
-        UnfitError: where that is not certain.
+        UnfitError: where the columns are not certain.
     """
     if len(given.text) > 1:
         raise UnfitError(f"Expected one text column, found --text {len(given.text)} times.")
@@ -117,7 +117,7 @@ def _are_words(column: Column) -> bool:
 
 
 def _spelled_tags(column: Column) -> tuple[str, ...] | None:
-    """Return the tags of a column of lists of them; None where it holds others."""
+    """Return the tags of a column of lists of tags; None for other cells."""
     if not _are_words(column):
         return None
     tags = {str(each) for row in column.lists or () for each in row}
@@ -181,7 +181,7 @@ def _gathered(
 
 
 def _not_iob2(tags: Sequence[str]) -> int | None:
-    """Return the first word that goes on with an entity that there is not."""
+    """Return the first word whose I- continues no entity."""
     for word, tag in enumerate(tags):
         if tag.startswith(INSIDE):
             before = tags[word - 1] if word else OUTSIDE
@@ -193,10 +193,10 @@ def _not_iob2(tags: Sequence[str]) -> int | None:
 def find_entities(tags: Iterable[int]) -> list[Entity]:
     """Return the entities of a sequence of tags, by index.
 
-    Strictly: what no B- begins is no entity, and another type's I- ends one.
+    The reading is strict: only B- begins an entity, and the I- of another type ends it.
     """
     entities: list[Entity] = []
-    start, inside = 0, 0  # of an open entity: its first word, and the tag that goes on with it
+    start, inside = 0, 0  # the open entity's first word, and the tag that continues it
     word = -1
     for word, tag in enumerate(tags):
         if inside and tag != inside:
@@ -212,7 +212,7 @@ def find_entities(tags: Iterable[int]) -> list[Entity]:
 def join_words(
     name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
 ) -> list[str]:
-    """Return lists of words as texts, with single spaces between; a missing one is empty.
+    """Return lists of words as texts, joined by single spaces; a missing list is empty.
 
     Raises:
         InputError: for a cell that is no list of words, or a word that is empty or has a space.
@@ -240,7 +240,7 @@ def _place_of_row(place: str, word: int) -> str:
 
 
 def unlike_length(text: Sequence[str], label: Label) -> str | None:
-    """Return that a text has not as many tags as words; None where it has."""
+    """Return a message where the numbers of tags and words differ; None where they agree."""
     words = len(text[0].split(" "))
     if isinstance(label, tuple) and len(label) == words:
         return None

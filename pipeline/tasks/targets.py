@@ -13,7 +13,7 @@ from pipeline.texts.cells import MISSING_LABEL
 def unpack_readings(packed: Any) -> tuple[Any, Any]:
     """Return the tokens that follow, (N, T), and the teacher's readings, (N, T, R).
 
-    Padding is NaN, or -100 in all columns as the Trainer fills up; its readings become NaN.
+    Padding is NaN, or -100 in all columns where the Trainer pads; its readings become NaN.
     """
     filled = ~(packed[..., FOLLOWING] >= 0)
     labels, readings = packed[..., FOLLOWING] * 1, packed * 1
@@ -25,7 +25,7 @@ def unpack_readings(packed: Any) -> tuple[Any, Any]:
 def unpack_tokens(packed: Any) -> tuple[Any, Any]:
     """Return the labels (N, T) and the teacher's outputs (N, T, C) of packed rows, (N, T, 1 + C).
 
-    Padding is NaN, or -100 in all columns as the Trainer fills up; its outputs become NaN.
+    Padding is NaN, or -100 in all columns where the Trainer pads; its outputs become NaN.
     """
     filled = (packed == MISSING_LABEL).all(-1) | (packed != packed).any(-1)
     labels, outputs = packed[..., 0] * 1, packed[..., 1:] * 1

@@ -1,14 +1,14 @@
-"""The contract of a task: everything that the stages, the gate and the server ask of it.
+"""The contract of a task: everything that the stages, the gate and the server need of it.
 
 One file per task in this folder fills in one `Task`, and all_tasks.py lists them. Nothing else
-knows which task it works for. Neither torch nor transformers is imported here: what trains is in
-the task's `Objective` (models/losses.py), which `Task.objective` imports when it is called.
+depends on which task it serves. This file imports neither torch nor transformers. Head and losses
+are in the task's `Objective` (models/losses.py), which `Task.objective` imports when it is called.
 
-Two numbers of every task are at most 1, and better when higher: its main metric, and its agreement
-of student with teacher. Gate, sweep and report speak of both in points (hundredths).
+Every task has two numbers of at most 1, better when higher. They are its main metric and the
+agreement of student and teacher. Gate, sweep and report give both in points (hundredths).
 
-Metrics, closeness and answers take readings: a model's outputs, with the thresholds that they are
-read by where a task has some. For all other tasks, readings are the outputs themselves.
+Metrics, closeness and answers take readings. Readings are a model's outputs together with the
+thresholds of the task. For a task without thresholds, readings are the outputs themselves.
 
 Shapes: N = texts, C = outputs per text.
 """
@@ -38,80 +38,79 @@ if TYPE_CHECKING:  # pyarrow, which tables imports, would cost a server 40 MB
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelColumn:
-    """The label cells of one source, as they are spelled there."""
+    """The label cells of one source, as spelled there."""
 
     cells: Sequence[str]
-    """Without white space around; a missing one is empty."""
+    """Cells of the column without white space around; a missing cell is empty."""
     source: str
-    """What messages call the source."""
+    """Name of the source in messages."""
     place: Callable[[int], str]
-    """(position of a cell) -> where it stands: ``line 17``."""
+    """Locator: (position of a cell) -> its place in the source, such as ``line 17``."""
     own_names: Sequence[str] | None = None
     """Names of a hub data set for the indices in its cells."""
     others: "Sequence[LabelColumn]" = ()
-    """The source's further label columns, where the config names several."""
+    """Further label columns of the source, where the config names several."""
     texts: Sequence[Sequence[str]] = ()
-    """The text, or pair of texts, beside each cell."""
+    """Text, or pair of texts, in the row of each cell."""
 
 
 def spell_stripped(
     name: str, cells: Sequence[Cell], source: str, place: Callable[[int], str]
 ) -> list[str]:
-    """Return the cells of a label column as `spell_cells` does, without white space around."""
+    """Return the cells of a label column as `spell_cells` does, without white space around them."""
     return [cell.strip() for cell in spell_cells(name, cells, source, place)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """How a task reads its labels, draws by them, and counts them."""
+    """Functions of a task that read, stratify and count its labels."""
 
     dtype: type[np.generic]
-    """Type of a split's labels."""
+    """NumPy type of a split's labels."""
     names: Callable[[DataConfig], tuple[str, ...]]
-    """Names of the C outputs, in their order."""
+    """Naming: (config) -> names of the C outputs, in order."""
     read: Callable[[Sequence[LabelColumn], DataConfig], list[list[Label | None]]]
-    """(label columns of all sources, config) -> labels of each; None for an empty cell. Raises
-    ValueError for what is no label, in a sentence without its full stop."""
+    """Reader: (label columns of all sources, config) -> labels of each, None for an empty cell. It
+    raises ValueError for a cell that is no label, in a sentence without its full stop."""
     check: Callable[[Sequence[Label], Sequence[str]], str | None]
-    """(training labels, names) -> why nothing can be learned from them; None if something can."""
+    """Check: (training labels, names) -> why nothing can be learned from them; None if it can."""
     strata: Callable[[Sequence[Label]], list[int]]
-    """Group of each label; splits are drawn in proportion of the groups."""
+    """Stratification: (labels) -> group of each. Splits are drawn in proportion to the groups."""
     counts: Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, dict[str, int]]]
-    """(labels by split, names) -> texts by split and label, or range of labels."""
+    """Count: (labels by split, names) -> number of texts by split and label, or range of labels."""
     spell: Callable[[str, Sequence[Cell], str, Callable[[int], str]], list[str]] = spell_stripped
-    """(column, cells, source, place) -> each cell as `read` takes it. Raises InputError for a cell
-    that has no spelling."""
+    """Spelling: (column, cells, source, place) -> each cell as `read` takes it, or InputError."""
     per_output: bool = False
-    """Whether a text has a label for each output, and not one in all."""
+    """Whether a text has one label per output instead of a single label."""
     of_text: "Callable[[Text], Label] | None" = None
-    """(text) -> what stands for its label, in a task whose data has none; there is no label column
-    then."""
+    """Substitute: (text) -> value in place of its label, for a task whose data has no label column.
+    None for a task with labels."""
     texts: Callable[[str, Sequence[Cell], str, Callable[[int], str]], list[str]] = read_texts_of
-    """(column, cells, source, place) -> each cell as a text. Raises InputError for another cell."""
+    """Texts: (column, cells, source, place) -> each cell as a text, or InputError."""
     propose: Callable[[Sequence[Column], Given], Proposal] | None = None
-    """(columns of a table, names that the user gave) -> how it is read for the task. Raises
-    UnfitError where that is not certain. None: `adapter-distill new` knows no such task."""
+    """Proposal: (columns of a table, names that the user gave) -> how to read it for the task. It
+    raises UnfitError where that is not certain. None where `adapter-distill new` lacks the task."""
     together: Callable[[Sequence[str]], str] | None = None
-    """(text) -> what texts of one split alone may share; None where any two may be parted."""
+    """Grouping: (text) -> a value. Texts of one value stay in one split. None for no grouping."""
     misfit: Callable[[Sequence[str], Label], str | None] | None = None
-    """(text, its label) -> why they cannot belong together; None where they can."""
+    """Check of a row: (text, its label) -> why both cannot belong together; None if they can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
-    """Thresholds by which outputs are read; chosen on the validation split, and shipped."""
+    """Thresholds that turn outputs into readings; chosen on the validation split, and shipped."""
 
     choose: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(outputs, labels) -> thresholds, (L,): one per output, or as many as have names."""
+    """Choice: (outputs, labels) -> thresholds, (L,), as many as `names` returns."""
     attach: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(outputs, thresholds) -> readings."""
+    """Combination: (outputs, thresholds) -> readings."""
     names: Callable[[Sequence[str]], Sequence[str]] = tuple
-    """(names of the outputs) -> names of the thresholds."""
+    """Naming: (names of the outputs) -> names of the L thresholds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassMembers:
-    """What belongs to which class, by each model and in truth: (R, C) booleans.
+    """Members of each class by teacher, by student and in truth, (R, C) booleans.
 
     A row is a text, or an entity of one.
     """
@@ -128,52 +127,52 @@ class Shift:
 
     name: str
     before: float
-    """Mean over the old texts."""
+    """Mean of the statistic over the old texts."""
     now: float
-    """Mean over the new texts."""
+    """Mean of the statistic over the new texts."""
     test: str
     p_value: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """What people read of a task: in plots, tables and on the card."""
+    """Words for a task in plots, tables and on the model card."""
 
     loss: str
-    """The hard loss and its unit."""
+    """Name of the hard loss and its unit."""
     distance: str
-    """The distance to the teacher that distillation lowers, and its unit."""
+    """Name of the distance to the teacher that distillation lowers, and its unit."""
     agreement: str
     """Agreement of student and teacher, as the noun of a sentence."""
     agrees: Callable[[float], str]
-    """(agreement) -> a clause whose subject is the student."""
+    """Clause: (agreement) -> a clause whose subject is the student."""
     constant: str
-    """The best constant answer, as a noun."""
+    """Best constant answer, as a noun."""
     model: str
-    """A noun for the model, which the names of its outputs follow."""
+    """Noun for the model, before the names of its outputs."""
     intended_use: str
-    """What the student is for, after "Intended use:"."""
+    """Purpose of the student, behind "Intended use:"."""
     limits: tuple[str, ...]
-    """What such a student cannot do, in sentences."""
+    """Limits of such a student, in sentences."""
     hub_task: str
     """Name of the task on a model hub."""
     hub_metrics: Mapping[str, str]
-    """Name on a model hub of each metric that is shown there."""
+    """Name of each metric on a model hub, for metrics that are shown there."""
     plain: str = "the head alone"
-    """The baseline that costs as much as the student, as a noun."""
+    """Baseline that costs as much as the student, as a noun."""
     example: str = '"a text"'
-    """Arguments of `adapter-distill predict`, behind the folder."""
+    """Example arguments of `adapter-distill predict`, behind the folder."""
     line: tuple[str, ...] = ()
-    """Parts of an answer and texts, "text" and "text_b", in a line of `predict`; none: all."""
+    """Parts of an answer and texts ("text", "text_b") in a line of `predict`; empty for all."""
     hub_call: str | None = '"a text"'
-    """Arguments of a call to transformers' pipeline, in Python; None where it has no such one."""
+    """Example arguments of transformers' pipeline, in Python; None where it lacks the task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """One kind of task. Its functions take arrays of readings, (N, ...), and of labels, (N, ...).
 
-    They are functions of a module, not lambdas: a task travels to the process that builds.
+    They are functions of a module, not lambdas, because a task is pickled for the child process.
     """
 
     name: TaskName
@@ -181,68 +180,69 @@ class Task:
     labels: Labels
     words: Words
     objective: "Callable[[], Objective]"
-    """Head and losses, the torch half."""
+    """Import of the head and losses, which need torch."""
     main_metric: str
-    """Metric that decides which weights are kept, and what the gate looks at."""
+    """Name of the metric that selects weights and that the gate checks first."""
     agreement: str
-    """Fidelity value: how far the student agrees with its teacher."""
+    """Name of the fidelity value for agreement of student and teacher, at most 1."""
     distance: str
-    """Fidelity value that distillation lowers."""
+    """Name of the fidelity value that distillation lowers."""
     metrics: Statistic
-    """(readings, labels) -> quality."""
+    """Quality: (readings, labels) -> metrics."""
     fidelity: Statistic
-    """(student readings, teacher readings) -> closeness."""
+    """Closeness: (student readings, teacher readings) -> fidelity values."""
     errors: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(readings, labels) -> (N,), the error of each text; less is better."""
+    """Errors: (readings, labels) -> error of each text, (N,); less is better."""
     constant: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(labels, a model's readings) -> (N, ...), readings of the best answer that is the same for
-    every text."""
+    """Best constant answer: (labels, a model's readings) -> its readings, (N, ...). The answer is
+    the same for every text."""
     members: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], ClassMembers] | None
-    """(teacher readings, student readings, labels, names) -> members of every class; None for a
-    task without classes."""
+    """Members: (teacher readings, student readings, labels, names) -> members of every class. None
+    for a task without classes."""
     checks: Callable[[EvaluateFacts, GateConfig], tuple[Check, ...]]
-    """The gate's checks of quality."""
+    """Checks of the gate on quality."""
     warnings: Callable[[EvaluateFacts, GateConfig], tuple[str, ...]]
-    """What a user should know of a student that passes them."""
+    """Warnings to the user about a student that passes the checks."""
     shifts: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], list[Shift]]
-    """(old labels, new labels, readings of old texts, readings of new texts) -> drift of both."""
+    """Drift: (old labels, new labels, readings of old texts, readings of new texts) -> shifts."""
     answers: Callable[..., list[dict[str, Any]]]
-    """(readings, names, texts) -> what a user reads of each text, as plain JSON. A task with one
-    row of outputs per text does without the texts."""
+    """Answers: (readings, names, texts) -> answer to each text, as plain JSON. A task with one row
+    of outputs per text does not need the texts."""
     answer_type: type[BaseModel]
-    """Schema of an answer."""
+    """Pydantic model of an answer."""
     problem_type: str | None = None
-    """Name of the task in a transformers ``config.json``; None where it names none."""
+    """Value of ``problem_type`` in a transformers ``config.json``; None where it has none."""
     hub_head: str | None = None
-    """Type of its heads in AdapterHub's files, where one output is a regression; None for none."""
+    """Type of the task's heads in AdapterHub's files; None where they have none. A classification
+    head with one output is a regression."""
     thresholds: Thresholds | None = None
-    """Thresholds that its outputs are read by; None for a task without any."""
+    """Thresholds that turn outputs into readings; None for a task without thresholds."""
     model_suffix: str | tuple[str, ...] = "ForSequenceClassification"
-    """End of the name of transformers' classes for it, or several."""
+    """End of the names of transformers' classes for the task, or several such ends."""
     layout: Layout | None = None
-    """How a text is read in windows, where its outputs are those of its tokens. Readings are
-    (N, W, ...) then: NaN behind what a text has of them. None for one row of outputs per text."""
+    """Layout of a text in windows, for a task with outputs per token. Readings are (N, W, ...)
+    then, NaN behind a text's last row. None for a task with one row of outputs per text."""
     reference: Callable[[Sequence[Sequence[str]], np.ndarray], np.ndarray] | None = None
-    """(texts, labels) -> what metrics, errors and thresholds take as labels, where these need the
-    texts too; None where the labels alone are enough."""
+    """Reference: (texts, labels) -> labels as metrics, errors and thresholds take them. None where
+    the labels alone are enough."""
 
     continues: bool = False
-    """Whether its model continues texts: its outputs are over a whole vocabulary for each token. Of
-    these, readings are kept (models/token_layout.py), (N, T, R); a text has no label. Its answers
-    are made of completions (pipeline/inference/generation.py)."""
+    """Whether the task's model continues texts. Its outputs cover the vocabulary for each token,
+    and are kept as readings (N, T, R), see models/token_layout.py. A text has no label. Answers are
+    made from completions (pipeline/inference/generation.py)."""
 
     @property
     def is_ragged(self) -> bool:
-        """Whether texts have unlike numbers of rows, of outputs and labels, which are padded."""
+        """Whether texts differ in the number of rows of outputs and labels, which are padded."""
         return self.layout is not None or self.continues
 
     @property
     def has_word_labels(self) -> bool:
-        """Whether the label of a text is one for each of its words."""
+        """Whether a text has one label per word."""
         return self.layout is not None and not self.layout.is_joint
 
     def key(self) -> str:
-        """Return what a stage's key holds of a task: its name."""
+        """Return the name of the task, which alone is in a stage's key."""
         return self.name
 
     def truth(self, texts: Sequence[Sequence[str]], labels: np.ndarray) -> np.ndarray:
@@ -250,11 +250,11 @@ class Task:
         return labels if self.reference is None else self.reference(texts, labels)
 
     def choose(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-        """Return thresholds by outputs on the validation split, (L,); None where there are none."""
+        """Return thresholds from outputs on the validation split, (L,); None without thresholds."""
         return None if self.thresholds is None else self.thresholds.choose(outputs, labels)
 
     def readings(self, outputs: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
-        """Return outputs as they are read by thresholds; None stands for the task's defaults."""
+        """Return the readings of outputs by thresholds; None takes the task's defaults."""
         if self.thresholds is None or thresholds is None:
             return outputs
         return self.thresholds.attach(outputs, thresholds)
@@ -262,7 +262,7 @@ class Task:
     def comparable(self, readings: np.ndarray) -> np.ndarray:
         """Return the numbers of readings that differ little where two files differ little.
 
-        Those are all but a language model's ids: the likeliest token may be another one by a hair.
+        These are all but a language model's ids, because nearly equal logits may swap two tokens.
         """
         return readings[..., LOG_PROBABILITY] if self.continues else readings
 
@@ -275,7 +275,7 @@ class Task:
 
         Args:
             student: Outputs, (N, ...).
-            teacher: Outputs, (N, ...). They choose the thresholds, where the task has some.
+            teacher: Outputs, (N, ...), which choose the thresholds of the task.
             labels: Labels as `truth` makes them, (N, ...).
         """
         thresholds = self.choose(teacher, labels)
@@ -283,7 +283,7 @@ class Task:
         return {**self.fidelity(own, wanted), **self.metrics(own, labels)}
 
     def pack(self, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Return rows of labels and the teacher's outputs: distillation's targets, (N, 1 + C)."""
+        """Return distillation's targets, rows of labels and the teacher's outputs, (N, 1 + C)."""
         # As Python's numbers they would be eight times as large.
         return np.column_stack([labels, outputs]).astype(np.float32)
 

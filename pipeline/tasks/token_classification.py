@@ -1,7 +1,7 @@
-"""Token classification: a tag for every word of a text, and the entities that tags mean.
+"""Token classification: a tag for every word of a text, and the entities that tags mark.
 
-Tags follow IOB2. A model answers for a word at its first token; the hard loss is cross-entropy
-there. The soft loss is T² KL at every token that is no padding. A student ships its entities with
+Tags follow IOB2. A model answers for a word at its first token, and the hard loss is cross-entropy
+there. The soft loss is T² KL at every token that is no padding. A student returns its entities with
 their characters in the text.
 
 Shapes: N = texts, W = words, C = tags (O, then B- and I- of each type); readings are (N, W, C).
@@ -61,15 +61,15 @@ class EntityAnswer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     label: str
-    """Its type."""
+    """Type of the entity."""
     text: str
-    """Its characters."""
+    """Characters of the entity."""
     start: int
-    """Number of its first character."""
+    """Position of the entity's first character in the text."""
     end: int
-    """Number of the character behind its last."""
+    """Position of the character behind the entity's last."""
     score: float
-    """Probability of its words' tags, the mean."""
+    """Mean probability of the tags of the entity's words."""
 
 
 class EntitiesAnswer(BaseModel):
@@ -81,7 +81,7 @@ class EntitiesAnswer(BaseModel):
 def entity_answers(
     readings: np.ndarray, names: Sequence[str], texts: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """Return each text's entities, in their order."""
+    """Return each text's entities, in the order of the text."""
     types, answers = entity_types(names), []
     tags = predicted_tags(readings)
     for row, (text,) in enumerate(texts):
@@ -128,7 +128,7 @@ def _warnings(evaluation: EvaluateFacts, config: GateConfig) -> tuple[str, ...]:
 
 
 def _no_entities(tags: np.ndarray, readings: np.ndarray) -> np.ndarray:
-    """Return certainty of O for every word, (N, W, C)."""
+    """Return readings of a model that is certain of O for every word, (N, W, C)."""
     outputs = np.zeros((*tags.shape, readings.shape[-1]), dtype=np.float32)
     outputs[..., 0] = 10.0
     return outputs
@@ -140,7 +140,7 @@ def _types_of(label: Label) -> list[int]:
 
 
 def _strata(labels: Sequence[Label]) -> list[int]:
-    """Return the rarest type of each text's entities, or one group for texts without any."""
+    """Return the rarest type of each text's entities; texts without entities share a group."""
     types = [_types_of(label) for label in labels]
     counts = np.bincount([kind for row in types for kind in row], minlength=1)
     return [min(row, key=lambda kind: (counts[kind], kind), default=-1) for row in types]
@@ -256,4 +256,4 @@ TOKEN_CLASSIFICATION = Task(
     model_suffix="ForTokenClassification",
     layout=WORD_LAYOUT,
 )
-"""A tag for every word of a text, and the entities that they mean."""
+"""A tag for every word of a text, and the entities that the tags mark."""

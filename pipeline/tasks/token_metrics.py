@@ -22,7 +22,7 @@ from pipeline.facts.quality import Metrics
 from pipeline.statistics.statistic import Contributions, Statistic
 
 _LARGEST_EXPONENT = 700.0
-"""Of which a float still knows the exponential."""
+"""Largest exponent whose exponential is still a finite float."""
 
 
 def read_tokens(
@@ -36,8 +36,8 @@ def read_tokens(
     Args:
         logits: (T, V).
         following: (T,), ids of the tokens that follow.
-        words: (T, K), ids that the readings are of; None takes the likeliest.
-        sizes: T bytes of the tokens that follow; None where there is no text.
+        words: (T, K), ids of the words to read; None takes the likeliest.
+        sizes: (T,), bytes of the tokens that follow; None without a text.
     """
     tokens, vocabulary = logits.shape
     if words is None:
@@ -60,14 +60,14 @@ def read_tokens(
 
 
 def words_read(readings: np.ndarray) -> np.ndarray:
-    """Return the ids of the words that readings (..., R) are of, (..., K)."""
+    """Return the ids of the words in readings (..., R), (..., K)."""
     count = count_words(readings.shape[-1])
     found: np.ndarray = readings[..., WORDS : WORDS + count].astype(np.int64)
     return found
 
 
 def real_tokens(readings: np.ndarray) -> np.ndarray:
-    """Return which tokens another one follows, (N, T); padding is NaN or below 0."""
+    """Return the mask of tokens that another token follows, (N, T); padding is NaN or below 0."""
     real: np.ndarray = readings[..., FOLLOWING] >= 0
     return real
 
@@ -85,7 +85,7 @@ def _quality_by_text(readings: np.ndarray, _labels: np.ndarray) -> Contributions
 
 
 def _summarise_quality(texts: Contributions) -> Metrics:
-    """Return top-1 accuracy and perplexity per token; per byte too where the texts were at hand."""
+    """Return top-1 accuracy and perplexity per token, and per byte where sizes are known."""
     tokens, nats = max(1, int(texts["tokens"].sum())), float(texts["nats"].sum())
     size_bytes = float(texts["bytes"].sum())
     values = {
@@ -98,7 +98,7 @@ def _summarise_quality(texts: Contributions) -> Metrics:
 
 
 def _fidelity_by_text(student: np.ndarray, teacher: np.ndarray) -> Contributions:
-    """Return each text's tokens, those with one likeliest word, and their divergence, (N,)."""
+    """Return each text's tokens, tokens with the same likeliest word, and divergence, (N,)."""
     width = min(student.shape[1], teacher.shape[1])
     student, teacher = student[:, :width], teacher[:, :width]
     real = real_tokens(student) & real_tokens(teacher)
@@ -127,7 +127,7 @@ def _summarise_fidelity(texts: Contributions) -> Metrics:
 
 
 def _divergence(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return KL(teacher || student) of some tokens' words and tails, (M,), in nats."""
+    """Return KL(teacher || student) over the words and tails of tokens, (M,), in nats."""
     first = WORDS + count_words(teacher.shape[1])
     own, wanted = (
         np.column_stack([each[:, TAIL], each[:, first:]]).astype(np.float64)
@@ -148,7 +148,7 @@ def _exponential(value: float) -> float:
 
 
 TOKEN_QUALITY = Statistic(contributions=_quality_by_text, summarise=_summarise_quality)
-"""Metrics of (readings, anything)."""
+"""Metrics of (readings, labels), which ignore the labels."""
 TOKEN_FIDELITY = Statistic(contributions=_fidelity_by_text, summarise=_summarise_fidelity)
 """Closeness of (student's readings, teacher's readings)."""
 
@@ -161,7 +161,7 @@ def mean_nats(readings: np.ndarray, _labels: np.ndarray) -> np.ndarray:
 
 
 def commonest_token(_labels: np.ndarray, readings: np.ndarray) -> np.ndarray:
-    """Return readings of a model that says for every token how common each token is."""
+    """Return readings of a model that predicts every token by the tokens' frequencies."""
     real = real_tokens(readings)
     constant = readings.copy()
     following = readings[..., FOLLOWING][real].astype(np.int64)

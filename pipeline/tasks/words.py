@@ -1,8 +1,8 @@
-"""Words of a text, and the token that a model answers for each of them at.
+"""Words of a text, and the token at which a model answers for each word.
 
-A text of the data is its words, joined by single spaces, so that its words are certain. In any
-other text, words are what white space parts, without the brackets, quotation marks and marks of
-punctuation around it, which are words of their own.
+A text of the data is its words, joined by single spaces, so that its words are certain. Any other
+text is split at white space. Brackets, quotation marks and punctuation around a part are words of
+their own.
 
 Shapes: N = texts, W = words, T = tokens, C = outputs per word.
 """
@@ -16,7 +16,7 @@ from tokenizers import Encoding
 from pipeline.tasks.layout import Layout, Window
 
 Span = tuple[int, int]
-"""First character, and the one behind the last."""
+"""A span as its first character, and the character behind its last."""
 
 _CHUNK = re.compile(r"\S+")
 _BEFORE = re.compile("[(\\[{<\"'«„“\u2018]")
@@ -53,7 +53,7 @@ def first_tokens_of(words: Sequence[Span], offsets: Sequence[Span]) -> np.ndarra
 
     Args:
         words: Spans in increasing order.
-        offsets: Characters of each token; those of special tokens are empty.
+        offsets: Characters of each token; empty for special tokens.
     """
     positions = np.full(len(words), -1)
     if not words:
@@ -61,7 +61,7 @@ def first_tokens_of(words: Sequence[Span], offsets: Sequence[Span]) -> np.ndarra
     starts = np.array([start for start, _ in words])
     ends = np.array([end for _, end in words])
     for position, (start, end) in enumerate(offsets):
-        # Some tokenizers count the space before a word to its first token.
+        # Some tokenizers include the space before a word in its first token.
         word = int(np.searchsorted(starts, end - 1, side="right")) - 1
         if end > start and word >= 0 and end <= ends[word] and positions[word] < 0:
             positions[word] = position
@@ -101,7 +101,7 @@ def gather_words(
 ) -> np.ndarray:
     """Return the outputs of every word, (N, W, C) float32; NaN behind a text's last word.
 
-    Of several windows, a word is read where it has most context.
+    A word in several windows is read in the window where it has most context.
 
     Args:
         windows: All windows.
