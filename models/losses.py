@@ -1,6 +1,6 @@
 """The torch half of a task: its head, its loss on labels, its loss on a teacher's outputs.
 
-One `Objective` per task. A stage gets the one of its task and does not ask which task that is.
+Each task has one `Objective`. A stage uses it without knowing the task.
 
 Shapes: B = batch, T = tokens, C = outputs per text or token (logits of C classes or labels, or one
 number).
@@ -33,48 +33,48 @@ class Objective:
 
     # Any: transformers' auto classes have no public type in common.
     model_class: Any
-    """The transformers class that builds backbone and head."""
+    """Class of transformers that builds backbone and head."""
     output_names: tuple[str, ...]
     """Attributes of the model's result that hold the outputs, and their names in a graph. Several
-    have one number for each token, and are the columns of the outputs."""
+    attributes have one number per token each, and are the columns of the outputs."""
     head: Callable[[Architecture], Head]
-    """The architecture's head for this task."""
+    """Head of an architecture for this task."""
     head_settings: Callable[[Sequence[str]], dict[str, Any]]
-    """(names of the outputs) -> settings of the model's config."""
+    """Settings of the model's config: (names of the outputs) -> settings."""
     hard: Callable[[Tensor, Tensor], Tensor]
-    """(outputs, labels) -> (B,)."""
+    """Loss on labels: (outputs, labels) -> one value per example, (B,)."""
     soft: Callable[[Tensor, Tensor, float], Tensor]
-    """(student outputs, teacher outputs, temperature) -> (B,)."""
+    """Loss on the teacher's outputs: (student outputs, teacher outputs, temperature) -> (B,)."""
     margins: Callable[..., Tensor]
-    """(outputs, mask (B, T)), or where these are read (model, its inputs) -> the numbers that an
-    answer depends on, (B, M). Absorption weighs tokens by their gradients."""
+    """Numbers that an answer depends on: (outputs, mask (B, T)) -> margins, (B, M). Where `is_read`
+    holds, the arguments are (model, its inputs). Absorption weighs tokens by their gradients."""
     standardised: bool = False
     """Whether the head trains on standardised labels (models/units.py)."""
     count: Callable[[Tensor], Tensor] | None = None
-    """(labels, or a teacher's outputs) -> number of items that count; losses are then sums over
-    them. None where each example is one item."""
+    """Number of items: (labels, or a teacher's outputs) -> items that count. Losses are sums over
+    items then. None where each example is one item."""
 
     is_read: bool = False
-    """Whether outputs are too many to keep: losses are of hidden states then, by chunks, and what
-    is kept are readings (models/next_tokens.py)."""
+    """Whether outputs are too large to keep. Losses then take hidden states in chunks, and readings
+    are kept (models/next_tokens.py)."""
 
-    # Any: transformers types the inputs of every model otherwise.
+    # Any: transformers types the inputs of each model differently.
     def outputs(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor:
         """Return the outputs of a model, (B, C), or (B, T, C) for every token.
 
-        Where these are read, they are its hidden states (B, T, D).
+        Where `is_read` holds, these are its hidden states (B, T, D).
         """
         return self.outputs_in((model.base_model if self.is_read else model)(**inputs))
 
     # Any: every transformers model has a result type of its own.
     def outputs_in(self, result: Any) -> Tensor:
-        """Return the outputs in a model's result; several are columns of one tensor, (B, T, C)."""
+        """Return the outputs in a model's result, several as columns of one tensor, (B, T, C)."""
         names = ("last_hidden_state",) if self.is_read else self.output_names
         found = [getattr(result, name) for name in names]
         return found[0] if len(found) == 1 else torch.stack(found, dim=-1)
 
     def margins_of(self, model: PreTrainedModel, inputs: Mapping[str, Any], mask: Tensor) -> Tensor:
-        """Return the margins of a model's outputs, (B, M), by the mask of tokens that count."""
+        """Return the margins of a model's outputs, (B, M), given the mask of tokens that count."""
         if self.is_read:
             return self.margins(model, inputs)
         return self.margins(self.outputs(model, inputs), mask)
@@ -93,8 +93,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Return ``T**2 * KL(teacher || student)`` per example, both softened by T, in nats.
 
-    Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2: soft gradients shrink with
-    1 / T**2; the factor keeps them on the scale of the hard loss when T changes.
+    Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2. Soft gradients shrink with
+    1 / T**2. The factor keeps them on the scale of the hard loss when T changes.
 
     Args:
         student_logits: (B, C).
@@ -123,7 +123,7 @@ def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def squared_distance(student: Tensor, teacher: Tensor, _temperature: float) -> Tensor:
-    """Return the squared distance of two models' numbers per example; it knows no temperature.
+    """Return the squared distance of two models' numbers per example, whatever the temperature.
 
     Args:
         student: (B, 1).
@@ -133,7 +133,7 @@ def squared_distance(student: Tensor, teacher: Tensor, _temperature: float) -> T
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the negative log-likelihood per label, in nats, as its mean over an example's labels.
+    """Return the negative log-likelihood per label, in nats, averaged over an example's labels.
 
     Args:
         logits: (B, C), one logit per label.
@@ -145,7 +145,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def bernoulli_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return ``T**2 * KL(teacher || student)`` per label, in nats, as an example's mean.
+    """Return ``T**2 * KL(teacher || student)`` per label, in nats, averaged over an example.
 
     Each label is a Bernoulli variable of its own, softened by T; see `kl_divergence` for T**2.
 
@@ -173,14 +173,15 @@ def distillation_loss(
 ) -> Tensor:
     """Return ``alpha * soft + (1 - alpha) * hard`` per example, (B,).
 
-    Losses over items, see `Objective.count`, have items of their own: they are not added, (B, 2).
+    Soft and hard losses over items (`Objective.count`) count different items. They are returned
+    side by side, (B, 2).
 
     Args:
         student: Outputs, (B, C).
         teacher: Outputs, (B, C), without gradient.
         labels: (B,).
-        objective: The task's two losses.
-        temperature: Softens both distributions of the soft loss.
+        objective: Both losses of the task.
+        temperature: Temperature of both distributions in the soft loss.
         alpha: Weight of the soft loss.
     """
     soft = alpha * objective.soft(student, teacher, temperature)

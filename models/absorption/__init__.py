@@ -1,1 +1,1 @@
-"""What adapters do, moved into weights: exactly or by regression."""
+"""Absorption of adapters into weights, exactly or by regression."""

@@ -1,20 +1,21 @@
-"""Absorption: what adapters do, moved into the student's own dense layers in closed form.
+"""Absorption: the adapters' effect, moved into the student's own dense layers in closed form.
 
-Site by site, in forward order, a ridge regression finds the change of a dense layer's weight and
-bias that brings the student's sum before LayerNorm to the teacher's. The student runs on its own
-hidden states, already absorbed up to the site, so a later site also corrects what the earlier
-ones left over. Only what goes into and comes out of a site is looked at: every adapter kind and
-composition is served alike, and so are layers that the student does not have: a kept layer's FFN
-takes over what the skipped layers after it did. Neighbours: ReplaceMe (2025,
-https://arxiv.org/abs/2505.02819) fits linear maps of whole blocks; nobody fits adapters.
+Sites are fitted one by one, in forward order. A ridge regression changes a dense layer's weight and
+bias. The student's sum before LayerNorm then comes close to the teacher's. The student runs on
+its own hidden states, already absorbed up to the site. So a later site also corrects the errors of
+earlier ones. The fit uses only the inputs and outputs of a site, so it serves every adapter kind
+and composition. It also serves layers that the student lacks. A kept layer's FFN takes over the
+effect of the skipped layers after it. A neighbour is ReplaceMe (2025,
+https://arxiv.org/abs/2505.02819), which fits linear maps of whole blocks. We know of no other fit
+of adapters.
 
-Real tokens only: padding never enters a fit; and at the last layer those tokens only that the head
-reads. Tokens that the answers feel more weigh more (models/absorption/token_weights.py). Hidden
-states of many texts lie on disk between two layers, and Gram matrices are sums: memory is bounded,
-but for the texts' token ids and the tokens' weights.
+Only real tokens enter a fit, never padding. At the last layer, only those enter that the head
+reads. Tokens with more effect on the answers weigh more (models/absorption/token_weights.py).
+Memory is bounded but for the texts' token ids and the tokens' weights. For many texts, hidden
+states are stored on disk between two layers, and Gram matrices are sums.
 
-Shapes: B = texts of a batch, T = its tokens that count, D = hidden size, K = inputs of a dense
-layer, plus one for its bias.
+Shapes: B = texts of a batch, T = tokens of a batch that count, D = hidden size, K = inputs of a
+dense layer, plus one for its bias.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ from models.architectures.heads import all_tokens
 from models.processes import count_processes, exchange, own_number, own_part
 
 _SAMPLE = 50_000
-"""Tokens that extra units are fitted to, at most, so that memory stays bounded."""
+"""Most tokens that extra units are fitted to, so that memory stays bounded."""
 
 
 @torch.no_grad()
@@ -66,21 +67,21 @@ def absorb_adapters(
     scratch: Path,
     on_layer: Callable[[], object] = lambda: None,
 ) -> list[Fit]:
-    """Change the student's dense layers, in place, and return how each fit went.
+    """Change the student's dense layers, in place, and return the result of each fit.
 
     Args:
-        teacher: With adapters, in eval mode.
-        student: The backbone's own shape, or some of its layers, in eval mode.
-        architecture: Where the sites are.
+        teacher: Model with adapters, in eval mode.
+        student: Model of the backbone's shape, or with some of its layers, in eval mode.
+        architecture: Paths of the sites in both models.
         batches: Token ids and masks of unlabelled texts.
-        plan: How.
-        scratch: Folder for hidden states that are too many for memory: up to 4 bytes per token
-            and unit, of four hidden states and the FFN, while this runs.
-        on_layer: Called after each of the student's layers, and after weighing the tokens.
+        plan: Settings of the absorption.
+        scratch: Folder for hidden states that are too many for memory. They take up to 4 bytes per
+            token and unit, of four hidden states and the FFN, while this runs.
+        on_layer: Function called after each of the student's layers, and after the tokens' weights.
 
     Raises:
-        ValueError: when no batch is held out or none is left to fit on, when an activation is not
-            finite, for extra units of an FFN that can't have them, or for those and a rank.
+        ValueError: when no batch is held out, when none is left to fit on, or when an activation is
+            not finite. Also for extra units of an FFN that can't have them, or with a rank.
     """
     held_out = plan.held_out
     if all(held_out) or not any(held_out):
@@ -128,7 +129,7 @@ def _absorb_layer(
     architecture = walk.architecture
     attention = architecture.dense(layer, "attention")
     ffn_output = architecture.dense(layer, "ffn")
-    # What comes after the group's last LayerNorm is what the student's must give.
+    # The student's LayerNorm must give the output of the group's last LayerNorm.
     last_norm, norm = (architecture.norm_after(of, "ffn") for of in (group.layers[-1], layer))
     if last_norm is not None and norm is not None:
         for name, parameter in norm.named_parameters():
@@ -144,7 +145,7 @@ def _absorb_layer(
         sums = teacher_sums(group, walk.teacher.enter(index, batch), counts, walk, index)
         run = walk.student.enter(index, batch)
         inputs = run.attention(layer, attention)[counts]
-        # What the dense layer adds to is the layer's own input.
+        # The dense layer adds to the layer's own input.
         grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts], weights[index])
         walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
@@ -165,7 +166,7 @@ def _absorb_layer(
 
 
 def _at(counts: Tensor, values: Tensor) -> Tensor:
-    """Return (B, tokens, D) with values (T, D) at the tokens that count, else zero."""
+    """Return (B, tokens, D) with values (T, D) at the tokens that count, and zero elsewhere."""
     everywhere = values.new_zeros(*counts.shape, values.shape[-1])
     everywhere[counts] = values
     return everywhere
@@ -179,7 +180,7 @@ def _fit_ffn(
     *,
     before: Sequence[Fit],
 ) -> Fit:
-    """Fit the FFN's output, extra units included where there are some."""
+    """Fit the FFN's output, together with extra units where the plan has some."""
     dense = walk.architecture.dense(layer, "ffn")
     gram = walk.ffn_gram(layer, weights)
     if not walk.plan.extra_units:
@@ -195,9 +196,9 @@ def _fit_ffn(
 def _fit_extra_units(
     layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: Walk
 ) -> bool:
-    """Give the extra units what a regression without the held-out tokens leaves over, if anything.
+    """Fit the extra units to the error of a regression without the held-out tokens.
 
-    The dense layer then stands at that regression, for one on all units to go on from.
+    The dense layer then has that regression's solution, from which a fit of all units continues.
     """
     unchanged = transposed(dense)
     solution = solve(gram[False].sums(unchanged), gram[True].sums(unchanged), first=FIRST_STRENGTH)
@@ -217,13 +218,13 @@ def _fit_extra_units(
 
 
 def _left_over(dense: nn.Module, walk: Walk) -> tuple[Tensor, Tensor]:
-    """Return FFN inputs and what is missing for a sample of tokens that are not held out."""
+    """Return FFN inputs and errors of the output, for a sample of tokens that are not held out."""
     per_batch = -(-_SAMPLE // sum(exchange(len(walk.batches))))
     found = {}
     for index, held_out in enumerate(walk.plan.held_out):
         if not held_out:
             middle = walk.middle.read(index)
-            number = own_number() + index * count_processes()  # among the batches of all
+            number = own_number() + index * count_processes()  # among the batches of all processes
             rng = torch.Generator().manual_seed(walk.plan.seed + number)
             rows = torch.randperm(len(middle), generator=rng)[:per_batch]
             total = dense(walk.inputs.read(index)[rows]) + middle[rows]

@@ -1,9 +1,9 @@
 """Exact folds: a teacher's adapters become weights of a stock model, without data.
 
 models/absorption/exact_algebra.py says which adapters fold, and how. Linear sequential adapters
-are free; parallel ones cost FFN units at inference. A transformers config knows one FFN size, so
-layers that need fewer units are filled up with zeros. Dropout is not folded: the result equals the
-teacher in eval mode. Where nothing folds exactly, models/absorption/by_regression.py comes close.
+are free; parallel ones cost FFN units at inference. A transformers config has one FFN size, so
+layers that need fewer units are padded with zeros. Dropout is not folded, so the result equals the
+teacher in eval mode. Other adapters are approximated by models/absorption/by_regression.py.
 """
 
 import copy
@@ -32,12 +32,12 @@ from models.architectures.dense import Dense, bias_of, stored_weight
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldPlan:
-    """Whether a teacher's adapters fold exactly, and what that costs."""
+    """Possibility and cost of an exact fold of a teacher's adapters."""
 
     extra_units: int
-    """Units that every layer's FFN gains; 0 where there is no exact fold."""
+    """Units that every layer's FFN gains; 0 without an exact fold."""
     obstacles: tuple[str, ...]
-    """Why there is no exact fold, in sentences; empty where there is one."""
+    """Reasons against an exact fold, in sentences; empty where the fold is possible."""
 
     @property
     def possible(self) -> bool:
@@ -51,7 +51,7 @@ class FoldPlan:
 
 
 def plan_fold(teacher: PreTrainedModel, architecture: Architecture) -> FoldPlan:
-    """Tell what `fold` would do, from the adapters' settings and sizes alone."""
+    """Return the plan of `fold`, from the adapters' settings and sizes alone."""
     activation = _ffn_activation(teacher, architecture)
     layers = [
         _Adapters.of(layer, architecture) for layer in architecture.layers(teacher.base_model)
@@ -67,11 +67,11 @@ def plan_fold(teacher: PreTrainedModel, architecture: Architecture) -> FoldPlan:
 def fold(teacher: PreTrainedModel, architecture: Architecture) -> PreTrainedModel:
     """Return a new stock model, in eval mode, with the teacher's logits and without its adapters.
 
-    Class, config, head and precision are the teacher's; the FFN's size alone grows, by
+    Class, config, head and precision are the teacher's. Only the FFN's size grows, by
     `FoldPlan.extra_units`.
 
     Raises:
-        ValueError: when there is no exact fold, with all reasons.
+        ValueError: when no exact fold exists, with all reasons.
     """
     plan = plan_fold(teacher, architecture)
     if not plan.possible:
@@ -79,7 +79,7 @@ def fold(teacher: PreTrainedModel, architecture: Architecture) -> PreTrainedMode
     config = copy.deepcopy(teacher.config)
     units = architecture.ffn_size(teacher.base_model) + plan.extra_units
     setattr(config, architecture.ffn_size_setting, units)
-    with torch.random.fork_rng(devices=[]):  # all that is drawn here is overwritten
+    with torch.random.fork_rng(devices=[]):  # every number drawn here is overwritten
         student = type(teacher)(config)
     cast(nn.Module, student).to(device=teacher.device, dtype=teacher.dtype)
     student.load_state_dict(_folded_tensors(teacher, architecture, units))
@@ -88,16 +88,16 @@ def fold(teacher: PreTrainedModel, architecture: Architecture) -> PreTrainedMode
 
 
 class _Adapters(NamedTuple):
-    """The active adapters of one layer, by what they change, in their order."""
+    """Active adapters of one layer by place, in order."""
 
     attention: list[BottleneckAdapter]
-    """After attention's output."""
+    """Adapters behind attention's output."""
     ffn: list[BottleneckAdapter]
-    """After the FFN's output."""
+    """Adapters behind the FFN's output."""
     parallel: list[BottleneckAdapter]
-    """Beside the FFN."""
+    """Adapters parallel to the FFN."""
     misplaced: list[str]
-    """What there is beside those, in sentences."""
+    """Obstacles at other places of the layer, in sentences."""
 
     @classmethod
     def of(cls, layer: nn.Module, architecture: Architecture) -> "_Adapters":
@@ -142,7 +142,7 @@ class _Adapters(NamedTuple):
 
 
 def _active_in(module: nn.Module) -> list[tuple[BottleneckAdapter, AdapterSettings]] | None:
-    """Return a module's active adapters in their order; None where they are not just stacked."""
+    """Return a module's active adapters in order; None where they are not merely stacked."""
     site = getattr(module, ADAPTER, None)
     if site is None:
         return []
@@ -174,7 +174,7 @@ def _folded_tensors(
 def _folded_layer(
     layer: nn.Module, architecture: Architecture, *, activation: str, units: int
 ) -> dict[nn.Module, Dense]:
-    """Return what becomes of a layer's dense modules."""
+    """Return a layer's dense modules after the fold."""
     adapters = _Adapters.of(layer, architecture)
     attention = architecture.dense(layer, "attention")
     ffn_input = layer.get_submodule(architecture.ffn_input)

@@ -1,6 +1,6 @@
 """Adapters folded into dense layers: the algebra of exact folds, on the tensors of one site.
 
-- A parallel adapter with the FFN's activation f is so many more FFN units (the widening of
+- A parallel adapter with the FFN's activation f equals A more FFN units (the widening of
   Net2Net, Chen et al., 2016, https://arxiv.org/abs/1511.05641): ``W1' = [W1; Wd]``,
   ``b1' = [b1; bd]``, ``W2' = [W2, s Wu]``, ``b2' = b2 + s bu``. Several are concatenated.
 - A linear parallel adapter is twice as many units: ``x = f(x) - f(-x)`` holds for ReLU, SiLU and
@@ -8,8 +8,8 @@
 - A linear sequential adapter is a matrix on the dense layer before it (as in RepAdapter, Luo et
   al., 2023, https://arxiv.org/abs/2302.08106): ``W' = (I + s Wu Wd) W``, at no width.
 
-All else, such as a ReLU adapter beside a GELU FFN, has no exact fold. Sums and products are taken
-in float64 and rounded to the dense layer's precision.
+Other adapters, such as a ReLU adapter parallel to a GELU FFN, have no exact fold. Sums and products
+are computed in float64 and rounded to the dense layer's precision.
 
 Shapes: D = hidden size, K = inputs of a dense layer, F = FFN units, A = bottleneck size, s = an
 adapter's scaling.
@@ -28,7 +28,7 @@ _SAME_FUNCTION = (
     {"silu", "swish"},
     {"gelu_new", "gelu_accurate"},
 )
-"""Names in transformers of one and the same activation."""
+"""Groups of names that mean one activation in transformers."""
 
 _DIFFERENCE_IS_LINEAR = {
     "relu",
@@ -48,7 +48,7 @@ _DIFFERENCE_IS_LINEAR = {
 
 
 def sequential_obstacle(adapter: BottleneckAdapter) -> str | None:
-    """Say why `fold_sequential` does not take an adapter; None if it does."""
+    """Return why `fold_sequential` does not take an adapter; None if it does."""
     activation = adapter.settings.activation
     if activation == "linear":
         return _extras(adapter)
@@ -59,7 +59,7 @@ def sequential_obstacle(adapter: BottleneckAdapter) -> str | None:
 
 
 def parallel_obstacle(adapter: BottleneckAdapter, ffn_activation: str) -> str | None:
-    """Say why `fold_parallel` does not take an adapter; None if it does."""
+    """Return why `fold_parallel` does not take an adapter; None if it does."""
     if not _signs(adapter, ffn_activation):
         return (
             f"A parallel adapter with the activation {adapter.settings.activation!r} is no sum of "
@@ -80,17 +80,17 @@ def _extras(adapter: BottleneckAdapter) -> str | None:
 
 
 def units_needed(adapter: BottleneckAdapter, ffn_activation: str) -> int:
-    """Return how many FFN units do what a parallel adapter does."""
+    """Return the number of FFN units that equal a parallel adapter."""
     return adapter.settings.bottleneck_size * len(_signs(adapter, ffn_activation))
 
 
 @torch.no_grad()
 def fold_sequential(dense: Dense, adapters: Sequence[BottleneckAdapter]) -> Dense:
-    """Return the dense layer that equals this one with its adapters after it, in their order.
+    """Return the dense layer that equals this one followed by its adapters, in order.
 
     Args:
-        dense: (D, K) and (D,).
-        adapters: Each maps what the one before it returns.
+        dense: Weight (D, K) and bias (D,).
+        adapters: Adapters, each of which maps the output of the one before.
 
     Raises:
         ValueError: for an adapter that is not linear.
@@ -100,7 +100,7 @@ def fold_sequential(dense: Dense, adapters: Sequence[BottleneckAdapter]) -> Dens
         _refuse(sequential_obstacle(adapter))
         down, up = _projections(adapter)
         matrix = up.weight @ down.weight  # (D, D)
-        matrix.diagonal().add_(1.0)  # the residual
+        matrix.diagonal().add_(1.0)  # adds the residual connection
         weight = matrix @ weight
         bias = matrix @ bias + up.weight @ down.bias + up.bias
     return Dense(weight.to(dense.weight), bias.to(dense.bias))
@@ -115,14 +115,14 @@ def fold_parallel(
     activation: str,
     units: int,
 ) -> tuple[Dense, Dense]:
-    """Return the FFN that equals the sum of this one and the adapters beside it.
+    """Return the FFN that equals the sum of this one and the adapters parallel to it.
 
     Args:
-        ffn_input: (F, D) and (F,).
-        ffn_output: (D, F) and (D,).
-        adapters: Each sees the FFN's input.
-        activation: The FFN's, by its name in transformers.
-        units: Of the result. Those that no adapter needs are zeros.
+        ffn_input: Weight (F, D) and bias (F,) of its first dense layer.
+        ffn_output: Weight (D, F) and bias (D,) of its last dense layer.
+        adapters: Adapters, each of which sees the FFN's input.
+        activation: Name of the FFN's activation in transformers.
+        units: Units of the result. Units that no adapter needs are zeros.
 
     Raises:
         ValueError: for an adapter that is no sum of FFN units, or too few units.
@@ -159,7 +159,7 @@ def _refuse(obstacle: str | None) -> None:
 
 
 def _signs(adapter: BottleneckAdapter, ffn_activation: str) -> Sequence[int]:
-    """Return the signs of the FFN units that stand for one bottleneck unit; empty: none do."""
+    """Return the signs of the FFN units that equal one bottleneck unit; empty if none do."""
     activation = adapter.settings.activation
     same = next((names for names in _SAME_FUNCTION if activation in names), {activation})
     if ffn_activation in same:
@@ -170,7 +170,7 @@ def _signs(adapter: BottleneckAdapter, ffn_activation: str) -> Sequence[int]:
 
 
 def _projections(adapter: BottleneckAdapter) -> tuple[Dense, Dense]:
-    """Return the down- and the up-projection in float64, the scaling multiplied into the latter."""
+    """Return down- and up-projection in float64, with the scaling multiplied into the latter."""
     down, up = Dense.of(adapter.down).double(), Dense.of(adapter.up).double()
     scaling = torch.as_tensor(adapter.scaling).detach().to(up.bias)
     return down, Dense(scaling.reshape(-1, 1) * up.weight, scaling * up.bias)

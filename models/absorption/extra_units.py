@@ -1,13 +1,13 @@
-"""A few more FFN units per layer, fitted to what a linear regression left over.
+"""A few more FFN units per layer, fitted to the error of a linear regression.
 
-What a bottleneck adapter does is not linear in the FFN's units. Units of the FFN's own kind,
-with free input weights, come closer; the price is a wider FFN in every layer. It grows as in
+The effect of a bottleneck adapter is not linear in the FFN's units. Units of the FFN's own kind,
+with free input weights, come closer. The price is a wider FFN in every layer. The FFN grows as in
 Net2Net (Chen et al., 2016, https://arxiv.org/abs/1511.05641), without a change of the logits.
 
-Whitening the hidden states before training is left out: with 48 units it changed R² on unseen
-tokens by -0.01 to 0.04 on synthetic spectra, and by -0.05 on hidden states of MiniLM.
+The hidden states are not whitened before training. With 48 units, whitening changed R² on unseen
+tokens by -0.01 to 0.04 on synthetic spectra. On hidden states of MiniLM it changed R² by -0.05.
 
-Shapes: N = tokens, B = tokens of a batch, D = hidden size, F = FFN units, U = new ones.
+Shapes: N = tokens, B = tokens of a batch, D = hidden size, F = FFN units, U = new units.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,9 @@ _HELD_OUT = 0.1
 
 @torch.no_grad()
 def widen_ffn(student: PreTrainedModel, architecture: Architecture, units: int) -> None:
-    """Give every FFN of a model more units that do nothing yet, in place; its config says so.
+    """Give every FFN of a model more units without effect, in place and in its config.
 
-    All weights of the new units are zero: a gradient alone never moves them, `set_units` does.
+    All weights of the new units are zero. Gradients never move them, but `set_units` does.
     Precision, device and ``requires_grad`` stay.
 
     Raises:
@@ -63,17 +63,17 @@ def fit_units(
 ) -> tuple[Dense, Dense] | None:
     """Return units with the least mean ``|error - W_out f(W_in h + b_in) - b_out|**2``.
 
-    ``W_in`` (U, D) and ``b_in`` are trained by Adam, ``W_out`` (D, U) and ``b_out`` are then a
-    ridge regression in float64. None where the units explain nothing of held-out tokens. Both
-    are float32, on the device of the hidden states; torch's own random state is not touched.
+    Adam trains ``W_in`` (U, D) and ``b_in``. Then ``W_out`` (D, U) and ``b_out`` are a ridge
+    regression in float64. Returns None where the units explain nothing of held-out tokens. Both
+    layers are float32, on the device of the hidden states. torch's own random state is not touched.
 
     Args:
-        hidden: (N, D), what the FFN is given.
-        error: (N, D), what is missing at its output.
-        activation: The FFN's.
-        units: U.
-        seed: Of the first input weights, the batches and the choice of held-out tokens.
-        steps: Of Adam.
+        hidden: Inputs of the FFN, (N, D).
+        error: Errors at the FFN's output, (N, D).
+        activation: Activation function of the FFN.
+        units: Number of units, U.
+        seed: Seed of the first input weights, the batches and the choice of held-out tokens.
+        steps: Number of steps of Adam.
 
     Raises:
         ValueError: for fewer than two tokens, or when a value is not finite.
@@ -111,13 +111,13 @@ def fit_units(
 def set_units(
     layer: nn.Module, architecture: Architecture, ffn_input: Dense, ffn_output: Dense
 ) -> None:
-    """Write units into the last ones of a widened layer, in place; they replace what was there.
+    """Replace the last units of a widened layer, in place.
 
     Args:
-        layer: Of a model that `widen_ffn` widened by U or more.
-        architecture: Where the layer's FFN is.
-        ffn_input: (U, D).
-        ffn_output: (D, U); its bias is added to the FFN output's.
+        layer: Layer of a model that `widen_ffn` widened by at least U.
+        architecture: Path of the layer's FFN.
+        ffn_input: Weight (U, D) and bias of the first dense layer.
+        ffn_output: Weight (D, U) and bias of the last one. The bias is added to the FFN output's.
     """
     units = len(ffn_input.bias)
     first, second = (
@@ -140,7 +140,7 @@ def _train_inputs(
     steps: int,
     generator: torch.Generator,
 ) -> Dense:
-    """Return input weights (U, D) and biases that were trained together with output weights."""
+    """Return input weights (U, D) and biases, trained together with output weights."""
     scale = error.square().mean().sqrt().clamp_min(1e-12)
     # Each unit's input starts with a variance of about one.
     spread = hidden.var(dim=0, correction=0).sum().sqrt().clamp_min(1e-6)

@@ -1,6 +1,6 @@
-"""One dense layer, fitted: from Gram matrices to a changed weight and bias.
+"""Fit of one dense layer, from Gram matrices to a changed weight and bias.
 
-Shapes: T = tokens, D = outputs of a dense layer, K = its inputs, plus one for its bias.
+Shapes: T = tokens, D = outputs of a dense layer, K = inputs of it, plus one for its bias.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,20 @@ from models.processes import count_processes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fit:
-    """One site's regression: the held-out R², and the strength that reached it."""
+    """Result of one site's regression: the held-out R², and the strength that reached it."""
 
     layer: int
-    """Of the student."""
+    """Number of the layer in the student."""
     site: str
     r2: float
     ridge: float
 
 
 def sum_that_gives(output: Tensor, norm: nn.Module, total: Tensor) -> Tensor:
-    """Return the sum whose LayerNorm is the output: what it was given, if nothing hangs behind it.
+    """Return the sum whose LayerNorm is the output.
 
-    What an adapter behind it adds is taken back through its scale and the sum's own spread.
+    Without an adapter behind the LayerNorm, it is the given sum. The contribution of such an
+    adapter is divided by the LayerNorm's scale and multiplied by the sum's own spread.
     """
     if not hasattr(norm, ADAPTER):
         return total
@@ -48,14 +49,14 @@ def fit_site(
     *,
     rank: int | None = None,
 ) -> Fit:
-    """Fit a dense layer and change it; where nothing explains the held-out tokens, leave it.
+    """Fit a dense layer and change it, unless nothing explains the held-out tokens.
 
     Args:
-        dense: The layer.
+        dense: Dense layer to change.
         grams: Sums over its held-out tokens, and over all others.
-        layer: Its number in the student.
-        site: Its half.
-        before: Earlier fits, whose ridge strengths are a start.
+        layer: Number of the layer in the student.
+        site: Half of the layer that the dense layer is in.
+        before: Earlier fits, whose ridge strengths are the first to try.
         rank: Highest rank of the weight's change; None leaves it free.
     """
     weights = transposed(dense)
@@ -79,13 +80,13 @@ def fit_site(
 
 
 def empty_grams(dense: nn.Module) -> dict[bool, Gram]:
-    """Return empty sums for a dense layer: of held-out tokens, and of all others."""
+    """Return empty sums for a dense layer, over held-out tokens and over all others."""
     has_bias = bias_of(dense) is not None
     return {True: Gram(bias=has_bias), False: Gram(bias=has_bias)}
 
 
 def of_all_processes(grams: dict[bool, Gram], dense: nn.Module) -> dict[bool, Gram]:
-    """Return sums for a dense layer, with what other processes have seen added in place."""
+    """Add the sums of other processes to those of a dense layer, in place, and return them."""
     weight = weight_of(dense)
     outputs, inputs = weight.shape
     if count_processes() > 1:
@@ -102,7 +103,7 @@ def transposed(dense: nn.Module) -> Tensor:
 
 
 def set_dense(dense: nn.Module, transposed: Tensor) -> None:
-    """Set a dense layer to what `transposed` returns."""
+    """Set a dense layer's weight and bias from the matrix that `transposed` returns."""
     weight_of(dense).copy_(transposed[:-1].T)
     bias = bias_of(dense)
     if bias is not None:

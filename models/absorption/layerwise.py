@@ -1,6 +1,6 @@
-"""A model run layer by layer; in between, hidden states lie in memory, or on disk when large.
+"""A model run layer by layer, with hidden states in memory in between, or on disk when large.
 
-Shapes: B = texts of a batch, T = some of its tokens, D = hidden size, K - 1 = inputs of a dense
+Shapes: B = texts of a batch, T = some tokens of a batch, D = hidden size, K - 1 = inputs of a dense
 layer.
 """
 
@@ -19,21 +19,21 @@ from models.architectures.architecture import Architecture
 
 
 class _StopForwardError(Exception):
-    """Ends a forward pass once what was wanted of it is known."""
+    """Ends a forward pass as soon as the wanted tensor is known."""
 
 
 NEAR_BYTES = 64 * 1024**2
-"""What one `Spill` keeps in memory at most."""
+"""Most bytes that one `Spill` keeps in memory."""
 _NEAR_PART_OF_GPU = 10
-"""One part in so many of a GPU's free memory is what one `Spill` keeps on it."""
+"""Divisor of a GPU's free memory; the quotient is what one `Spill` keeps on it."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Run:
-    """One batch in front of a layer."""
+    """State of one batch in front of a layer."""
 
     hidden: Tensor  # (B, tokens, D)
-    # Beside the hidden states, what each layer is given: masks, positions.
+    # Further inputs of each layer: masks, positions.
     arguments: dict[nn.Module, tuple[Sequence[Any], dict[str, Any]]]
 
     def through(self, layer: nn.Module) -> Tensor:
@@ -44,24 +44,24 @@ class Run:
         return hidden
 
     def attention(self, layer: nn.Module, stop: nn.Module) -> Tensor:
-        """Run a layer as far as a module of its attention half; return what that is given."""
+        """Run a layer up to a module of its attention half, and return the module's input."""
         return _given_to(stop, partial(self.through, layer))
 
 
 def ffn(layer: nn.Module, middle: Tensor, architecture: Architecture, stop: nn.Module) -> Tensor:
-    """Run a layer's FFN as far as one of its modules; return what that is given, (T, ...).
+    """Run a layer's FFN up to one of its modules, and return the module's input, (T, ...).
 
     Args:
-        layer: Of the architecture.
-        middle: Attention's normalised output, (T, D).
-        architecture: How its FFN half is called.
-        stop: The module.
+        layer: Layer of the architecture.
+        middle: Normalised output of attention, (T, D).
+        architecture: Architecture that calls the layer's FFN half.
+        stop: Module to stop at.
     """
     return _given_to(stop, partial(architecture.ffn_half, layer, middle[None]))[0]
 
 
 class Side:
-    """A model whose batches stand between two layers."""
+    """A model and its batches, which wait between two layers."""
 
     def __init__(self, model: PreTrainedModel, architecture: Architecture, folder: Path) -> None:
         self.model = model
@@ -70,7 +70,7 @@ class Side:
         self.hidden = Spill(folder, model.device)
 
     def enter(self, index: int, batch: BatchEncoding) -> Run:
-        """Return what the model gives its layers: hidden states as left by the last one run."""
+        """Return the next layer's inputs, with hidden states as the last layer left them."""
         given: dict[nn.Module, tuple[Sequence[Any], dict[str, Any]]] = {}
         first: list[Tensor] = []
 
@@ -93,7 +93,7 @@ class Side:
 
 
 class Spill:
-    """Tensors of batches: the first ones on their device, what is too much of them on disk."""
+    """Tensors of batches, the first ones on their device and the rest on disk."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         folder.mkdir(parents=True)
@@ -106,7 +106,7 @@ class Spill:
         self.near_bytes = 0
 
     def write(self, index: int, tensor: Tensor) -> None:
-        """Keep a batch's tensor, in float32, instead of the one before."""
+        """Keep a batch's tensor, in float32, in place of the earlier one."""
         tensor = tensor.float()
         before = self.near.pop(index).nbytes if index in self.near else 0
         self.near_bytes -= before
@@ -117,14 +117,14 @@ class Spill:
             np.save(self._path(index), tensor.cpu().numpy(), allow_pickle=False)
 
     def read(self, index: int) -> Tensor:
-        """Return what was last written of a batch."""
+        """Return the last written tensor of a batch."""
         if index in self.near:
             return self.near[index]
         far = torch.from_numpy(np.load(self._path(index), allow_pickle=False))
         return far.to(self.device)
 
     def has(self, index: int) -> bool:
-        """Tell whether anything was written of a batch."""
+        """Return whether a tensor of a batch was written."""
         return index in self.near or self._path(index).is_file()
 
     def _path(self, index: int) -> Path:
@@ -132,7 +132,7 @@ class Spill:
 
 
 def _given_to(module: nn.Module, run: Callable[[], Any]) -> Tensor:
-    """Return what a run gives a module; go no further."""
+    """Return a module's input in a run, which stops there."""
     taken: list[Tensor] = []
 
     def take(_: nn.Module, arguments: Any) -> None:

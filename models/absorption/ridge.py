@@ -1,8 +1,8 @@
 """Ridge regression on Gram matrices: float32 products of each batch, summed in float64.
 
 The strength is chosen on held-out tokens; the solution then uses all of them. Memory does not
-depend on the number of tokens. Sums and solutions are on the device of the inputs; Apple's has no
-float64, so there they are on the CPU.
+depend on the number of tokens. Sums and solutions are on the device of the inputs. Apple's GPU has
+no float64, so there they are on the CPU.
 
 Shapes: T = tokens of a batch, K = inputs plus one for the bias, D = outputs.
 """
@@ -21,25 +21,25 @@ from models.processes import add_up
 _STRENGTHS = 10.0 ** np.arange(-6.0, 0.5, 0.5)
 """Ridge strengths, relative to the mean of the Gram matrix's diagonal."""
 _ROUNDING = 1e-7
-"""A part of the squared outputs that is within the rounding of their sums, and a margin."""
+"""Share of the squared outputs that may be rounding of their sums, with a margin."""
 _ROWS = 256
-"""Rows of the Gram matrix that are computed at once, from the diagonal on."""
+"""Number of rows of the Gram matrix that are computed at once, from the diagonal on."""
 FIRST_STRENGTH = 1e-3
-"""Where a search begins that has nothing better to go on from."""
+"""Ridge strength at which the first search begins."""
 
 
 class Sums(NamedTuple):
-    """What a regression needs of its tokens, x with a column of ones."""
+    """Sums over tokens that a regression needs; x has a column of ones."""
 
     xx: Tensor
     """``xᵀx``, (K, K)."""
     xe: Tensor
-    """``xᵀe``, (K, D), of what is missing."""
+    """``xᵀe``, (K, D), with the error e that remains to be explained."""
     ee: float
-    """``|e|²``; zero where it can't be told from the rounding of the outputs' sums."""
+    """``|e|²``; zero where it may be rounding of the outputs' sums."""
 
     def r2(self, change: Tensor | None) -> float:
-        """Return the part of ``|e|²`` that a change (K, D) of the dense layer explains."""
+        """Return the share of ``|e|²`` that a change (K, D) of the dense layer explains."""
         if change is None:
             return -math.inf
         return float((change * (2 * self.xe - self.xx @ change)).sum()) / self.ee
@@ -52,7 +52,7 @@ def device_of_sums(values: Tensor) -> torch.device:
 
 @contextmanager
 def whole_products() -> Iterator[None]:
-    """Multiply float32 numbers with all their bits: not in TF32, nor in bf16."""
+    """Multiply float32 numbers in full precision, not in TF32 or bf16."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -77,8 +77,8 @@ class Gram:
 
         Args:
             x: Inputs of the dense layer, (T, K - 1).
-            y: What it should give, (T, D).
-            weights: How much each token counts, (T,); by default all count alike.
+            y: Wanted outputs, (T, D).
+            weights: Weight of each token, (T,); by default, all weigh the same.
         """
         inputs = torch.nn.functional.pad(x, (0, 1), value=self.ones).float()  # (T, K)
         wanted = y.float()
@@ -89,8 +89,8 @@ class Gram:
         size = inputs.shape[1]
         if self.upper.ndim == 0:
             self._begin(size, wanted.shape[1], inputs)
-        # Not numpy's product with half the work: its threads and torch's wait for each other
-        # actively, which costs both more than the other half.
+        # numpy's product would do half the work, but its threads and torch's busy-wait for each
+        # other, which costs more than the other half.
         with whole_products():
             for start in range(0, size, _ROWS):
                 rows = slice(start, start + _ROWS)
@@ -100,11 +100,11 @@ class Gram:
         self.yy += float(wanted.to(self.xy.device).double().square().sum())
 
     def add_processes(self, inputs: int, outputs: int, like: Tensor) -> None:
-        """Add what other processes have seen.
+        """Add the sums of other processes.
 
         Args:
-            inputs: K.
-            outputs: D.
+            inputs: Number of inputs, K.
+            outputs: Number of outputs, D.
             like: A tensor on the device of the inputs.
         """
         if self.upper.ndim == 0:
@@ -120,36 +120,36 @@ class Gram:
         self.xy = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)
 
     def sums(self, dense: Tensor | None = None) -> Sums:
-        """Return the sums for what a dense layer (K, D), bias last, leaves missing."""
+        """Return the sums for the error of a dense layer (K, D), bias last."""
         upper = self.upper.triu()
         xx = upper + upper.triu(1).T
         if dense is None:
             return Sums(xx, self.xy, self.yy)
         given = xx @ dense  # xᵀ(x W)
         ee = self.yy - float((dense * (2 * self.xy - given)).sum())
-        is_rounding = not ee > _ROUNDING * self.yy  # also where squares overflowed
+        is_rounding = not ee > _ROUNDING * self.yy  # true also where squares overflowed
         return Sums(xx, self.xy - given, 0.0 if is_rounding else ee)
 
 
 class Solution(NamedTuple):
-    """A regression's result."""
+    """Result of a ridge regression."""
 
     change: Tensor
-    """(K, D): what to add to the transposed weight, and in its last row to the bias."""
+    """Change of the transposed weight, and in its last row of the bias, (K, D)."""
     without_held_out: Tensor
-    """The same, (K, D), of the fit without the held-out tokens."""
+    """Change fitted on the training tokens alone, (K, D)."""
     r2: float
-    """Of that one, on the held-out tokens."""
+    """R² on the held-out tokens, of the change fitted without them."""
     strength: float
 
 
 def solve(fit: Sums, held_out: Sums, *, first: float) -> Solution | None:
-    """Return the solution on all tokens, or None where none explains the held-out ones.
+    """Return the solution on all tokens, or None where no strength explains the held-out ones.
 
     Args:
-        fit: Most of the tokens.
-        held_out: The rest, on which the strength is chosen.
-        first: Strength from which the search walks.
+        fit: Sums over the training tokens.
+        held_out: Sums over the held-out tokens, which choose the strength.
+        first: Strength at which the search begins.
     """
     if held_out.ee == 0:
         return None
@@ -171,7 +171,7 @@ def solve(fit: Sums, held_out: Sums, *, first: float) -> Solution | None:
 def _climb(r2_of: Callable[[float], float], first: int) -> tuple[float, float]:
     """Return the strength with the largest R², walking from neighbour to neighbour, and its R².
 
-    Where R² is the same on both sides, as where nothing can be solved, the walk stays.
+    The walk stays where no neighbour is better, for instance where nothing can be solved.
     """
     known: dict[int, float] = {}
     here, previous = first, -1
@@ -182,12 +182,12 @@ def _climb(r2_of: Callable[[float], float], first: int) -> tuple[float, float]:
             if index not in known:
                 r2 = r2_of(float(_STRENGTHS[index]))
                 known[index] = r2 if np.isfinite(r2) else -np.inf
-        here = max(neighbours, key=known.__getitem__)  # the first of equals: stay
+        here = max(neighbours, key=known.__getitem__)  # the first of equals, so that the walk stays
     return float(_STRENGTHS[here]), known[here]
 
 
 def _solve(xx: Tensor, xe: Tensor, strength: float) -> Tensor | None:
-    """Return the ridge solution (K, D), or None where the Gram matrix is singular even so."""
+    """Return the ridge solution (K, D), or None where the Gram matrix is still singular."""
     gram = xx.clone()
     gram.diagonal().add_(strength * float(xx.diagonal().mean()))
     factor, failed = torch.linalg.cholesky_ex(gram)

@@ -1,8 +1,8 @@
-"""Absorption where one layer is run several times with one set of weights: ALBERT.
+"""Absorption into a layer that is run several times with one set of weights, as in ALBERT.
 
-A site's change must serve all passes at once, so there is one regression a site over the tokens of
-all passes. The student's own hidden states can't be followed pass by pass, since its first pass
-already runs on the weights that are sought: the fit is to what the teacher's passes give and take.
+A site's change must serve all passes at once. So each site has one regression over the tokens of
+all passes. The student's own hidden states can't be used, because its first pass already needs the
+unknown weights. So the fit is to inputs and outputs of the teacher's passes.
 
 Shapes: T = real tokens of a batch, D = hidden size, K - 1 = inputs of a dense layer.
 """
@@ -31,14 +31,14 @@ def absorb_shared(
     held_out: Sequence[bool],
     rank: int | None = None,
 ) -> list[Fit]:
-    """Change the student's shared dense layers, in place, and return how each fit went.
+    """Change the student's shared dense layers, in place, and return the result of each fit.
 
     Args:
-        teacher: With adapters, in eval mode.
-        student: The backbone's own shape, in eval mode.
-        architecture: Where the sites are.
+        teacher: Model with adapters, in eval mode.
+        student: Model of the backbone's shape, in eval mode.
+        architecture: Paths of the sites in both models.
         batches: Token ids and masks of unlabelled texts.
-        weights: Of each batch's tokens, by the run of the layer; empty where all count alike.
+        weights: Weights of each batch's tokens by pass; empty where all weigh the same.
         held_out: For each batch, whether it only chooses the ridge strength.
         rank: Highest rank of each weight's change; None leaves it free.
 
@@ -71,7 +71,7 @@ def _passes(
     batch: BatchEncoding,
     real: Tensor,
 ) -> list[tuple[Position, Tensor, Tensor]]:
-    """Return, for each pass and half, a dense layer's inputs (T, K - 1) and what it should give."""
+    """Return inputs (T, K - 1) and wanted outputs of the dense layer of each pass and half."""
     found: list[tuple[Position, Tensor, Tensor]] = []
     residuals: list[Tensor] = []
     inputs: list[Tensor] = []

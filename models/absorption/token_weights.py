@@ -1,13 +1,13 @@
-"""Token weights: how much a teacher's answers feel each of its sums before LayerNorm.
+"""Token weights: the effect of each sum before LayerNorm on a teacher's answers.
 
-A regression of hidden states treats all tokens alike. The answers do not: a change of one token's
-sum moves them a little, the same change of another token's sum moves them much. The gradient of
-what the answer depends on says which. Weighted by it, a regression gets right what matters.
-Neighbours: GuidedQuant (Kim et al., 2025, https://arxiv.org/abs/2505.07004) weighs the errors of
-quantised layers by the gradient of the loss.
+A regression of hidden states treats all tokens alike, but the answers do not. A change of one
+token's sum moves the answers much, the same change of another token's sum hardly. The gradient of
+the answers' margins measures that effect. Weighted by it, a regression is most exact where errors
+cost most. A neighbour is GuidedQuant (Kim et al., 2025, https://arxiv.org/abs/2505.07004). It
+weighs the errors of quantised layers by the gradient of the loss.
 
-The weight is ``g / mean(g) + 0.05`` with g the gradient's norm. Its square, the Fisher information
-of the sum, gives a less close student: a few tokens then have most of the weight.
+The weight is ``g / mean(g) + 0.05`` with g the gradient's norm. With its square, the Fisher
+information of the sum, the student is less close. A few tokens then have most of the weight.
 
 Shapes: B = texts of a batch, T = tokens, D = hidden size, M = margins of a text.
 """
@@ -25,14 +25,14 @@ from models.architectures.architecture import Architecture, Position
 from models.processes import count_processes, exchange, own_number
 
 FLOOR = 0.05
-"""Weight of a token that no answer feels, where 1 is about the mean. A token without any weight
-could be changed at will."""
+"""Weight of a token without effect on any answer, where 1 is about the mean. A token of weight 0
+could change without limit."""
 
 Margins = Callable[[PreTrainedModel, BatchEncoding, Tensor], Tensor]
-"""(a model, its inputs, tokens that answers are read of (B, T)) -> the numbers that a text's answer
-depends on, (B, M)."""
+"""Function of (a model, its inputs, mask of the tokens with outputs (B, T)). It returns the numbers
+that a text's answer depends on, (B, M)."""
 TokenWeights = Mapping[tuple[int, Position], Tensor]
-"""(a layer, its half) -> weights of a batch's tokens, (B, T)."""
+"""Weights of a batch's tokens, (B, T), by (a layer, its half)."""
 
 
 def token_weights(
@@ -46,17 +46,17 @@ def token_weights(
 ) -> list[TokenWeights]:
     """Return, for each batch, the weights of all tokens at every sum of the teacher.
 
-    A text with several margins is felt in a random direction of them (Hutchinson's estimate of
-    the gradients' norm), so that it costs one backward pass like any other. Layers that are run
-    several times are numbered by their runs.
+    Several margins of a text are combined in a random direction, so that it costs one backward
+    pass. That is Hutchinson's estimate of the gradients' norm. Layers that are run several times
+    are numbered by their runs.
 
     Args:
-        teacher: In eval mode.
-        architecture: Where the sums are.
+        teacher: Model in eval mode.
+        architecture: Paths of the sums in the teacher.
         batches: Token ids and masks.
-        margins: What the answers depend on.
-        seed: Of the directions.
-        counting: For each batch, the tokens that answers are read of, (B, T), in place of its mask.
+        margins: Function that returns the numbers that answers depend on.
+        seed: Seed of the random directions.
+        counting: For each batch, the mask of tokens with outputs, (B, T), in place of its own mask.
     """
     read = counting or [batch["attention_mask"] for batch in batches]
     felt = [
@@ -78,7 +78,7 @@ def token_weights(
 
 
 def _directions(seed: int, index: int) -> torch.Generator:
-    """Return what draws the directions of a batch, by its number among those of all processes."""
+    """Return a batch's generator of directions, seeded by its number among all batches."""
     number = own_number() + index * count_processes()
     return torch.Generator().manual_seed(seed + number)
 

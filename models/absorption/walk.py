@@ -1,7 +1,7 @@
-"""The walk through both models: the teacher's layers, and the student's that stand for them.
+"""The walk through both models: groups of the teacher's layers, and the student's layer for each.
 
-Shapes: B = texts of a batch, T = its tokens that count, D = hidden size, K = inputs of a dense
-layer, plus one for its bias.
+Shapes: B = texts of a batch, T = tokens of a batch that count, D = hidden size, K = inputs of a
+dense layer, plus one for its bias.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,20 +22,21 @@ from models.processes import own_part
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AbsorptionPlan:
-    """How adapters are absorbed."""
+    """Settings of an absorption."""
 
     held_out: Sequence[bool]
     """For each batch, whether it only chooses the ridge strength."""
     counting: Sequence[Tensor] | None = None
-    """For each batch, the last layer's tokens that count, (B, tokens); all real ones by default."""
+    """For each batch, the mask of the last layer's tokens that count, (B, tokens). By default, all
+    real tokens count."""
     margins: Margins | None = None
-    """What the teacher's answers depend on: tokens are weighed by how much it feels them. None
-    weighs all tokens alike."""
+    """Function of the numbers that answers depend on, whose gradients weigh the tokens. None weighs
+    all tokens the same."""
     kept: Sequence[int] | None = None
-    """The teacher's layer that each of the student's came from; all by default."""
+    """Layer of the teacher that each of the student's layers came from; all layers by default."""
     extra_units: int = 0
-    """Units of every FFN of the student that do nothing yet, as `widen_ffn` adds them: they are
-    fitted to what the regression leaves over."""
+    """Number of units that `widen_ffn` added to every FFN of the student. They are fitted to the
+    error of the regression."""
     rank: int | None = None
     """Highest rank of each weight's change; None leaves it free."""
     seed: int = 0
@@ -49,17 +50,17 @@ def own_plan(plan: AbsorptionPlan) -> AbsorptionPlan:
 
 
 class LayerGroup(NamedTuple):
-    """The teacher's layers that one of the student's stands for."""
+    """Consecutive layers of the teacher that one layer of the student replaces."""
 
     layers: list[nn.Module]
     first: int
-    """Number of the first of them in the teacher."""
+    """Number of the group's first layer in the teacher."""
     kept: int
-    """Position among them of the one that the student's came from."""
+    """Position in the group of the layer that the student's layer came from."""
 
 
 def groups_of(layers: nn.ModuleList, kept: Sequence[int] | None) -> list[LayerGroup]:
-    """Give each skipped layer to the kept one before it, the very first ones to the first."""
+    """Group each skipped layer with the kept one before it, and the very first with the first."""
     numbers = list(range(len(layers))) if kept is None else list(kept)
     starts = [0, *numbers[1:]]
     ends = [*numbers[1:], len(layers)]
@@ -71,7 +72,7 @@ def groups_of(layers: nn.ModuleList, kept: Sequence[int] | None) -> list[LayerGr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Walk:
-    """What stays the same from layer to layer."""
+    """State that the fits of all layers share."""
 
     teacher: Side
     student: Side
@@ -79,27 +80,28 @@ class Walk:
     batches: Sequence[BatchEncoding]
     plan: AbsorptionPlan
     weights: Sequence[TokenWeights]
-    """Of each batch's tokens, by the teacher's layer and half; empty where all count alike."""
+    """Weights of each batch's tokens by the teacher's layer and half; empty where all weigh the
+    same."""
     sums: Spill
-    """The teacher's sums before the group's last LayerNorm, (T, D)."""
+    """Sums of the teacher before the group's last LayerNorm, (T, D)."""
     middle: Spill
-    """The student's normalised sums after attention, (T, D)."""
+    """Normalised sums of the student after attention, (T, D)."""
     inputs: Spill
-    """Of the student's dense layer that is being fitted, (T, K - 1)."""
+    """Inputs of the student's dense layer that is being fitted, (T, K - 1)."""
     activation: Callable[[Tensor], Tensor]
     """Activation function of the FFN."""
 
     def weigh(
         self, number: int, position: Position, counting: Sequence[Tensor]
     ) -> list[Tensor | None]:
-        """Return the weights of each batch's tokens that count, (T,), at a sum of the teacher."""
+        """Return the weights, (T,), of each batch's tokens that count, at a sum of the teacher."""
         return [
             of[number, position][counts] if (number, position) in of else None
             for of, counts in zip(self.weights, counting, strict=True)
         ]
 
     def ffn_gram(self, layer: nn.Module, weights: Sequence[Tensor | None]) -> dict[bool, Gram]:
-        """Run a layer's FFN as far as its last dense layer; return the sums that this is fit to."""
+        """Run a layer's FFN up to its last dense layer, and return the sums for fitting that."""
         output = self.architecture.dense(layer, "ffn")
         grams = empty_grams(output)
         for index, held_out in enumerate(self.plan.held_out):
