@@ -1,8 +1,8 @@
 """A language model as one ONNX graph with a key-value cache, proven equal to torch.
 
-The graph serves for whole texts and for single tokens: what was read before comes in as keys and
-values, and goes out with those of the new tokens. Its mask is made here, from positions in the
-cache and the padding, so that it does not depend on how transformers makes one.
+The graph serves for whole texts and for single tokens. Keys and values of earlier tokens are
+inputs, and outputs together with those of the new tokens. This module makes the mask, from
+positions in the cache and the padding. So it does not depend on transformers' way to make one.
 
 Shapes: B = batch, S = tokens read now, P = tokens read before, T = P + S, H = heads of keys and
 values, A = size of a head, V = size of the vocabulary.
@@ -48,7 +48,7 @@ _SHAPES = ((1, 1), (1, 7), (2, 16), (5, 33))
 
 
 def write_decoder(traced: Traced, path: Path, config: ExportConfig) -> list[Parity]:
-    """Write a language model as one ONNX file; return how far it is from torch.
+    """Write a language model as one ONNX file, and return its difference from torch.
 
     Raises:
         InputError: when the graph differs from torch by more than the tolerance.
@@ -106,7 +106,7 @@ def _cache_shape(config: Any) -> tuple[int, int]:
 
 
 class _Past:
-    """A cache of transformers' kind, over tensors that a graph is given."""
+    """A cache with transformers' interface, over tensors that are inputs of a graph."""
 
     def __init__(self, caches: Sequence[Tensor]) -> None:
         self.layers = [list(pair) for pair in zip(caches[0::2], caches[1::2], strict=True)]
@@ -125,7 +125,7 @@ class _Past:
 
 
 class _Step(nn.Module):
-    """A language model that reads some tokens, given the cache of those before."""
+    """A language model that reads some tokens, given the cache of earlier ones."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class _Step(nn.Module):
 
 
 def _causal_mask(mask: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:
-    """Return what is added to scores, (B, 1, S, T): nothing where a token may look."""
+    """Return the mask to add to scores, (B, 1, S, T), which is zero where a token may look."""
     columns = torch.arange(mask.shape[1], device=mask.device)
     rows = columns[mask.shape[1] - tokens :]
     is_before = columns[None, :] <= rows[:, None]  # (S, T)
@@ -185,7 +185,7 @@ def _compare_texts(
         for mask in ("full", "right", "left", "hole"):
             ids, attended = _texts(traced, batch, length, mask)
             (found,) = session.run([LOGITS], first_inputs(session, ids, attended))
-            real = attended == 1  # outputs of padding are nobody's
+            real = attended == 1  # nobody reads the outputs of padding
             expected = _expected(traced, ids, attended)[real]
             yield make_parity(found[real], expected, traced.name, (batch, length, mask), config)
 
@@ -193,7 +193,7 @@ def _compare_texts(
 def _compare_steps(
     traced: Traced, session: ort.InferenceSession, config: ExportConfig
 ) -> Iterator[Parity]:
-    """Yield the difference of texts that are read with the cache: in two parts, and by tokens."""
+    """Yield the difference of texts that are read with the cache, in two parts and by tokens."""
     batch, length = 5, min(16, traced.max_length)
     start = max(1, length // 2)
     for mask in ("full", "left"):

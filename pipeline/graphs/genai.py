@@ -1,6 +1,6 @@
-"""``genai_config.json``: what onnxruntime-genai reads to generate with a bundle's graph.
+"""``genai_config.json``: the settings of onnxruntime-genai to generate with a bundle's graph.
 
-Its names of inputs and outputs are those of the graph, which stays as it is for all other readers.
+They name the graph's inputs and outputs, and the graph stays unchanged for all other readers.
 """
 
 import json
@@ -12,15 +12,15 @@ from pipeline.store.files import write_atomic
 
 GENAI_CONFIG = "genai_config.json"
 _KNOWN = ("llama", "mistral", "qwen2", "qwen3")
-"""Types that onnxruntime-genai knows as decoders with a cache in two tensors for each layer."""
+"""Model types that onnxruntime-genai runs as decoders, with two tensors of cache per layer."""
 
 
 def write_genai_config(bundle: Path, file: str) -> None:
-    """Write the file into a bundle, by its ``config.json``, where the reader knows its type.
+    """Write the file into a bundle, from its ``config.json``, if onnxruntime-genai knows its type.
 
     Args:
         bundle: Folder of the bundle.
-        file: Name of the ONNX file that is run, in its ``onnx``.
+        file: Name of the ONNX file to run, in the bundle's ``onnx``.
     """
     config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") in _KNOWN:

@@ -1,14 +1,14 @@
-"""An int8 copy of an ONNX classifier: the products with weights in 8 bits, and the word table too.
+"""An int8 copy of an ONNX classifier, with products with weights and the word table in 8 bits.
 
-Dynamic quantisation (signed, one scale per output) on the unfused graph, where every product with
-a weight becomes a ``MatMulInteger``; on a graph with fused attention most of them would stay in
-fp32. Before it, the graph is rewritten so that rounding the activations is harmless
-(smoothing.py): they make nearly all of the error, the weights almost none. The head stays in fp32:
-it sees one token of a text. The word table is rounded row by row.
+The copy is quantised dynamically (signed, one scale per output), from the unfused graph. There,
+every product with a weight becomes a ``MatMulInteger``. With fused attention, most of them would
+stay in fp32. Rounded activations make nearly all of the error, rounded weights almost none. So the
+graph is first rewritten to make rounding of activations harmless (smoothing.py). The head stays in
+fp32, because it sees one token of a text. The word table is rounded row by row.
 
 Processors without 8-bit dot products (VNNI) add up pairs of products in 16 bits, and saturate.
-`INT8_SESSION` makes onnxruntime take the exact kernels there. With VNNI all sums are exact, and
-the setting would only slow them down: `pipeline.inference.session` leaves it out there.
+`INT8_SESSION` makes onnxruntime take the exact kernels there. With VNNI, all sums are exact and the
+setting would only slow them down. So `pipeline.inference.session` leaves it out there.
 
 Shapes: V = words, D = hidden size, K = inputs of a product.
 """
@@ -36,18 +36,18 @@ from pipeline.graphs.smoothing import (
 from pipeline.inference.session import EXACT_SUMS, open_file
 
 INT8_SESSION = {EXACT_SUMS: "1"}
-"""Session settings that an int8 file wants."""
+"""Session settings for an int8 file."""
 _TABLE_ROWS = 1024
-"""Tables with fewer rows (positions, segments) stay in fp32: they hold little."""
+"""Fewest rows of a table that is quantised; small ones (positions, segments) stay in fp32."""
 
 
 def write_int8(source: Path, target: Path, feeds: Iterator[Mapping[str, np.ndarray]]) -> int:
     """Write an int8 copy of an fp32 file; return how many products it computes in 8 bits.
 
     Args:
-        source: As the export stage writes it.
-        target: The copy.
-        feeds: Inputs without padding, to see how large activations get; some hundred texts.
+        source: File as the export stage writes it.
+        target: Path of the copy.
+        feeds: Inputs of some hundred texts without padding, to measure the size of activations.
 
     Raises:
         RuntimeError: when onnxruntime left a product in fp32 that it should have quantised.
@@ -62,7 +62,7 @@ def write_int8(source: Path, target: Path, feeds: Iterator[Mapping[str, np.ndarr
         quantize_dynamic(
             model,
             target,
-            # By name, because the quantiser makes a MatMul of the head's Gemm.
+            # Chosen by name, because the quantiser turns the head's Gemm into a MatMul.
             nodes_to_quantize=list(products),
             weight_type=QuantType.QInt8,
             per_channel=True,
@@ -78,7 +78,7 @@ def write_int8(source: Path, target: Path, feeds: Iterator[Mapping[str, np.ndarr
 
 
 def count_ops(path: Path) -> Counter[str]:
-    """Return how many nodes of each operator a file has."""
+    """Return the number of nodes per operator in a file."""
     return Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
 
 
@@ -87,7 +87,7 @@ def _largest_activations(
 ) -> dict[str, np.ndarray]:
     """Return the largest absolute value of each channel, (K,), at every smoothable place."""
     names = smoothable(model)
-    if not names:  # no norm is right before a product
+    if not names:  # no norm feeds a product
         return {}
     watched = ModelProto()
     watched.CopyFrom(model)
@@ -104,7 +104,7 @@ def _largest_activations(
 
 
 def _round_table(model: ModelProto, node: NodeProto, table: TensorProto) -> list[NodeProto]:
-    """Add a table in 8 bits with a scale per row; return what looks it up and multiplies."""
+    """Add a table in 8 bits with a scale per row; return the nodes that look it up and multiply."""
     name, ids, result = table.name, node.input[1], node.output[0]
     rows = numpy_helper.to_array(table)  # (V, D)
     scale = np.maximum(abs(rows).max(axis=1, keepdims=True) / 127, np.float32(1e-12))  # (V, 1)

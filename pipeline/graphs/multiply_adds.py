@@ -1,8 +1,9 @@
-"""How many multiply-adds one call of an ONNX graph takes, by shape inference alone.
+"""Number of multiply-adds of one call of an ONNX graph, by shape inference alone.
 
-Counted are matrix products, attention's included: in a transformer everything else is two orders
-below. onnx knows the shapes of its own operators; those that onnxruntime's optimizers put in
-their place (domain ``com.microsoft``) are told here.
+The count covers matrix products, with those of attention. In a transformer, everything else is two
+orders of magnitude less. Shape inference of onnx covers its own operators. Optimizers of
+onnxruntime replace some by operators of the domain ``com.microsoft``, whose shapes this module
+infers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,8 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 _LARGEST_KEPT = 1024
-"""Initializers with more elements are known to shape inference by their shape alone."""
+"""Most elements of an initializer whose values shape inference sees; of larger ones it sees
+shapes."""
 _PRODUCTS = (
     "MatMul",
     "MatMulInteger",
@@ -36,11 +38,12 @@ _LIKE_FIRST_INPUT = (
 
 
 def count_multiply_adds(model: ModelProto, *, batch: int, length: int) -> int | None:
-    """Return the multiply-adds of a call, or None where a product's shapes cannot be told.
+    """Return the multiply-adds of a call, or None where a product's shapes are unknown.
 
     Args:
-        batch: Texts of the call.
-        length: Tokens of each.
+        model: ONNX graph to count in.
+        batch: Number of texts in the call.
+        length: Number of tokens per text.
     """
     fixed, symbols = _with_fixed_inputs(model, batch, length)
     try:
@@ -54,7 +57,7 @@ def count_multiply_adds(model: ModelProto, *, batch: int, length: int) -> int | 
             continue
         try:
             total += count(node, shapes)
-        except KeyError:  # the shape of an input or of the output is not known
+        except KeyError:  # the shape of an input or of the output is unknown
             return None
     return total
 
@@ -62,7 +65,7 @@ def count_multiply_adds(model: ModelProto, *, batch: int, length: int) -> int | 
 def _with_fixed_inputs(
     model: ModelProto, batch: int, length: int
 ) -> tuple[ModelProto, dict[str, int]]:
-    """Return a copy without large weights and with the call's shape; and the symbols' values."""
+    """Return a copy without large weights and with the call's shape, and the symbols' values."""
     graph = model.graph
     small, inputs = [], []
     symbols: dict[str, int] = {}
@@ -72,7 +75,7 @@ def _with_fixed_inputs(
             continue
         dims, kind = each.type.tensor_type.shape.dim, each.type.tensor_type.elem_type
         shape = [batch, length]
-        if each.name.startswith(PAST):  # a cache of no tokens
+        if each.name.startswith(PAST):  # an empty cache
             shape = [batch, dims[1].dim_value, 0, dims[3].dim_value]
         symbols |= {
             dim.dim_param: value
@@ -88,7 +91,7 @@ def _with_fixed_inputs(
             inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, shape))
     copy = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     copy.functions.extend(model.functions)
-    # What the exporter noted of the values is kept: inference alone loses track of some.
+    # The exporter's own shapes are kept, because inference alone misses some.
     stripped = helper.make_graph(
         list(graph.node),
         graph.name,
@@ -102,7 +105,7 @@ def _with_fixed_inputs(
 
 
 def _infer(model: ModelProto, symbols: Mapping[str, int]) -> Shapes:
-    """Return the shapes of all values; each round goes on from what the last one has found."""
+    """Return the shapes of all values; each round continues from the shapes of the last one."""
     while True:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
         shapes = _known(inferred.graph, symbols)
@@ -132,7 +135,7 @@ def _known(graph: GraphProto, symbols: Mapping[str, int]) -> Shapes:
 
 
 def _size(dim: TensorShapeProto.Dimension, symbols: Mapping[str, int]) -> int | None:
-    """Return a dimension: a number, a symbol, or a sum, as in ``sequence + past``."""
+    """Return a dimension's size, from a number, a symbol or a sum such as ``sequence + past``."""
     if dim.HasField("dim_value"):
         return dim.dim_value
     sizes = [_term(each.strip(), symbols) for each in dim.dim_param.split("+")]
@@ -144,7 +147,7 @@ def _term(name: str, symbols: Mapping[str, int]) -> int | None:
 
 
 def _shape_of_fused(node: NodeProto, shapes: Shapes) -> Shape | None:
-    """Return the shape of what an onnxruntime operator makes, None where it cannot be told."""
+    """Return the shape of an onnxruntime operator's output, None where it is unknown."""
     given = [shapes.get(name) for name in node.input]
     if not given or given[0] is None:
         return None
@@ -172,7 +175,7 @@ def _count_gemm(node: NodeProto, shapes: Shapes) -> int:
 
 
 def _count_attention(node: NodeProto, shapes: Shapes) -> int:
-    """Count scores and their sum over values; with ``com.microsoft``, the projections too."""
+    """Count scores and their sum over values, and for ``com.microsoft`` the projections too."""
     query = shapes[node.input[0]]
     if not node.domain or node.op_type == "MultiHeadAttention":
         return _both_products(query, shapes[node.input[1]])

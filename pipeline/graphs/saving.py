@@ -1,7 +1,7 @@
-"""Graphs on disk: in one file, or with their weights beside it where one file cannot hold them.
+"""Graphs on disk, in one file or with the weights in a second one.
 
-A file of protobuf holds 2 GB at most. Larger weights are external data, in one file beside the
-graph, whose name the graph holds.
+A protobuf file holds 2 GB at most. Larger weights are external data, in one file beside the graph,
+and the graph holds that file's name.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ import onnx_ir
 from pipeline.inference.session import DATA
 
 MOST_BYTES = 2**31 - 2**24
-"""Most bytes of weights in the graph's file; the rest is for the graph itself."""
+"""Most bytes of weights in the graph's own file, which leaves room for the graph."""
 
 
 def save_graph(graph: onnx_ir.Model, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Write a graph; its weights stand in another file where they are more than so many bytes."""
+    """Write a graph, with its weights in a second file if they exceed so many bytes."""
     tensors = (each.const_value for each in graph.graph.initializers.values())
     size = sum(tensor.nbytes for tensor in tensors if tensor is not None)
     if size <= most_bytes:
@@ -25,5 +25,5 @@ def save_graph(graph: onnx_ir.Model, path: Path, *, most_bytes: int = MOST_BYTES
 
 
 def data_of(path: Path) -> Path:
-    """Return the file with a graph's weights, which is there where the graph holds none."""
+    """Return the path of a graph's external weights, which exist only for a large graph."""
     return path.with_name(path.name + DATA)

@@ -1,19 +1,19 @@
 """Rewrites of an ONNX graph that keep its outputs and make rounding to 8 bits harmless.
 
-A dynamically quantised product rounds its input with one scale for the whole tensor, so a single
-large value costs all others their precision. Two rewrites even the values out:
+A dynamically quantised product rounds its input with one scale for the whole tensor. So a single
+large value costs all others their precision. Two rewrites make the values more even:
 
-- Products after a LayerNorm or an RMSNorm: channels that are large in every text are divided by a
+- Products after a LayerNorm or an RMSNorm. Channels that are large in every text are divided by a
   constant, and the weight's rows are multiplied by it (Xiao et al., 2022, SmoothQuant,
-  https://arxiv.org/abs/2211.10438). An RMSNorm that feeds these products alone takes the constant
-  into its own weight. A LayerNorm that feeds a residual sum too (post-LN) can't take it, so it is
-  one multiplication in the graph.
-- Products that make a wide input narrow, which is the FFN's output: there the outliers are single
-  tokens, so every token is divided by its largest value and the product multiplied by it.
+  https://arxiv.org/abs/2211.10438). An RMSNorm that feeds only such products takes the constant
+  into its own weight. A LayerNorm that also feeds a residual sum (post-LN) can't take it. There,
+  the constant is one multiplication in the graph.
+- Products from a wide input to a narrow output, that is the FFN's output. Their outliers are single
+  tokens. Every token is divided by its largest value, and the product multiplied by it.
 
-The attention's output projection needs neither; what each is worth is in docs/quantisation.md.
+The attention's output projection needs neither. docs/quantisation.md has the gain of each.
 
-Shapes: K = inputs of a product, N = its outputs, T = tokens.
+Shapes: K = inputs of a product, N = outputs of a product, T = tokens.
 """
 
 from collections import Counter
@@ -23,11 +23,12 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 _ALPHA = 0.75
-"""Part of a channel's spread that moves into the weights; these are rounded per column and can
-take more than the inputs: 0.5 and 0.9 leave two to three times the error."""
+"""Share of a channel's spread that moves into the weights. Weights tolerate more spread than
+inputs, because they are rounded per column. With 0.5 or 0.9, the error is two to three times as
+large."""
 _FLOOR = 0.25
-"""Least divisor of a token. GELU, SiLU and ReLU have no value below minus this, so that with it
-the largest value bounds the absolute ones."""
+"""Least divisor of a token. Values of GELU, SiLU and ReLU are never below minus this number. So the
+larger of it and a token's largest value bounds the absolute values."""
 _AXES_ARE_INPUT = 18
 """Opset from which ReduceMax takes its axes as an input."""
 
@@ -43,7 +44,7 @@ def weighted_products(model: ModelProto) -> dict[str, NodeProto]:
 
 
 def smoothable(model: ModelProto) -> tuple[str, ...]:
-    """Return the names of the norms' outputs that go into a product with a constant matrix."""
+    """Return the names of norms' outputs that are inputs of a product with a constant matrix."""
     normalised = {n.output[0] for n in model.graph.node if n.op_type == "LayerNormalization"}
     normalised |= _rms_norms(model).keys()
     inputs = (node.input[0] for node in weighted_products(model).values())
@@ -70,7 +71,7 @@ def smooth_channels(model: ModelProto, largest: Mapping[str, np.ndarray]) -> Non
     """Divide inputs by a constant per channel and multiply their weights by it, in place.
 
     Args:
-        model: In fp32.
+        model: Graph in fp32.
         largest: For each name of `smoothable`, the largest absolute value of every channel, (K,).
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -101,7 +102,7 @@ def smooth_channels(model: ModelProto, largest: Mapping[str, np.ndarray]) -> Non
 
 
 def _count_uses(model: ModelProto) -> Counter[str]:
-    """Return how often each value is an input, or one of the graph's outputs."""
+    """Return how often each value is an input of a node or an output of the graph."""
     uses = Counter(name for node in model.graph.node for name in node.input)
     uses.update(each.name for each in model.graph.output)
     return uses
@@ -131,9 +132,9 @@ def change_embeddings(
     """Replace every look-up in a table of at least so many rows by other nodes, in place.
 
     Args:
-        model: In fp32.
-        change: (look-up, its table) -> the nodes in its place; it adds what tables they need.
-        rows: Smaller tables stay.
+        model: Graph in fp32.
+        change: (look-up, its table) -> the nodes in its place. It adds the tables that they need.
+        rows: Fewest rows of a table that is replaced.
     """
     tables = {
         tensor.name: tensor
@@ -167,7 +168,7 @@ def _channel_scale(largest: np.ndarray, matrices: list[np.ndarray]) -> np.ndarra
 def _token_nodes(
     node: NodeProto, *, axes_are_input: bool
 ) -> tuple[list[NodeProto], list[NodeProto]]:
-    """Return what stands before a product and after it, and connect the product to them."""
+    """Return the nodes before a product and after it, and connect the product to them."""
     values, result, name = node.input[0], node.output[0], node.name
     largest, scale, divided, product = (
         f"{name}_{part}" for part in ("largest", "scale", "divided", "product")

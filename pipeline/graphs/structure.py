@@ -1,11 +1,11 @@
-"""What an ONNX graph computes, apart from its weights: the proof that needs no clock.
+"""Computation of an ONNX graph without its weights: a proof of equal cost that needs no clock.
 
-Two graphs with the same canonical hash run the same operators on tensors of the same shapes, and
-so cost the same up to noise. A student whose hash is the plain backbone's has no adapter left in
-it, and neither a name nor a timing can hide one. The hash follows the data flow: a value is the
-operator that makes it, with its attributes, over the values it is made of (Weisfeiler & Leman's
-refinement on a graph without cycles). Names, the order of independent nodes and weights are left
-out; weights count by type and shape, constants that steer shapes by value.
+Two graphs with the same canonical hash run the same operators on tensors of the same shapes. So
+they cost the same up to noise. A student with the plain backbone's hash has no adapter left.
+Neither a name nor a timing can hide one. The hash follows the data flow. It describes a value by
+its operator with attributes, over the values that are the operator's inputs. That is Weisfeiler and
+Leman's refinement on a graph without cycles. The hash ignores names and the order of independent
+nodes. Weights enter it by type and shape, constants that steer shapes by value.
 """
 
 import hashlib
@@ -25,10 +25,8 @@ from pipeline.inference.cache import PAST, POSITIONS
 from pipeline.inference.tokens import INPUTS
 from pipeline.store.digests import sha256_file
 
-"""What a text classifier may take; the first is what makes it one."""
-
 _STEERING = (TensorProto.INT64, TensorProto.BOOL)
-"""Types of shapes, axes and indices. Biases of a quantised layer are INT32, and are weights."""
+"""Types of shapes, axes and indices; INT32 is left out, as it is a quantised layer's bias."""
 _LARGEST_STEERING = 64
 _INTEGER_INPUTS = (TensorProto.INT64, TensorProto.INT32)
 _ADAPTER = "adapter"
@@ -38,11 +36,12 @@ def describe_graph(path: Path, *, batch: int = 1, length: int = 16) -> Graph:
     """Return the structure of an ONNX text classifier.
 
     Args:
-        batch: Texts of the call whose multiply-adds are counted.
-        length: Tokens of each of them.
+        path: ONNX file.
+        batch: Number of texts in the call whose multiply-adds are counted.
+        length: Number of tokens per text.
 
     Raises:
-        InputError: when the file is missing, is not ONNX, or takes other inputs than token ids.
+        InputError: when the file is missing, is not ONNX, or takes inputs that are no token ids.
     """
     model = load_graph(path)
     with refusing(f"Cannot make sense of the graph in {path}", "Export the model anew."):
@@ -60,10 +59,10 @@ def describe_graph(path: Path, *, batch: int = 1, length: int = 16) -> Graph:
 
 
 def load_graph(path: Path) -> ModelProto:
-    """Return a text classifier's graph; weights outside the file are left there.
+    """Return a text classifier's graph, without loading weights outside the file.
 
     Raises:
-        InputError: when the file is missing, is not ONNX, or takes other inputs than token ids.
+        InputError: when the file is missing, is not ONNX, or takes inputs that are no token ids.
     """
     if not path.is_file():
         raise InputError(
@@ -76,7 +75,7 @@ def load_graph(path: Path) -> ModelProto:
 
 
 def _check_classifier(model: ModelProto, path: Path) -> None:
-    """Refuse a graph that is not that of a text classifier."""
+    """Refuse a graph that is no text classifier."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = {each.name: each.type.tensor_type for each in model.graph.input}
     inputs = {name: kind for name, kind in inputs.items() if name not in weights}
@@ -94,7 +93,7 @@ def _check_classifier(model: ModelProto, path: Path) -> None:
 
 # Any: protobuf has no types.
 def _is_known(name: str, kind: Any) -> bool:
-    """Tell whether an input is one of those that can be measured."""
+    """Return whether a benchmark can fill an input of this name and type."""
     if name.startswith(PAST):
         return bool(kind.elem_type == TensorProto.FLOAT and len(kind.shape.dim) == 4)
     is_integer = kind.elem_type in _INTEGER_INPUTS and len(kind.shape.dim) == 2
@@ -102,12 +101,12 @@ def _is_known(name: str, kind: Any) -> bool:
 
 
 def has_cache(model: ModelProto) -> bool:
-    """Return whether a graph is a language model's, with a key-value cache."""
+    """Return whether a graph is a language model with a key-value cache."""
     return any(each.name.startswith(PAST) for each in model.graph.input)
 
 
 def canonical_hash(model: ModelProto) -> str:
-    """Return 16 hex digits, equal for graphs that differ in names, order and weights alone."""
+    """Return 16 hex digits, equal for graphs that differ only in names, order and weights."""
     opsets = sorted((entry.domain, entry.version) for entry in model.opset_import)
     functions = sorted(
         _digest(function.domain, function.name, *_hash_nodes(function.node, dict(given)))
@@ -118,7 +117,7 @@ def canonical_hash(model: ModelProto) -> str:
 
 
 def vocabulary_size(model: ModelProto) -> int | None:
-    """Return how many token ids a graph knows: the rows of the table that they look up."""
+    """Return the number of token ids of a graph, which is the number of rows of its word table."""
     rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
     sizes = [
         rows[node.input[0]]
@@ -129,7 +128,7 @@ def vocabulary_size(model: ModelProto) -> int | None:
 
 
 def _hash_graph(graph: GraphProto, outer: Mapping[str, str]) -> str:
-    """Return the digest of a graph; ``outer`` holds the values that a subgraph sees."""
+    """Return the digest of a graph; ``outer`` has the values that a subgraph sees."""
     weights = {tensor.name: _hash_tensor(tensor) for tensor in graph.initializer}
     inputs = {}
     for at, each in enumerate(entry for entry in graph.input if entry.name not in weights):
@@ -138,17 +137,17 @@ def _hash_graph(graph: GraphProto, outer: Mapping[str, str]) -> str:
     values = {**outer, **inputs, **weights}
     nodes = _hash_nodes(graph.node, values)
     outputs = [values.get(each.name, "") for each in graph.output]
-    # Weights count where they are used: exporters keep equal ones (biases of zero) once.
+    # Weights enter where they are used, because exporters store equal ones (zero biases) once.
     return _digest(list(inputs.values()), sorted(nodes), outputs)
 
 
 def _hash_nodes(nodes: Iterable[onnx.NodeProto], values: dict[str, str]) -> list[str]:
-    """Return the digest of every node but constants; ``values`` gains what each makes."""
+    """Return the digest of every node but constants, and add each node's outputs to ``values``."""
     digests = []
     for node in nodes:
         attributes = sorted(_digest(a.name, _hash_attribute(a, values)) for a in node.attribute)
         if node.op_type == "Constant":
-            # The same as an initializer: exporters and optimizers turn one into the other.
+            # Equal to an initializer, because exporters and optimizers turn one into the other.
             values[node.output[0]] = _hash_attribute(node.attribute[0], values)
             continue
         inputs = [values.get(name, "") for name in node.input]
@@ -175,14 +174,14 @@ def _hash_tensor(tensor: TensorProto) -> str:
 
 
 def _is_steering(tensor: TensorProto) -> bool:
-    """Tell whether a constant's values shape the computation, rather than being learned."""
+    """Return whether a constant's values shape the computation, and were not learned."""
     small = prod(tensor.dims) <= _LARGEST_STEERING
     inside = tensor.data_location != TensorProto.EXTERNAL
     return tensor.data_type in _STEERING and small and inside
 
 
 def _is_weight(tensor: TensorProto) -> bool:
-    """Tell whether a tensor was learned: no index, no constant, nothing that quantisation adds."""
+    """Return whether a tensor was learned, unlike an index, a constant or a scale."""
     added = tensor.name.endswith(("_scale", "_zero_point"))  # the quantizers' naming
     return tensor.data_type not in _STEERING and len(tensor.dims) > 0 and not added
 
@@ -201,7 +200,7 @@ def _nodes(graph: GraphProto) -> Iterable[onnx.NodeProto]:
 
 
 def _traces(model: ModelProto) -> set[str]:
-    """Return the names of weights and nodes that say that they are an adapter's."""
+    """Return the names of weights and nodes that mention an adapter."""
     names = {tensor.name for tensor in model.graph.initializer}
     names |= {node.name for node in _nodes(model.graph)}
     return {name for name in names if _ADAPTER in name.lower()}

@@ -1,4 +1,4 @@
-"""The ways to run a student on a CPU: its files, and how onnxruntime opens each."""
+"""Variants of a student on a CPU: the files, and the settings with which onnxruntime opens each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from pipeline.graphs.int8 import INT8_SESSION
 
 FP32_FILE, FUSED_FILE = "model.onnx", "model_optimized.onnx"
 INT8_FILE, FP16_FILE = "model_quantized.onnx", "model_fp16.onnx"
-"""Names that transformers.js, Optimum and Text Embeddings Inference know."""
-# The fused LayerNorm is slower than its parts on some processors.
+"""File names that transformers.js, Optimum and Text Embeddings Inference know."""
+# On some processors, the fused LayerNorm is slower than its parts.
 _WITHOUT_SKIP = ("SkipLayerNormFusion",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunnableVariant:
-    """One way to run a student."""
+    """One way to run a student: a file and onnxruntime's settings for it."""
 
     precision: Precision
     runtime: Runtime
@@ -37,13 +37,13 @@ VARIANTS: Mapping[str, RunnableVariant] = {
         ),
     ),
 }
-"""By name; the first is what the others are held against."""
+"""Variants by name; the others are compared with the first."""
 
 
 def fastest(facts: QuantizeFacts, precision: Precision) -> Variant:
-    """Return the fastest way of a precision whose file is in the bundle, or a refused one.
+    """Return the fastest variant of a precision whose file is in the bundle, or a refused one.
 
-    A fused file is in the bundle only where it is what ships.
+    A fused file is in the bundle only where it ships.
     """
     there = [
         variant
