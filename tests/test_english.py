@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapter_distill", "flows", "pipeline", "models")
 TO_COME = (
-    *("pipeline/tasks", "pipeline/stages", "pipeline/training", "pipeline/graphs"),
-    *("models/absorption", "models/losses.py"),
+    *("pipeline/stages", "pipeline/training/rows.py"),
+    *("pipeline/graphs/known.py", "pipeline/graphs/trace.py"),
 )
 """Rooms whose docstrings are not mended yet."""
 MOST_WORDS = 20

@@ -1,4 +1,4 @@
-"""How close a student is to its teacher, by both models' outputs on the same texts."""
+"""Closeness of a student to its teacher, from both models' outputs on the same texts."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def compare_models(
     compared: Split | Sequence[Text],
     context: ModelContext,
 ) -> Metrics:
-    """Return how close the student is to its teacher; on a split, how good it is too."""
+    """Return the student's closeness to its teacher, and on a split its quality too."""
     task, objective = context.task, context.task.objective()
     texts = compared.texts if isinstance(compared, Split) else compared
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)

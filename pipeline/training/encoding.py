@@ -1,6 +1,6 @@
-"""Texts to token ids for training: one dictionary an example, padded per batch.
+"""Texts to token ids for training: one dictionary per example, padded per batch.
 
-Tokens are made where inference makes them too, in pipeline/inference/tokens.py.
+Training and inference share the code that makes tokens, pipeline/inference/tokens.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,23 +30,23 @@ from pipeline.workers.bars import hides_bars
 Example = dict[str, Any]
 
 _MOST_UNKNOWN = 0.5
-"""Part of unknown tokens above which a tokenizer is not for these texts."""
+"""Largest share of unknown tokens; above it, the tokenizer does not fit the texts."""
 _OTHER_TOKENS = (
     "Student and teacher cut the texts into other tokens, so that the teacher's outputs are not "
     "those of the student's tokens. Give student.model one with the teacher's tokenizer."
 )
 _FEWEST_TOKENS = 64
-"""Tokens below which unknown ones say nothing about a tokenizer."""
+"""Fewest tokens for a verdict on a tokenizer from its unknown tokens."""
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], *, max_length: int
 ) -> list[Example]:
-    """Return the model's inputs of each text or pair, truncated, not padded.
+    """Return the model's inputs for each text or pair, truncated and not padded.
 
     Raises:
-        InputError: when the tokenizer does not know most of the texts' words, or special tokens
-            alone exceed ``max_length``.
+        InputError: when the tokenizer lacks most of the texts' words, or special tokens alone
+            exceed ``max_length``.
     """
     encoder = encoder_of(tokenizer, max_length=max_length)
     with _refusing(tokenizer):
@@ -63,13 +63,13 @@ def encode_windows(
     max_length: int,
     windows_of: int,
 ) -> tuple[list[Example], list[Encoding]]:
-    """Return the model's inputs of each window, and the encoding of each text with its windows.
+    """Return the model's inputs for each window, and the encoding of each text with its windows.
 
     Args:
-        tokenizer: What encodes the texts.
+        tokenizer: Tokenizer that encodes the texts.
         texts: Texts or pairs.
         max_length: Longest window, in tokens.
-        windows_of: Number of texts of an example.
+        windows_of: Number of texts per example.
 
     Raises:
         InputError: as `encode` does, and for a text that leaves no room for windows.
@@ -99,7 +99,7 @@ def _refusing(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
 def collator(
     tokenizer: PreTrainedTokenizerBase,
 ) -> Callable[[Sequence[Example]], dict[str, Tensor]]:
-    """Return what makes one batch of examples: padded tensors (B, T), and their labels (B, ...)."""
+    """Return a function from examples to a batch: padded tensors (B, T), and labels (B, ...)."""
     settings = token_settings(tokenizer)
 
     def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ def collator(
 
 
 def _stack(labels: Sequence[Any]) -> Tensor:
-    """Return the labels of a batch; those of tokens are padded, by -100 or NaN."""
+    """Return the labels of a batch; labels of tokens are padded by -100 or NaN."""
     rows = [np.asarray(label) for label in labels]
     if len({row.shape for row in rows}) > 1:
         return torch.tensor(pad_rows(rows, np.nan if rows[0].dtype.kind == "f" else MISSING_LABEL))
@@ -121,7 +121,7 @@ def _stack(labels: Sequence[Any]) -> Tensor:
 
 
 def rows_by_length(examples: Sequence[Example]) -> np.ndarray:
-    """Return the numbers of all rows, those of similar length side by side."""
+    """Return the numbers of all rows, ordered so that rows of similar length are adjacent."""
     return np.argsort([len(example["input_ids"]) for example in examples], kind="stable")
 
 
@@ -156,15 +156,15 @@ def compute_outputs(
 ) -> np.ndarray:
     """Return the outputs of a model in eval mode, (N, C) float32, in the examples' order.
 
-    Outputs for every token are (N, T, C), and NaN behind a text's last token. Those of a language
-    model are readings, of the same words as a teacher's readings (N, T, R) where these are given.
-    A title asks for a progress bar.
+    Outputs for every token are (N, T, C), and NaN behind a text's last token. Outputs of a language
+    model are readings. They read the same words as a teacher's readings (N, T, R), if given. A
+    title gives the work a progress bar.
 
     Raises:
-        ValueError: when the model is in training mode, whose dropout would make noise of them.
+        ValueError: when the model is in training mode, where dropout adds noise to the outputs.
     """
     if model.training:
-        raise ValueError("expected a model in eval mode: dropout would make noise of its outputs")
+        raise ValueError("expected a model in eval mode, because dropout adds noise to the outputs")
     outputs = np.zeros((0,), dtype=np.float32)
 
     def run(rows: np.ndarray) -> np.ndarray:
@@ -199,7 +199,7 @@ def compute_outputs(
 
 
 def _of_all_processes(rows: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return all rows' outputs, of which each process has some."""
+    """Return all rows' outputs, gathered from all processes."""
     parts = exchange((rows, outputs[rows] if len(rows) else None))
     if len(parts) > 1 and not len(outputs):
         shape = next(part.shape[1:] for _, part in parts if part is not None)
@@ -211,7 +211,7 @@ def _of_all_processes(rows: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def _room_for(found: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
-    """Return an array for all outputs, by those of one batch."""
+    """Return an empty array for all outputs, shaped like the outputs of one batch."""
     if found.ndim == 2:
         return np.zeros((len(examples), found.shape[1]), dtype=np.float32)
     longest = max(len(example["input_ids"]) for example in examples)
@@ -221,9 +221,9 @@ def _room_for(found: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
 def _check_known(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], *, special: int
 ) -> None:
-    """Refuse texts most of whose tokens are unknown: a model learns nothing from them."""
+    """Refuse texts with mostly unknown tokens, because a model learns nothing from them."""
     unknown = tokenizer.unk_token_id
-    # GPT-2's unknown token is the one that ends texts; its vocabulary knows all bytes.
+    # GPT-2's unknown token also ends texts; its vocabulary has all bytes.
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
         return
     ids = [row["input_ids"] for row in rows]

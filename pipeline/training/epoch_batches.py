@@ -1,7 +1,7 @@
-"""The batches of each epoch: their order depends on the seed and the epoch, and on nothing else.
+"""The batches of each epoch, in an order that depends on seed and epoch alone.
 
-So a training that goes on after it was killed, on another number of processes or in smaller
-batches, takes the same steps on the same examples.
+So a killed training that continues takes the same steps on the same examples. That holds for
+another number of processes and for smaller batches too.
 """
 
 import math
@@ -17,7 +17,7 @@ from pipeline.training.encoding import Example
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of examples of similar length; a process gets its part of each."""
+    """Batches of examples of similar length, of which each process gets its part."""
 
     def __init__(
         self, examples: Sequence[Example], *, batch_size: int, step_size: int, seed: int
@@ -30,7 +30,7 @@ class EpochBatches(Sampler[list[int]]):
 
     @property
     def batch_sampler(self) -> "EpochBatches":
-        """This sampler, where the Trainer looks for what it tells the epoch to."""
+        """This sampler itself, under the name whose `set_epoch` the Trainer calls."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,9 +42,9 @@ class EpochBatches(Sampler[list[int]]):
         return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the numbers of this process's examples in each batch; none in a very small one."""
+        """Yield the numbers of this process's examples in each batch, none if a batch is tiny."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        # Any: the stubs take a list of tensors alone for the lengths.
+        # Any: the stubs allow only a list of tensors for the lengths.
         lengths: Any = self.lengths
         order = get_length_grouped_indices(lengths, self.step_size, generator=generator)
         for start in range(0, len(order), self.batch_size):

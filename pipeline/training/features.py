@@ -1,6 +1,6 @@
-"""Features of a split: what a frozen backbone makes of it, for a head that trains on them.
+"""Features of a split: a frozen backbone's outputs, on which a head trains.
 
-An item is what the head's loss is the mean over: a text, a labelled token, or a window whose tokens
+The head's loss is a mean over items. An item is a text, a labelled token, or a window whose tokens
 share a distribution.
 
 Shapes: N = items, B = items of a batch, P = tokens of an item that the head reads, D = hidden size,
@@ -34,14 +34,14 @@ from pipeline.workers.bars import hides_bars
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Features:
-    """What a head trains on."""
+    """Inputs and labels that a head trains on."""
 
     hidden: Tensor | Sequence[Tensor]
-    """(N, P, D), or (P, D) of each item where they have unlike numbers of tokens."""
+    """Hidden states, (N, P, D), or (P, D) per item where items differ in the number of tokens."""
     labels: Tensor | Sequence[Tensor]
-    """(N, ...), or (P,) of each item."""
+    """Labels of the items, (N, ...), or (P,) per item."""
     measure: Callable[[Sequence[np.ndarray] | np.ndarray], Metrics]
-    """(outputs of all items) -> metrics of the split."""
+    """Measurement: (outputs of all items) -> metrics of the split."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -61,7 +61,7 @@ class Features:
 
 @torch.no_grad()
 def frozen_features(model: PreTrainedModel, split: Split, context: ModelContext) -> Features:
-    """Return what the backbone of a model makes of a split, once."""
+    """Return the features of a split, from one pass through a model's backbone."""
     task = context.task
     head = task.objective().head(find_architecture(model))
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
@@ -98,7 +98,7 @@ def frozen_features(model: PreTrainedModel, split: Split, context: ModelContext)
 def _of_windows(
     rows: Rows, layout: Layout, hidden: Sequence[Tensor], split: Split, task: Task
 ) -> Features:
-    """Return windows as items, or their labelled tokens where these are items of their own."""
+    """Return windows as items, or labelled tokens where each of them is an item."""
     labels = [
         torch.from_numpy(layout.labels(split.labels[each.text], each).astype(np.int64))
         for each in rows.windows
@@ -122,7 +122,7 @@ def _measure_texts(task: Task, labels: np.ndarray, outputs: np.ndarray) -> Metri
 def _measure_windows(
     task: Task, rows: Rows, truth: np.ndarray, outputs: Sequence[np.ndarray]
 ) -> Metrics:
-    """Return the metrics of windows, by the outputs of their labelled tokens, (P, C) each."""
+    """Return the metrics of windows, from the outputs of their labelled tokens, (P, C) each."""
     longest = max(len(example["input_ids"]) for example in rows.examples)
     tokens = np.full((len(outputs), longest, outputs[0].shape[-1]), np.nan, dtype=np.float32)
     for number, (window, found) in enumerate(zip(rows.windows, outputs, strict=True)):

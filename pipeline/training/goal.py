@@ -1,4 +1,4 @@
-"""A training before it begins: the model, its examples, and what it is to reach."""
+"""Setup and goal of a training: the model, its examples, its loss and its metrics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from models.units import Units
 from pipeline.training.encoding import Example
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs, labels) -> one value per example, or several."""
+"""Loss function: (outputs, labels) -> one value per example, or several."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,33 +22,35 @@ class TrainingSetup:
     """A model before its training, and its examples."""
 
     model: PreTrainedModel
-    """Its dropout is the caller's choice."""
+    """Model to train. The caller chooses its dropout."""
     tokenizer: PreTrainedTokenizerBase
     objective: Objective
     training: Sequence[Example]
     """Token ids, masks and ``labels`` of each example, in the label's unit."""
     validation: Sequence[Example]
     read: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
-    """(outputs and labels of all validation rows) -> those of its texts, as metrics take them;
-    None where they are the same."""
+    """Reader: (outputs and labels of all validation rows) -> outputs and labels of the texts, for
+    the metrics. None where rows are texts."""
     units: Units | None = None
-    """Standard units that the head trains in; None where its outputs have no unit."""
+    """Standard units in which the head trains; None where its outputs have no unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
-    """What a training minimises, and what it is judged by."""
+    """Loss that a training minimises, and metrics that judge it."""
 
     loss: Loss
-    """The mean over the step's items is minimised, in standard units where there are some."""
+    """Loss per example, in standard units if the setup has them. Training minimises its mean over
+    the step's items."""
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
-    """(outputs, labels) of the whole validation split, in the label's unit -> named values."""
+    """Metrics: (outputs, labels) of the whole validation split, in the label's unit -> named
+    values."""
     best: str
-    """The metric that decides which weights are kept and when to stop."""
+    """Name of the metric that selects the weights to keep and the time to stop."""
     greater_is_better: bool
     count: Callable[[Tensor], Tensor] | None = None
-    """(labels of a batch) -> items that each column of the loss is a sum over; None where each
-    example is one. The loss is divided by those of the whole step."""
+    """Number of items: (labels of a batch) -> items that each column of the loss sums over. The
+    loss is divided by the items of the whole step. None where each example is one item."""
 
 
 def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, Goal]:
@@ -73,9 +75,9 @@ def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, 
 def of_hidden(
     setup: TrainingSetup, goal: Goal
 ) -> tuple[Goal, Callable[[Tensor, Tensor], Tensor] | None]:
-    """Return a goal whose loss is of hidden states, and what reads these, where outputs are read.
+    """Return a goal with a loss of hidden states, and their reader, if the task reads outputs.
 
-    Else the goal as it is, and None.
+    For other tasks, return the unchanged goal and None.
     """
     if not setup.objective.is_read:
         return goal, None

@@ -1,8 +1,8 @@
-"""Texts to fit on and texts held out, in batches of their own.
+"""Texts to fit on and texts held out, in separate batches.
 
-Rows of one text, and texts that belong together (`Labels.together`: questions about one context),
-are held out together. Otherwise tokens that were fitted would choose the ridge strength, and make
-it too weak for new texts.
+Rows of one text are held out together. So are texts of one group (`Labels.together`), such as
+questions about one context. Otherwise, fitted tokens would choose a ridge strength that is too weak
+for new texts.
 
 Shapes: R = rows.
 """
@@ -23,31 +23,31 @@ from pipeline.training.rows import Rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitBatches:
-    """Batches of rows, by length."""
+    """Batches of rows of similar length, some of them held out."""
 
     rows: Rows
     numbers: list[list[int]]
-    """Rows of each batch."""
+    """Numbers of the rows in each batch."""
     batches: list[BatchEncoding]
     held_out: list[bool]
     """For each batch, whether it is held out."""
 
     @property
     def size(self) -> int:
-        """Rows of the largest batch."""
+        """Number of rows in the largest batch."""
         return max(map(len, self.numbers))
 
     @property
     def tokens(self) -> int:
-        """Tokens that are no padding."""
+        """Number of tokens that are no padding."""
         return sum(int(batch["attention_mask"].sum()) for batch in self.batches)
 
     def on(self, device: torch.device) -> "FitBatches":
-        """Return them with their tensors on a device."""
+        """Return the batches with their tensors on a device."""
         return replace(self, batches=[batch.to(device) for batch in self.batches])
 
     def split(self, size: int) -> "FitBatches":
-        """Return the same rows in batches of at most so many; what is held out stays so."""
+        """Return the rows in batches of at most this size; held-out rows stay held out."""
         parts = [
             (numbers[start : start + size], _part_of(batch, start, size), held)
             for numbers, batch, held in zip(self.numbers, self.batches, self.held_out, strict=True)
@@ -61,7 +61,7 @@ class FitBatches:
         )
 
     def counting(self, head: Head) -> list[Tensor]:
-        """Return each batch's last tokens that count, (B, T), as the task or its head says."""
+        """Return each batch's mask of tokens that count at the end, (B, T), by task or head."""
         found = []
         for numbers, batch in zip(self.numbers, self.batches, strict=True):
             counts = self.rows.counting(numbers, batch["attention_mask"])
@@ -70,7 +70,7 @@ class FitBatches:
 
     @property
     def held_out_texts(self) -> list[Text]:
-        """Texts that are held out."""
+        """Number of held-out texts."""
         held = zip(self.numbers, self.held_out, strict=True)
         found = {_text_of(self.rows, row) for rows, is_held in held if is_held for row in rows}
         return [self.rows.texts[number] for number in sorted(found)]
@@ -85,7 +85,7 @@ def fit_batches(
     part: float,
     seed: int,
 ) -> FitBatches:
-    """Return all rows in batches, of which about this part is held out, and never all."""
+    """Return all rows in batches, with about this share held out, but never all."""
     is_held = _choose(rows, task, part, seed)
     numbers: list[list[int]] = []
     batches: list[BatchEncoding] = []
@@ -105,12 +105,12 @@ def _part_of(batch: BatchEncoding, start: int, size: int) -> BatchEncoding:
 
 
 def _choose(rows: Rows, task: Task, part: float, seed: int) -> np.ndarray:
-    """Return which rows are held out, (R,)."""
+    """Return the mask of held-out rows, (R,)."""
     count = len(rows.examples)
     together = task.labels.together
     texts = [_text_of(rows, row) for row in range(count)]
     keys = texts if together is None else [together(rows.texts[text]) for text in texts]
-    if len(set(keys)) == 1:  # texts that are all about one thing are parted all the same
+    if len(set(keys)) == 1:  # texts that form a single group are separated nevertheless
         keys = list(range(count))
     groups = np.unique(np.array(keys), return_inverse=True)[1]  # (R,)
     sizes = np.bincount(groups)

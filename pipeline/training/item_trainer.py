@@ -1,9 +1,10 @@
 """The transformers Trainer, for losses that are means over a goal's own items.
 
-Several processes train as one does. Each takes its part of every batch, divides its loss by the
-items of all, and adds up the gradients before each step. Accelerate starts them together, and saves
-and logs by the first. Its wrapper of the model stays out: it would average gradients over unlike
-parts, and miss losses that read more than the model's outputs.
+Several processes train exactly as one does. Each takes its part of every batch, and divides its
+loss by the items of all processes. Gradients are summed before each step. Accelerate starts the
+processes together, and saves and logs in the first one. Its wrapper of the model is not used. It
+would average gradients over parts of different size, and miss losses that read more than the
+model's outputs.
 
 Shapes: B = batch.
 """
@@ -33,9 +34,9 @@ class ItemLoss:
         self.objective = objective
         self.batches = 0
         self.sums: list[tuple[Tensor, Tensor]] = []
-        """Losses and items of the validation's batches."""
+        """Losses and items of each validation batch so far."""
 
-    # Any: a model's result has as many types as there are tasks.
+    # Any: each task's model has its own type of result.
     def __call__(
         self, result: Any, labels: Tensor, num_items_in_batch: Tensor | None = None
     ) -> Tensor:
@@ -56,11 +57,11 @@ class ItemLoss:
         return (sums / items.clamp(min=1)).sum()
 
     def count(self, labels: Tensor) -> Tensor:
-        """Return the items of a batch that each column of the loss is a sum over."""
+        """Return the number of items of a batch for each column of the loss."""
         return torch.tensor(len(labels)) if self.goal.count is None else self.goal.count(labels)
 
     def validated(self) -> float:
-        """Return the mean over all items since the last call, of all processes."""
+        """Return the mean over all items of all processes since the last call."""
         losses = add_up(torch.stack([loss for loss, _ in self.sums]).sum(dim=0))
         items = add_up(torch.stack([items for _, items in self.sums]).sum(dim=0))
         self.sums = []
@@ -68,16 +69,16 @@ class ItemLoss:
 
 
 class ItemTrainer(Trainer):
-    """A Trainer that counts a goal's items, and keeps its own order of examples."""
+    """Trainer that counts a goal's items and keeps our order of examples."""
 
     loss: ItemLoss
     objective: Objective
-    # What this process has of the current step, where there are several.
+    # This process's part of the current step, where there are several processes.
     own_loss: float = 0.0
     lacks_memory: bool = False
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Set up Accelerate; what it would exchange by itself is exchanged here, once."""
+        """Set up Accelerate without its own exchange of gradients, which happens here, once."""
         super().create_accelerator_and_postprocess()
         if count_processes() > 1:
             accelerator = cast(Any, self.accelerator)
@@ -124,7 +125,7 @@ class ItemTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the loss, and the outputs where they are wanted; hidden states are such, too."""
+        """Return the loss, and on request the outputs, which may be hidden states."""
         if not self.objective.is_read:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.pop("labels")
@@ -144,7 +145,7 @@ class ItemTrainer(Trainer):
         return add_up(torch.stack(counts).sum(dim=0).to(device))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Add a batch's gradients; before the step, add up those of all processes.
+        """Add a batch's gradients, and before the step those of all processes.
 
         Raises:
             torch.OutOfMemoryError: in all processes, when the memory of one ran out.
@@ -157,12 +158,12 @@ class ItemTrainer(Trainer):
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            self.lacks_memory = True  # the others must learn of it, or would wait for ever
+            self.lacks_memory = True  # the others must know, or they would wait for ever
         total = self._add_up_gradients() if self.accelerator.sync_gradients else 0.0
         return torch.tensor(total, device=self.args.device)
 
     def _add_up_gradients(self) -> float:
-        """Add up the gradients of all processes, in place; return the step's loss."""
+        """Sum the gradients of all processes, in place, and return the step's loss."""
         model = cast(torch.nn.Module, self.model)
         parameters = [each for each in model.parameters() if each.requires_grad]
         used = [float(each.grad is not None) for each in parameters]
@@ -184,9 +185,9 @@ class ItemTrainer(Trainer):
 
 
 def own_rows(rows: list[Any]) -> list[Any]:
-    """Return this process's part of the validation rows: all, where some process would have none.
+    """Return this process's part of the validation rows, or all where a process would get none.
 
-    Rows that several processes have count alike in each, so that no mean changes.
+    Then every process has every row, so that no mean changes.
     """
     return rows if len(rows) < count_processes() else list(own_part(rows))
 
@@ -199,7 +200,7 @@ def _why_not_finite(outputs: Tensor, batch: int) -> str:
     cause = (
         "the loss itself overflowed on finite outputs"
         if torch.isfinite(outputs).all()
-        else "the model's outputs are not finite: its weights diverged, or were so before"
+        else "the model's outputs are not finite: its weights diverged, or were not finite before"
     )
     return (
         f"The loss is not finite at batch {batch} of this training: {cause}. Lower the learning "

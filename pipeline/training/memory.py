@@ -1,7 +1,7 @@
-"""Work in batches on a device whose memory is limited: what does not fit is tried in smaller ones.
+"""Work in batches on a device with limited memory: batches that do not fit become smaller.
 
-A smaller batch is the largest divisor of the one before that is at most its half. So a training
-can gather as many smaller batches before each step, and the step stays the same.
+A smaller batch is the largest divisor of the size before that is at most its half. So a training
+can gather several smaller batches before each step, and the step stays the same.
 """
 
 import logging
@@ -20,12 +20,12 @@ Result = TypeVar("Result")
 
 
 def in_smaller_batches(what: str, size: int, attempt: Callable[[int], Result]) -> Result:
-    """Return ``attempt(size)``, of a smaller size as long as memory runs out.
+    """Return ``attempt(size)``, with smaller sizes as long as memory runs out.
 
     Args:
         what: Name of the work, for messages.
         size: Texts per batch.
-        attempt: (texts per batch) -> the result. It begins anew each time.
+        attempt: (texts per batch) -> the result. Each call begins anew.
 
     Raises:
         InputError: when memory runs out with a single text per batch.
@@ -45,9 +45,9 @@ def in_smaller_batches(what: str, size: int, attempt: Callable[[int], Result]) -
 def run_in_batches(
     what: str, rows: np.ndarray, size: int, run: Callable[[np.ndarray], Result]
 ) -> Iterator[tuple[np.ndarray, Result]]:
-    """Yield some rows and what ``run`` makes of them, until there were all, in their order.
+    """Yield some rows and the result of ``run`` for them, in order, until all are done.
 
-    Batches stay as small as memory has once made them.
+    Batches stay small once memory ran out.
 
     Args:
         what: Name of the work, for messages.

@@ -1,7 +1,7 @@
-"""Training on labels: where it begins, and how; adapters, LoRA and the whole model alike.
+"""Training on labels, in one way for adapters, LoRA and the whole model.
 
-Everything starts at the baseline's head, on the same texts, and is judged by the same metric: what
-differs between two trainings is what trains.
+Every training starts at the baseline's head, on the same texts, and is judged by the same metric.
+Two trainings differ only in their trainable parameters.
 """
 
 from functools import partial
@@ -82,10 +82,15 @@ def train_on_labels(
     title: str,
     loss: Loss | None = None,
 ) -> TrainingOutcome:
-    """Train what requires gradients, in place; checkpoints lie in ``out`` meanwhile.
+    """Train all parameters that require gradients, in place, with checkpoints in ``out``.
 
     Args:
-        loss: What is minimised; the task's own by default.
+        setup: Model and examples.
+        config: Settings of the training.
+        out: Folder for checkpoints while the training runs.
+        context: Task, seed and device.
+        title: Text of the progress bar.
+        loss: Loss to minimise; the task's own by default.
 
     Raises:
         InputError: for a loss that is not finite.
@@ -108,7 +113,7 @@ def _read_texts(
 
 
 def _measure(task: Task, setup: TrainingSetup, outputs: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Return the metrics of the validation texts, whose rows have these outputs and labels."""
+    """Return the metrics of the validation texts, from the outputs and labels of their rows."""
     if setup.read is not None:
         outputs, labels = setup.read(outputs, labels)
     return task.validate(outputs, labels)

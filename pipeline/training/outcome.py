@@ -1,4 +1,4 @@
-"""A training after its end: what the Trainer remembers of it, as facts."""
+"""Outcome of a training: the Trainer's record of it, as facts."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.training.precision import ChosenPrecision
 def outcome_of(
     state: TrainerState, precision: ChosenPrecision, compute: Compute
 ) -> TrainingOutcome:
-    """Return the curve of a training, and which of its points was the best."""
+    """Return the curve of a training, and the best of its points."""
     points: dict[int, dict[str, Any]] = {}
     for entry in state.log_history:
         point = points.setdefault(int(entry["step"]), {})

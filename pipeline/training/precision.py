@@ -1,4 +1,4 @@
-"""The number format of a training: fp32, or bf16 where the hardware is faster with it."""
+"""Number format of a training: fp32, or bf16 where the hardware is faster with it."""
 
 import logging
 import math
@@ -21,13 +21,13 @@ class ChosenPrecision(NamedTuple):
     name: str
     """``bf16`` or ``fp32``."""
     why: str
-    """Sentence without numbers, which would differ from one run to the next."""
+    """Reason as a sentence, without measured times, which would differ between runs."""
 
 
 def choose_precision(
     config: TrainingConfig, setup: TrainingSetup, batch: Any, loss: Loss, compute: Compute
 ) -> ChosenPrecision:
-    """Return ``bf16`` or ``fp32``; ``auto`` tries a step of each where bf16 is in hardware."""
+    """Return ``bf16`` or ``fp32``; ``auto`` times a step of each if the hardware has bf16."""
     if config.precision != "auto":
         return ChosenPrecision(config.precision, "The config names it.")
     if not _has_bf16(compute):
@@ -47,7 +47,7 @@ def _has_bf16(compute: Compute) -> bool:
     """Return whether a device multiplies bf16 numbers in hardware."""
     if compute.is_cuda:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # torch reports the CPU's instructions under these names only.
+    # torch reports the CPU's instructions only under these names.
     return compute.device == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 

@@ -1,7 +1,7 @@
-"""The progress of a training, as a callback of the transformers Trainer: a bar, and log records.
+"""Progress of a training, as a callback of the transformers Trainer: a bar, and log records.
 
 The bar is for a terminal. The records are for everything else, such as a run's page in the Prefect
-UI: each has a `Progress` as its attribute ``progress``, and there is one every few seconds.
+UI. A record follows every few seconds, with a `Progress` as its attribute ``progress``.
 """
 
 import logging
@@ -22,25 +22,25 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remainin
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a training is."""
+    """Progress of a training: its step, its loss and the time left."""
 
     title: str
     step: int
     steps: int
     loss: float | None
-    """The last one that was logged; None before the first."""
+    """Last logged loss; None before the first."""
     seconds_left: float
-    """By the mean speed of this attempt, in seconds."""
+    """Time left at the mean speed of this attempt, in seconds."""
 
     def __str__(self) -> str:
-        """Return it as a line for a log."""
+        """Return the progress as a line for a log."""
         loss = "" if self.loss is None else f", loss {self.loss:.4g}"
         left = f"{self.seconds_left // 60:.0f} min {self.seconds_left % 60:02.0f} s"
         return f"{self.title}: step {self.step} of {self.steps}{loss}, {left} left"
 
 
 class ProgressBar(TrainerCallback):
-    """One bar for the whole training, with its step, the time that is left and the last loss."""
+    """One bar for the whole training, with its step, the time left and the last loss."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -52,7 +52,7 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Open the bar, at the step that a resumed training goes on from."""
+        """Open the bar, at the step from which a resumed training continues."""
         self.first_step = state.global_step
         self.started_s = self.recorded_s = time.monotonic()
         self.bar = tqdm(
@@ -97,7 +97,7 @@ class ProgressBar(TrainerCallback):
             self.bar.close()
 
     def _record(self, state: TrainerState) -> None:
-        """Log how far the training is."""
+        """Log the progress of the training."""
         self.recorded_s = time.monotonic()
         pace_s = (self.recorded_s - self.started_s) / max(1, state.global_step - self.first_step)
         progress = Progress(
@@ -111,5 +111,5 @@ class ProgressBar(TrainerCallback):
 
 
 def _short(loss: float) -> str:
-    """Return a loss with three digits after its point, a very small one by its exponent."""
+    """Return a loss with three decimals, or a very small one with its exponent."""
     return f"{loss:.3f}" if loss == 0 or abs(loss) >= 0.001 else f"{loss:.0e}"

@@ -1,8 +1,8 @@
-"""A stage in several processes of this machine, which torch's elastic launcher starts as torchrun.
+"""A stage in several processes of this machine, started by torch's elastic launcher as in torchrun.
 
-Each process runs the whole stage: it reads the same inputs, computes its part of the rows, and
+Each process runs the whole stage. It reads the same inputs, computes its part of the rows, and
 exchanges sums with the others (models/processes.py). The first one writes the result. Log records
-come back to the process that started them. One that dies ends all; checkpoints stay.
+return to the process that started the others. The death of one ends all; checkpoints stay.
 """
 
 import functools
@@ -40,7 +40,7 @@ Settings = TypeVar("Settings")
 Facts = TypeVar("Facts")
 
 _SECONDS_TO_BE_ENDED = 60.0
-"""Seconds that a process waits for its end when it has lost another one."""
+"""Seconds that a process waits to be ended after it lost another one."""
 
 
 def in_processes(
@@ -48,7 +48,7 @@ def in_processes(
 ) -> Callable[[*Inputs, Settings, Path], Facts]:
     """Return a stage's function that runs in as many processes as its settings say.
 
-    The settings have a ``context`` with a ``compute``. One process is this one.
+    The settings have a ``context`` with a ``compute``. A single process is this one.
     """
     # Any: the number of arguments is the stage's own.
     whole: Callable[..., Facts] = build
@@ -58,7 +58,7 @@ def in_processes(
         compute: Compute = arguments[-2].context.compute
         if count_processes() > 1:
             facts = whole(*arguments)
-            exchange(None)  # no process goes on before the first has written everything
+            exchange(None)  # no process continues before the first has written everything
             return facts
         if compute.processes == 1:
             return whole(*arguments)
@@ -69,19 +69,19 @@ def in_processes(
 
 
 def _launch(build: Callable[..., Any], arguments: Sequence[Any], compute: Compute) -> Any:
-    """Start the processes; return what the first one does.
+    """Start the processes, and return the result of the first.
 
     Raises:
-        BuildKilledError: when one was killed.
-        Exception: what the stage raised.
+        BuildKilledError: when a process was killed.
+        Exception: the error that the stage raised.
     """
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe(duplex=False) for _ in range(compute.processes)]
     launch = elastic_launch(_config(compute.processes), _work)
     for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the cause is told below
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the cause is reported below
     errors: list[Exception] = []
-    # In a thread of its own, because it would take over this process's signals.
+    # In a thread of its own, because the launcher would take over this process's signals.
     with ThreadPoolExecutor(1) as pool, _fewer_threads(compute.processes):
         running = pool.submit(launch, build, tuple(arguments), [theirs for _, theirs in pipes])
         running.add_done_callback(partial(_close, [theirs for _, theirs in pipes]))
@@ -111,7 +111,7 @@ def _config(processes: int) -> LaunchConfig:
 
 @contextmanager
 def _fewer_threads(processes: int) -> Iterator[None]:
-    """Let processes that are started share the threads of this one."""
+    """Divide this process's threads among the processes to start."""
     before = dict(os.environ)
     os.environ.update(thread_variables(max(1, count_threads() // processes)))
     try:
@@ -127,7 +127,7 @@ def _close(pipes: Sequence[Connection], _: object) -> None:
 
 
 def _messages(pipes: list[Connection]) -> Iterator[tuple[str, Any]]:
-    """Yield what comes through pipes, until all are closed."""
+    """Yield messages from pipes, until all pipes are closed."""
     while pipes:
         ready = wait(pipes)
         for pipe in [each for each in pipes if each in ready]:
@@ -138,7 +138,7 @@ def _messages(pipes: list[Connection]) -> Iterator[tuple[str, Any]]:
 
 
 def _cause(errors: Sequence[Exception], failures: dict[int, ProcessFailure]) -> Exception:
-    """Return what ended the processes: a message for the user, an error, or a signal."""
+    """Return the error for the end of the processes, from a message, an error or a signal."""
     ordered = sorted(errors, key=lambda error: not isinstance(error, ProjectError))
     if ordered:
         return ordered[0]
@@ -170,15 +170,15 @@ def _work(build: Callable[..., Any], arguments: tuple[Any, ...], pipes: list[Con
         dist.destroy_process_group()
     except Exception as error:
         if _is_lost_peer(error):
-            time.sleep(_SECONDS_TO_BE_ENDED)  # the one that died is the cause, and ends all
+            time.sleep(_SECONDS_TO_BE_ENDED)  # the one that died is the cause, and its end ends all
         pipe.send(("failed", _readable(error)))
         pipe.close()
-        os._exit(1)  # without a traceback: the cause is told where the processes were started
+        os._exit(1)  # without a traceback: the process that started this one reports the cause
     return facts if number == 0 else None
 
 
 def _on_own_device(settings: Any, number: int) -> Any:
-    """Return settings whose device is the process's own GPU, where there are some."""
+    """Return settings with the process's own GPU as device, if there are GPUs."""
     compute = settings.context.compute
     if not compute.is_cuda:
         return settings
@@ -187,7 +187,7 @@ def _on_own_device(settings: Any, number: int) -> Any:
 
 
 def _set_up_logs(pipe: Connection, number: int) -> None:
-    """Send records to where the processes were started: all of the first, warnings of others."""
+    """Send log records to the starting process, all from the first, warnings from the others."""
     transformers_logging.disable_progress_bar()
     logger = logging.getLogger("pipeline")
     logger.setLevel(logging.INFO if number == 0 else logging.ERROR)
@@ -196,7 +196,7 @@ def _set_up_logs(pipe: Connection, number: int) -> None:
 
 
 def _is_lost_peer(error: Exception) -> bool:
-    """Return whether an error is about another process that is gone."""
+    """Return whether an error comes from the end of another process."""
     said = str(error).lower()
     return isinstance(error, dist.DistError) or "gloo" in said or "nccl" in said
 
@@ -211,7 +211,7 @@ def _readable(error: Exception) -> Exception:
 
 
 def _follow_parent() -> None:
-    """Kill this process as soon as the one that started it is dead."""
+    """Have the system kill this process as soon as the process that started it is dead."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,10 +1,10 @@
 """One training by gradient descent: the transformers Trainer, set up for teacher and student alike.
 
-A caller gives its model, its examples and a loss per example. What an example's ``labels`` hold is
-between the caller and its loss: a label, or a label and the teacher's outputs.
+A caller gives its model, its examples and a loss per example. Caller and loss agree on the content
+of ``labels``, which is a label, or a label and the teacher's outputs.
 
-Killed and started again with the same scratch folder, training goes on from its last whole
-checkpoint: a checkpoint counts once a marker file, written last, stands in it.
+A training that was killed continues from its last whole checkpoint, given the same scratch folder.
+A checkpoint is whole if it has a marker file, which is written last.
 """
 
 import logging
@@ -61,9 +61,12 @@ def train(
     """Train what requires gradients, in place, and leave the best validated weights in the model.
 
     Args:
+        setup: Model and examples.
+        goal: Loss and metrics.
+        config: Settings of the training.
         scratch: Folder for checkpoints.
         context: Its seed orders the batches and draws the dropout; its device trains.
-        title: What the progress bar says.
+        title: Text of the progress bar.
 
     Raises:
         InputError: when the loss is not finite, with the step and the cause.
@@ -103,7 +106,7 @@ class _Attempt:
         self.start = {n: p.detach().to("cpu", copy=True) for n, p in self.trained.items()}
 
     def __call__(self, batch_size: int) -> TrainingOutcome:
-        """Train, in as many smaller batches per step as make up the config's."""
+        """Train, with as many smaller batches per step as make up the config's batch."""
         with torch.no_grad():
             for name, parameter in self.trained.items():
                 parameter.copy_(self.start[name])
@@ -122,10 +125,10 @@ class _Attempt:
         collate = collator(setup.tokenizer)
         batch = collate([setup.training[0]] * batch_size)
         compute = self.context.compute
-        # By the clock of the first: all have to take the same one.
+        # By the first process's measurement, because all have to choose alike.
         precision = exchange(choose_precision(config, setup, batch, goal.loss, compute))[0]
         lengths = [len(each["input_ids"]) for each in setup.validation]
-        # Of like length side by side; their outputs are brought back into the examples' order.
+        # Rows of similar length are adjacent; their outputs return to the examples' order.
         order = np.argsort(lengths, kind="stable").tolist()
         loss = ItemLoss(goal, setup.objective)
         bars = [ProgressBar(self.title)] if is_first() else []
@@ -159,7 +162,7 @@ class _Attempt:
 
 
 def _in_batches_of(size: int, config: TrainingConfig) -> TrainingConfig:
-    """Return a config of the same steps, each of as many more batches as these are smaller."""
+    """Return a config with equal steps, each of several batches of the smaller size."""
     parts = config.gradient_accumulation * (config.batch_size // size)
     return config.model_copy(update={"batch_size": size, "gradient_accumulation": parts})
 
@@ -186,7 +189,7 @@ def _arguments(
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
         learning_rate=config.learning_rate,
-        warmup_steps=config.warmup,  # a float below 1 is a part of all steps
+        warmup_steps=config.warmup,  # a float below 1 is a share of all steps
         lr_scheduler_type="linear",
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
@@ -208,7 +211,7 @@ def _arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=context.compute.is_cuda,
-        average_tokens_across_devices=False,  # the items of all processes are counted already
+        average_tokens_across_devices=False,  # counts already include the items of all processes
     )
     if context.compute.is_cuda:
         _keep_to_one_gpu(arguments, context.compute.device)
@@ -216,7 +219,7 @@ def _arguments(
 
 
 def _keep_to_one_gpu(arguments: TrainingArguments, device: str) -> None:
-    """Let the Trainer use one GPU: by default it takes all there are, and the first in front."""
+    """Keep the Trainer to one GPU; by default it takes all, beginning with the first."""
     arguments._n_gpu = 1
     arguments.__dict__["_setup_devices"] = torch.device(device)
     PartialState().device = torch.device(device)
@@ -226,12 +229,12 @@ def _keep_to_one_gpu(arguments: TrainingArguments, device: str) -> None:
 def _as_compute_metrics(
     goal: Goal, loss: ItemLoss, order: list[int]
 ) -> Callable[[EvalPrediction], dict[str, float]]:
-    """Return the Trainer's metrics: those of all rows, with the mean loss over their items.
+    """Return the Trainer's metrics function, for all rows and with the mean loss over their items.
 
     Args:
-        goal: Whose metrics are measured.
-        loss: What has seen the rows.
-        order: Number of the example that each of the Trainer's rows is.
+        goal: Goal whose metrics are measured.
+        loss: Loss that has seen the rows.
+        order: Number of the example for each of the Trainer's rows.
     """
     own = own_rows(order)
 
@@ -249,7 +252,7 @@ def _as_compute_metrics(
 
 
 def _in_order(parts: Sequence[tuple[list[int], np.ndarray]], count: int) -> np.ndarray:
-    """Return rows by their numbers; shorter ones are padded as the Trainer pads them."""
+    """Return rows in the order of their numbers, padded as the Trainer pads them."""
     shape = np.max([rows.shape[1:] for _, rows in parts], axis=0).astype(int).tolist()
     whole = np.full((count, *shape), -100, dtype=parts[0][1].dtype)
     for numbers, rows in parts:
@@ -259,16 +262,16 @@ def _in_order(parts: Sequence[tuple[list[int], np.ndarray]], count: int) -> np.n
 
 
 def _logging_interval(interval: int) -> int:
-    """Return about a quarter of the steps between checkpoints, and a divisor of them.
+    """Return a divisor of the steps between checkpoints that is about a quarter of them.
 
-    The Trainer forgets at a resume what it has summed up of the loss since it logged it: logged at
-    every checkpoint, the curve of a resumed training is that of an undisturbed one.
+    At a resume, the Trainer loses the sum of losses since it last logged. With a log at every
+    checkpoint, a resumed training has the curve of an undisturbed one.
     """
     return max(step for step in range(1, max(1, interval // 4) + 1) if interval % step == 0)
 
 
 def _last_whole_checkpoint(scratch: Path) -> Path | None:
-    """Return the newest checkpoint with its marker; checkpoints without one are removed."""
+    """Return the newest checkpoint with a marker, and remove checkpoints without one."""
     whole: list[Path] = []
     for folder in scratch.glob("checkpoint-*"):
         if (folder / _WHOLE).is_file():
@@ -279,12 +282,12 @@ def _last_whole_checkpoint(scratch: Path) -> Path | None:
 
 
 class _MarkWholeCheckpoints(TrainerCallback):
-    """Writes the marker into a checkpoint after all else of it is on disk."""
+    """Callback that writes the marker into a checkpoint after all its other files."""
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        exchange(None)  # when the last process has written its part
+        exchange(None)  # after the last process has written its part
         if is_first():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             write_atomic(folder / _WHOLE, "")

@@ -1,4 +1,4 @@
-"""How many texts are longer than ``data.max_length``: logged where a run first encodes them."""
+"""Number of texts longer than ``data.max_length``, logged where a run first encodes them."""
 
 import logging
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 def measure_truncation(
     tokenizer: PreTrainedTokenizerBase, splits: Mapping[str, Split], context: ModelContext
 ) -> Truncation:
-    """Return how many texts of each split are longer than the longest input; log those that are.
+    """Return and log the number of texts of each split that exceed the longest input.
 
     Args:
-        tokenizer: What encodes them.
+        tokenizer: Tokenizer that encodes the texts.
         splits: All texts by split.
-        context: Its longest input.
+        context: Record with the length of the longest input.
     """
     encoder = encoder_of(tokenizer, max_length=context.max_length)
     in_windows = context.task.is_ragged
