@@ -49,14 +49,14 @@ from pipeline.workers.bars import hides_bars
 logger = logging.getLogger(__name__)
 
 _FEWEST = 8
-"""Texts without which none can be held out."""
+"""Fewest texts of an absorption; with fewer, none could be held out."""
 _MOST_UNSEEN = 1000
-"""Validation texts that are compared, at most."""
+"""Most validation texts on which student and teacher are compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AbsorbSettings:
-    """What shapes an absorbed student, beside texts and teacher."""
+    """Settings that shape an absorbed student, beside texts and teacher."""
 
     context: ModelContext
     absorb: AbsorbConfig
@@ -76,7 +76,7 @@ def absorb(
 ) -> AbsorbFacts:
     """Write the student to ``out``, absorbed on training texts and then unlabelled ones.
 
-    Everything else is as in `absorb_teacher`.
+    For everything else, see `absorb_teacher`.
     """
     more = None if unlabelled is None else unlabelled.folder
     texts = read_transfer_texts(data.folder, more, settings.absorb.texts)
@@ -97,11 +97,13 @@ def absorb_teacher(
     Args:
         texts: Unlabelled texts or pairs.
         teacher: Folder of a teacher.
-        unseen: Texts that the teacher was not trained on, to compare both models on. By default
-            the texts that choose the ridge strengths are compared.
+        settings: Layers, rank and further settings of the absorption.
+        out: Folder for the student.
+        unseen: Texts that the teacher was not trained on, to compare both models on. By default,
+            these are the texts that choose the ridge strengths.
 
     Raises:
-        InputError: when the teacher has no adapters, there are too few texts to hold some out, a
+        InputError: when the teacher has no adapters, too few texts are given to hold some out, a
             layer does not exist, or the teacher's activations are not finite.
     """
     context, config = settings.context, settings.absorb
@@ -155,7 +157,7 @@ def _check(texts: Sequence[Text], teacher: Path) -> None:
 
 @dataclass(slots=True)
 class _Start:
-    """A student on its way, and how it came to be."""
+    """A student before or after its regressions, and the record of its making."""
 
     model: PreTrainedModel
     method: str
@@ -166,7 +168,7 @@ class _Start:
 
     @property
     def sites(self) -> tuple[SiteFit, ...]:
-        """The fits, as facts."""
+        """Results of the fits, as facts."""
         return tuple(
             SiteFit(layer=fit.layer, site=fit.site, r2=round(fit.r2, 4), ridge=fit.ridge)
             for fit in self.fits
@@ -174,7 +176,7 @@ class _Start:
 
 
 def _folds(plan: FoldPlan, settings: AbsorbSettings) -> bool:
-    """Tell whether the adapters are to be folded exactly."""
+    """Return whether to fold the adapters exactly."""
     if settings.layers is not None:
         return False
     wanted = settings.absorb.exact
@@ -189,7 +191,7 @@ def _regress(
     *,
     scratch: Path,
 ) -> _Start:
-    """Return the absorbed student, of smaller batches where memory runs out."""
+    """Return the absorbed student, with smaller batches where memory runs out."""
 
     def attempt(size: int) -> _Start:
         parts = batches.split(size)
@@ -198,7 +200,7 @@ def _regress(
         start.fits = _fit(teacher_model, start.model, parts, plan, scratch=scratch)
         return start
 
-    if count_processes() > 1:  # one of them cannot begin anew alone
+    if count_processes() > 1:  # one process alone cannot begin anew
         return attempt(batches.size)
     return in_smaller_batches("absorb", batches.size, attempt)
 
@@ -239,7 +241,7 @@ def _absorb_embeddings(
 
 @contextmanager
 def _refusing(message: str) -> Iterator[None]:
-    """Make an `InputError` of what a model cannot do."""
+    """Raise an `InputError` with this message for a model's ValueError."""
     try:
         yield
     except ValueError as error:
@@ -249,7 +251,7 @@ def _refusing(message: str) -> Iterator[None]:
 def _plan(
     student: PreTrainedModel, batches: FitBatches, settings: AbsorbSettings
 ) -> AbsorptionPlan:
-    """Return how adapters are absorbed."""
+    """Return the plan of the regressions."""
     objective = settings.context.task.objective()
     return AbsorptionPlan(
         held_out=batches.held_out,
@@ -282,7 +284,7 @@ def _fit(
             inputs,
         )
     scratch = scratch / str(own_number())
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run
     total = len(architecture.layers(student.base_model)) + (plan.margins is not None)
     bars = tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars())
     with bars as bar, _refusing("absorb: {} Fine-tune the teacher again."):

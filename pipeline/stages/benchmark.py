@@ -1,10 +1,11 @@
 """Stage benchmark: the proof that the adapters' overhead is gone, and how fast the student is.
 
-Structure first, by the graphs alone. Then four arms, cell by cell: the plain backbone, the same
-file again (A/A: what differs there is noise), the adapter teacher (known to be slower: a rig that
-cannot see it cannot see anything) and the student, in thread CPU time. From these a verdict. Then
-what users feel, in wall time: the ladder from the teacher in PyTorch down to the file that ships,
-and each file with all cores.
+The structure comes first, from the graphs alone. Then four arms are timed, cell by cell, in thread
+CPU time. The arms are the plain backbone, the same file again, the adapter teacher and the student.
+The second arm shows noise, as any difference to the first is noise (A/A). The teacher shows
+sensitivity, as it is known to be slower. The verdict follows from these. Last come times that users
+notice, in wall time. They are the ladder from the teacher in PyTorch to the file that ships, and
+each file with all cores.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ MEASUREMENT = "benchmark.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkSettings:
-    """What shapes a measurement of the chain, beside texts and files."""
+    """Settings that shape a measurement of the chain, beside texts and files."""
 
     context: ModelContext
     benchmark: BenchmarkConfig
@@ -48,13 +49,18 @@ def benchmark(
     settings: BenchmarkSettings,
     out: Path,
 ) -> BenchmarkFacts:
-    """Measure the exported files; write everything that was seen to ``out``.
+    """Measure the exported files, and write all measurements to ``out``.
 
     Args:
-        teacher: What the ladder begins with.
+        data: Splits whose texts are measured.
+        teacher: Teacher stage, with which the ladder begins.
+        exported: Export stage with the files of the four arms.
+        quantized: Quantize stage with the student's variants; None where it did not run.
+        settings: Settings of the measurement.
+        out: Folder for the measurements.
 
     Raises:
-        RuntimeError: when a measuring process fails, with what it said.
+        RuntimeError: when a measuring process fails, with its message.
     """
     plan = _plan(data, teacher, exported, quantized, settings)
     measurement = measure(plan, settings.benchmark, seed=settings.context.seed)
@@ -72,7 +78,7 @@ def _plan(
     context, config = settings.context, settings.benchmark
     files = {arm: exported.folder / arm / MODEL for arm in EXPORTED}
     vocabulary = smallest_vocabulary(exported.folder / arm for arm in files)
-    # The model takes no more than max_length: longer ones are measured at it.
+    # The model takes no more than max_length tokens, so longer lengths are measured there.
     lengths = sorted({min(length, context.max_length) for length in config.lengths})
     workloads = fixed_shapes(config.batch_sizes, lengths, vocabulary=vocabulary, seed=context.seed)
     if context.task.continues:
@@ -100,7 +106,7 @@ def _plan(
 
 
 def _shipped(quantized: Stage[QuantizeFacts] | None) -> dict[Arm, Path]:
-    """Return the file that ships, by its arm, where it is not the student's as it was exported."""
+    """Return the shipped file by its arm, unless it is the student's exported file."""
     if quantized is None or quantized.facts.arm == STUDENT:
         return {}
     onnx = (quantized.folder / STUDENT / MODEL).parent

@@ -1,8 +1,8 @@
-"""Stage compare: ways to adapt one backbone, their quality, their size, and what a call costs.
+"""Stage compare: ways to adapt one backbone, their quality, their size, and the cost of a call.
 
 Every model is measured on the same test texts, with the same resamples, and exported by the same
-recipe. What costs nothing at inference is told by the graph, not by a clock: a model whose graph is
-the plain backbone's own, weights aside, runs at its speed. The others are timed against it.
+recipe. A model with the plain backbone's graph, weights aside, runs at the backbone's speed. The
+graph proves that, not a clock. The other models are timed against the backbone.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,24 +45,24 @@ class Candidate:
 
     name: Arm
     load: Callable[[], PreTrainedModel]
-    """Returns it in eval mode, from one of the comparison's stages."""
+    """Function that returns the model in eval mode, from one of the comparison's stages."""
     trainable_parameters: int
-    """Parameters that gradients updated for it."""
+    """Number of parameters that gradients updated for the model."""
     teacher: Arm | None = None
-    """Name of its reference model, where it is a student or a merged model."""
+    """Name of the reference model, for a student or a merged model."""
 
     def key(self) -> list[str | None]:
-        """Return what a stage's key holds of it: its files are those of the stages."""
+        """Return the model's part of a stage's key, without its files, which the stages hold."""
         return [self.name, self.teacher]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompareSettings:
-    """What shapes a comparison, beside texts and trained models."""
+    """Settings that shape a comparison, beside texts and trained models."""
 
     context: ModelContext
     candidates: tuple[Candidate, ...]
-    """The first is the plain backbone with its head."""
+    """Models to compare; the first is the plain backbone with its head."""
     evaluate: EvaluateConfig
     export: ExportConfig
     benchmark: BenchmarkConfig
@@ -75,14 +75,17 @@ def compare_methods(
     settings: CompareSettings,
     out: Path,
 ) -> ComparisonFacts:
-    """Measure all candidates; graphs and outputs are written to ``out``.
+    """Measure all candidates, and write graphs and outputs to ``out``.
 
     Args:
-        _trained: The stages that the candidates are loaded from.
+        data: Splits on which the candidates are measured.
+        _trained: Stages from which the candidates are loaded.
+        settings: Candidates and settings of the measurement.
+        out: Folder for graphs and outputs.
 
     Raises:
         InputError: when a graph differs from torch by more than the tolerance.
-        RuntimeError: when a measuring process fails, with what it said.
+        RuntimeError: when a measuring process fails, with its message.
     """
     found = _run_all(data, settings, out)
     config = settings.evaluate
@@ -121,7 +124,7 @@ def compare_methods(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
-    """Every candidate on the test split, and as a graph."""
+    """Results of every candidate on the test split, and as a graph."""
 
     test: Split
     outputs: dict[Arm, np.ndarray]
@@ -176,7 +179,7 @@ def _compute(
     context: ModelContext,
     teacher: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return a model's outputs on a split; a language model's are of the teacher's words."""
+    """Return a model's outputs on a split; a language model reads the teacher's words."""
     objective = context.task.objective()
     rows = make_rows(tokenizer, split.texts, context.task, max_length=context.max_length)
     wanted = None if teacher is None else rows.spread(teacher)
@@ -184,7 +187,7 @@ def _compute(
 
 
 def _workload(bundle: Path, run: _Run, settings: CompareSettings) -> Workload:
-    """Return single test texts that stand for the lengths of all."""
+    """Return single test texts that represent the lengths of all."""
     vocabularies = [vocabulary_size(load_graph(path)) for path in run.files.values()]
     return own_lengths(
         bundle,
@@ -202,9 +205,9 @@ def _time(
     workload: Workload,
     settings: CompareSettings,
 ) -> dict[Arm, Estimate]:
-    """Return the CPU time of a call, as a ratio to the plain backbone's, of each graph of its own.
+    """Return the CPU time of a call relative to the plain backbone's, for each different graph.
 
-    One model of the plain graph is timed too: what it differs by is noise.
+    One model with the plain graph is timed too, because its difference is noise.
     """
     config, seed = settings.benchmark, settings.context.seed
     first = {hashes[name]: name for name in reversed(list(files)) if name != plain}

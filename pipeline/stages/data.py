@@ -1,8 +1,7 @@
-"""Stage data: texts, labels, three disjoint splits and the digest of it all.
+"""Stage data: texts, labels, three disjoint splits and the digest of them all.
 
-Sources are read row for row (pipeline/texts/reading.py). A text that occurs twice is kept once.
-One that the test split (or then the validation split) holds is taken out of the others, so no text
-stands in two.
+Sources are read row for row (pipeline/texts/reading.py). A text that occurs twice is kept once. No
+text is in two splits. The test split keeps a shared text first, then the validation split.
 """
 
 import logging
@@ -24,12 +23,12 @@ from pipeline.texts.tables import Split, Text, stack_labels, write_split
 logger = logging.getLogger(__name__)
 
 _READING = 3
-"""Version of how sources are read and drawn: stages of another one are built again."""
+"""Version of reading and drawing; stages of a different version are built again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSettings:
-    """What shapes the splits."""
+    """Settings that shape the splits."""
 
     task: Task
     data: DataConfig
@@ -42,12 +41,12 @@ class DataSettings:
 def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     """Read the data, split it and write ``train``, ``validation`` and ``test`` to ``out``.
 
-    Beside them are the training texts that ``train_size`` leaves out.
+    Training texts that ``train_size`` leaves out are written beside them.
 
     Raises:
-        InputError: for a source that cannot be read for certain, a missing column, a cell that is
-            no text or no label, an empty split, training labels that nothing can be learned from,
-            or ``splits_of`` that holds no splits.
+        InputError: for a source that cannot be read for certain, a missing column, or a cell that
+            is no text or no label. Also for an empty split, training labels that nothing can be
+            learned from, or ``splits_of`` without splits.
     """
     config, labels = settings.data, settings.task.labels
     given = {"test": config.test, "validation": config.validation, "train": config.train}
@@ -61,7 +60,7 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
     tally: Counter[str] = Counter()
     seen: dict[Text, Label] = {}
     rows: dict[str, list[LabelledText]] = {}
-    for name, source in sources.items():  # test first: what it holds leaves the other splits
+    for name, source in sources.items():  # test first, because its texts leave the other splits
         labelled = _labelled_rows(source, texts_of[name], labels_of[name], settings, tally)
         # Sorted, because the order of the rows must not matter.
         fresh = _drop_duplicates(sorted(labelled), seen, tally)
@@ -82,18 +81,18 @@ def prepare_data(settings: DataSettings, out: Path) -> DataFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """A source, and its rows that ``data.filter`` leaves."""
+    """A source, and the rows of it that ``data.filter`` keeps."""
 
     table: SourceTable
     kept: list[int]
 
     def place(self, position: int) -> str:
-        """Return where a kept row stands in the source."""
+        """Return the place of a kept row in the source."""
         return self.table.place(self.kept[position])
 
 
 def _read(reference: str, settings: DataSettings) -> _Source:
-    """Return one source and the rows that the filter leaves."""
+    """Return one source and the rows that the filter keeps."""
     config = settings.data
     label_columns = config.label_columns if settings.task.labels.of_text is None else ()
     table = read_source(
@@ -131,7 +130,7 @@ def _held_values(table: SourceTable, config: DataConfig) -> str:
 
 
 def _read_texts(source: _Source, settings: DataSettings) -> list[Text]:
-    """Return the text, or pair, of every kept row; empty ones included."""
+    """Return the text, or pair, of every kept row, even if empty."""
     columns = []
     for name in settings.data.text_columns:
         cells = [source.table.columns[name][row] for row in source.kept]
@@ -176,7 +175,7 @@ def _labelled_rows(
     settings: DataSettings,
     tally: Counter[str],
 ) -> list[LabelledText]:
-    """Return the kept rows of one source that have text and label."""
+    """Return the kept rows of one source that have both text and label."""
     config, labels = settings.data, settings.task.labels
     rows: list[LabelledText] = []
     for row, (text, label) in enumerate(zip(texts, found, strict=True)):
@@ -198,7 +197,7 @@ def _labelled_rows(
 def _drop_duplicates(
     rows: list[LabelledText], seen: dict[Text, Label], tally: Counter[str]
 ) -> list[LabelledText]:
-    """Return the rows whose text has not been seen, and remember them."""
+    """Return the rows with unseen texts, and remember these texts."""
     fresh: list[LabelledText] = []
     for text, label in rows:
         if text in seen:
@@ -216,7 +215,7 @@ def _drop_shared(
     labels: Labels,
     tally: Counter[str],
 ) -> list[LabelledText]:
-    """Return the rows that share nothing with other splits that one split alone may have."""
+    """Return the rows whose group (`Labels.together`) is in no other split."""
     if labels.together is None:
         return rows
     held = {labels.together(text) for other in others for text, _ in other}

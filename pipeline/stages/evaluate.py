@@ -29,13 +29,13 @@ OUTPUTS = "outputs.npz"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSettings:
-    """What shapes the measured quality, beside texts and files."""
+    """Settings that shape the measured quality, beside texts and files."""
 
     task: Task
     evaluate: EvaluateConfig
     seed: int
     baselines: tuple[Arm, ...] = (PLAIN, CONSTANT)
-    """What the student must gain something against: the head alone, and one answer for all."""
+    """Baselines that the student must beat: the head alone, and one answer for all texts."""
 
 
 def evaluate(
@@ -45,9 +45,9 @@ def evaluate(
     settings: EvaluateSettings,
     out: Path,
 ) -> EvaluateFacts:
-    """Measure the bundles on the test split; write their outputs to ``out``.
+    """Measure the bundles on the test split, and write their outputs to ``out``.
 
-    The student is the file that ships: the winner of ``quantized``, where that stage ran.
+    The student is the file that ships, which is the winner of ``quantized`` if that stage ran.
     """
     config, task = settings.evaluate, settings.task
     test = read_split(data.folder, "test")
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def _readings(bundles: Mapping[Arm, Path], test: Split, batch_size: int) -> dict[Arm, np.ndarray]:
-    """Return the readings of every bundle; the teacher's come first, as others may follow them."""
+    """Return the readings of every bundle, the teacher's first, because others may need them."""
     outputs: dict[Arm, np.ndarray] = {}
     for arm in sorted(bundles, key=lambda each: each != TEACHER):
         outputs[arm] = load_bundle(bundles[arm]).readings(

@@ -1,6 +1,6 @@
 """Stage export: backbone, teacher and student as ONNX, by one recipe, proven equal to torch.
 
-How a graph is written and compared is in pipeline/graphs/trace.py.
+pipeline/graphs/trace.py writes and compares the graphs.
 """
 
 import contextlib
@@ -39,13 +39,13 @@ from pipeline.texts.tables import read_split
 from pipeline.workers.bars import hides_bars
 
 _LAYERS_WORTH_A_PROCESS = 4
-"""Tracing is pure Python on one core. From so many layers on, the teacher's costs more than a
-second process takes to start, and is done there, beside the others."""
+"""Fewest layers for tracing the teacher in a second process. Tracing is pure Python on one core.
+From so many layers on, it takes longer than a process takes to start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
-    """What shapes the ONNX files, beside the models."""
+    """Settings that shape the ONNX files, beside the models."""
 
     context: ModelContext
     export: ExportConfig
@@ -61,8 +61,8 @@ def export(
 ) -> ExportFacts:
     """Write a bundle each for ``plain`` backbone, ``teacher`` and ``student`` to ``out``.
 
-    A bundle is ``config.json``, the tokenizer and ``onnx/model.onnx``; the student's holds its
-    transformers weights too, so that other tools load it in torch or in ONNX.
+    A bundle is ``config.json``, the tokenizer and ``onnx/model.onnx``. The student's bundle also
+    has its transformers weights, so that other tools load it in torch or in ONNX.
 
     Raises:
         InputError: when a graph differs from torch by more than the tolerance.
@@ -100,7 +100,7 @@ def export(
 
 
 def _name_task(context: ModelContext, out: Path) -> None:
-    """Write the task into the config of each bundle, which is known by it."""
+    """Write the task into the config of each bundle, for readers of the bundle."""
     for arm in EXPORTED:
         path = out / arm / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -109,10 +109,10 @@ def _name_task(context: ModelContext, out: Path) -> None:
 
 
 def _write_thresholds(data: Stage[DataFacts], context: ModelContext, out: Path) -> None:
-    """Write the thresholds that each bundle's outputs are read by, where the task has some.
+    """Write the thresholds of each bundle's outputs, if the task has some.
 
-    They are chosen on the validation split by the model's own outputs. A student has its teacher's,
-    because it is to answer as the teacher does.
+    A model's own outputs on the validation split choose them. A student has its teacher's
+    thresholds, because it should answer like the teacher.
     """
     task = context.task
     if task.thresholds is None:
@@ -129,7 +129,7 @@ def _write_thresholds(data: Stage[DataFacts], context: ModelContext, out: Path) 
 
 @contextlib.contextmanager
 def _second_process() -> Iterator[ProcessPoolExecutor]:
-    """Lend a fresh process; what still waits for it is dropped when its lender fails."""
+    """Lend a fresh process; its waiting work is dropped if the borrower fails."""
     pool = ProcessPoolExecutor(
         1,
         mp_context=multiprocessing.get_context("spawn"),
@@ -150,10 +150,10 @@ def _set_up_process(progress_bars: bool) -> None:
 def _export_one(
     arm: Arm, load: Callable[[], PreTrainedModel], bundle: Path, settings: ExportSettings
 ) -> list[Parity]:
-    """Write a model's bundle and return its parity; the student's own has all but its graph."""
+    """Write a model's bundle and return its parity; the student's lacks only its graph."""
     context = settings.context
     model = place(load(), context.compute)
-    model.config.architectures = [type(model).__name__]  # by which a bundle's task is known
+    model.config.architectures = [type(model).__name__]  # from which readers infer a bundle's task
     if arm != STUDENT:
         model.config.save_pretrained(bundle)
         tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)

@@ -36,20 +36,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherStart:
-    """A trained teacher whose adapters and head a training goes on from."""
+    """A trained teacher, from whose adapters and head a training continues."""
 
     folder: Path
     sha256: str
-    """Digest of its tensors."""
+    """Digest of the teacher's tensors."""
 
     def key(self) -> str:
-        """Return what a stage's key holds of it: its content, wherever it is."""
+        """Return the start's part of a stage's key, which is its content and not its path."""
         return self.sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneSettings:
-    """What shapes a teacher, beside data and baseline."""
+    """Settings that shape a teacher, beside data and baseline."""
 
     context: ModelContext
     training: TrainingConfig
@@ -64,10 +64,13 @@ def finetune(
     settings: FinetuneSettings,
     out: Path,
 ) -> TeacherFacts:
-    """Train adapters and head on a frozen backbone; write them to ``out``.
+    """Train adapters and head on a frozen backbone, and write them to ``out``.
 
     Args:
-        head_from: The baseline, whose head is the start of this one's.
+        data: Splits to train and validate on.
+        head_from: Baseline, whose head is the start of the teacher's.
+        settings: Backbone, adapters and settings of the training.
+        out: Folder for the teacher.
 
     Raises:
         InputError: for an unreadable model, an unknown architecture, a start that does not fit,
@@ -97,7 +100,7 @@ def finetune(
 def _start_at(
     model: PreTrainedModel, start: Path, settings: FinetuneSettings, labels: tuple[str, ...]
 ) -> None:
-    """Load a trained teacher's adapters and head, where they fit."""
+    """Load a trained teacher's adapters and head into the model, or refuse them."""
     found, adapter, context = read_teacher(start), settings.adapter, settings.context
     expected = (adapter, labels, context.backbone.digest, context.task.name)
     if (found.adapter, found.labels, found.backbone_digest, found.task) != expected:
@@ -117,7 +120,7 @@ def _random_drop(model: PreTrainedModel, adapter: AdapterConfig) -> AbstractCont
 
 
 def _check_drop(model: PreTrainedModel, adapter: AdapterConfig) -> None:
-    """Refuse adapters that would be in no layer."""
+    """Refuse adapters that are dropped from every layer."""
     for setting in ("drop_layers", "random_drop"):
         layers = getattr(adapter, setting)
         try:
@@ -129,7 +132,7 @@ def _check_drop(model: PreTrainedModel, adapter: AdapterConfig) -> None:
 def _insert(
     model: PreTrainedModel, adapter: AdapterConfig, probe: Callable[[], np.ndarray]
 ) -> tuple[str, ...]:
-    """Add the adapters; return warnings of the mistakes that are common with them."""
+    """Add the adapters, and return warnings of common mistakes in their settings."""
     _check_drop(model, adapter)
     before = probe()
     add_adapters(model, adapter)

@@ -1,8 +1,9 @@
-"""Stage finetune-baseline: what adapters are compared with, trained on the same data.
+"""Stage finetune-baseline: other methods than adapters, trained on the same data for comparison.
 
-Full fine-tuning, and LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685) by PEFT on the
-attention's projections that PEFT names for the architecture. A LoRA model is written merged, which
-is a stock model, and beside it the low-rank matrices, so that the unmerged one can be built again.
+The methods are full fine-tuning and LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685). LoRA
+is PEFT's, on the attention's projections that PEFT names for the architecture. A LoRA model is
+written merged, as a stock model. The low-rank matrices are written beside it, so that the unmerged
+model can be built again.
 """
 
 from dataclasses import dataclass
@@ -34,19 +35,19 @@ from pipeline.training.ranks import in_processes
 
 LORA_TENSORS = "lora.safetensors"
 _LORA = "lora_"
-"""What the names of LoRA's own tensors hold."""
+"""Part of the name of every LoRA tensor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaselineSettings:
-    """What shapes a training without adapters, beside data and baseline."""
+    """Settings that shape a training without adapters, beside data and baseline."""
 
     context: ModelContext
     training: TrainingConfig
     method: Literal["full", "lora"]
-    """``full`` trains all parameters, ``lora`` low-rank changes and the head."""
+    """Method: ``full`` trains all parameters, ``lora`` low-rank changes and the head."""
     lora: LoraConfig | None
-    """Their rank and scale; None for ``full``."""
+    """Rank and scale of the low-rank changes; None for ``full``."""
 
 
 @in_processes
@@ -56,14 +57,17 @@ def finetune_baseline(
     settings: BaselineSettings,
     out: Path,
 ) -> BaselineFacts:
-    """Train a model by another method, and write it to ``out`` as a stock model.
+    """Train a model by a method without adapters, and write it to ``out`` as a stock model.
 
     Args:
-        head_from: The baseline, whose head is the start of this one's.
+        data: Splits to train and validate on.
+        head_from: Baseline, whose head is the start of the model's.
+        settings: Backbone, method and settings of the training.
+        out: Folder for the model.
 
     Raises:
-        InputError: for an unreadable model, a loss that is not finite, or an architecture that
-            PEFT names no matrices of.
+        InputError: for an unreadable model, a loss that is not finite, or an architecture without
+            matrices that PEFT names.
     """
     setup = prepare_training(data, head_from, settings.context, settings.training)
     model = setup.model
@@ -113,9 +117,9 @@ def load_unmerged_lora(
 
 
 def insert_lora(model: PreTrainedModel, lora: LoraConfig) -> None:
-    """Put low-rank changes, zero at first, beside the attention's projections, in place.
+    """Attach low-rank changes, zero at first, to the attention's projections, in place.
 
-    What trains besides them stays as it was.
+    All other parameters keep their ``requires_grad``.
 
     Raises:
         InputError: where PEFT names no matrices for the architecture.

@@ -1,8 +1,8 @@
-"""Stage fuse: adapters that there are already learn to work together, and become the teacher.
+"""Stage fuse: existing adapters learn to work together, and become the teacher.
 
-A second stage of training (Pfeiffer et al., 2021, https://arxiv.org/abs/2005.00247, section 3.2):
-backbone and adapters are frozen; what trains is AdapterFusion, or one weight a site and adapter,
-and a head for the run's own task.
+It is a second stage of training (Pfeiffer et al., 2021, https://arxiv.org/abs/2005.00247, section
+3.2). Backbone and adapters are frozen. Trainable are AdapterFusion, or one weight per site and
+adapter, and a head for the run's own task.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ from pipeline.training.ranks import in_processes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FuseSettings:
-    """What shapes a fused teacher, beside data and baseline."""
+    """Settings that shape a fused teacher, beside data and baseline."""
 
     context: ModelContext
     training: FuseConfig
@@ -55,11 +55,13 @@ class FuseSettings:
 def fuse(
     data: Stage[DataFacts], head_from: Stage[TeacherFacts], settings: FuseSettings, out: Path
 ) -> TeacherFacts:
-    """Train how several adapters work together, and a head; write the teacher to ``out``.
+    """Train the composition of several adapters, and a head, and write the teacher to ``out``.
 
     Args:
-        head_from: The baseline, whose head is the start of this one's where none of the adapters'
-            teachers has one for these labels.
+        data: Splits to train and validate on.
+        head_from: Baseline, whose head is the start if no adapter's teacher has these labels.
+        settings: Backbone, adapters and settings of the training.
+        out: Folder for the teacher.
 
     Raises:
         InputError: when a folder holds no adapter of this backbone, two have one name, or the loss
@@ -91,13 +93,13 @@ def fuse(
 
 
 def penalised(objective: Objective, penalty: Callable[[], Tensor | float]) -> Loss:
-    """Return the task's loss on labels, to whose mean over a step's items the penalty is added.
+    """Return the task's loss on labels, with the penalty added to its mean over a step's items.
 
-    An item is a text, a window or a token: what the loss is divided by.
+    The loss is divided by the number of items, which are texts, windows or tokens.
 
     Args:
-        objective: The task's losses.
-        penalty: Returns a scalar.
+        objective: Losses of the task.
+        penalty: Function that returns a scalar.
     """
 
     def loss(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ def penalised(objective: Objective, penalty: Callable[[], Tensor | float]) -> Lo
 
 
 def _compose(model: PreTrainedModel, settings: FuseSettings, labels: tuple[str, ...]) -> AdapterSet:
-    """Put the adapters and what composes them into a model, in place."""
+    """Attach the adapters and their composition to a model, in place."""
     source = settings.source
     folders = [find_adapter_folder(reference) for reference in source.references]
     named = name_adapters(folders, source.names)

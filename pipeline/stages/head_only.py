@@ -1,8 +1,8 @@
-"""Stage head_only: the baseline, a frozen backbone with nothing but a trained head.
+"""Stage head_only: the baseline, which is a frozen backbone with a trained head.
 
-The backbone never changes, so each text goes through it once; the head then trains on what came
-out. That head is also where the teacher's starts (Kumar et al., 2022,
-https://arxiv.org/abs/2202.10054: probe first, then fine-tune).
+The backbone never changes, so each text goes through it once. The head then trains on its outputs.
+The teacher's head starts from this one, as in Kumar et al., 2022
+(https://arxiv.org/abs/2202.10054), who probe first and then fine-tune.
 
 Shapes: B = batch, P = tokens of an item that the head reads, C = outputs.
 """
@@ -47,12 +47,12 @@ from pipeline.workers.bars import hides_bars
 logger = logging.getLogger(__name__)
 
 _WARMUP = 0.1
-"""Part of the steps over which the learning rate rises."""
+"""Share of the steps over which the learning rate rises."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadOnlySettings:
-    """What shapes the baseline, beside the data."""
+    """Settings that shape the baseline, beside the data."""
 
     context: ModelContext
     training: HeadOnlyConfig
@@ -61,7 +61,7 @@ class HeadOnlySettings:
 def head_only(data: Stage[DataFacts], settings: HeadOnlySettings, out: Path) -> TeacherFacts:
     """Train the head alone and write it to ``out``, as a teacher without adapters.
 
-    A language model's head is a part of its backbone, which is then left as it is.
+    A language model's head is a part of its backbone, so it stays unchanged.
 
     Raises:
         InputError: for an unreadable model or an unknown architecture.
@@ -101,7 +101,7 @@ def _train_head(
 def _measure_plain(
     model: PreTrainedModel, validation: Split, context: ModelContext
 ) -> TrainingOutcome:
-    """Return how the plain backbone does: the head of a language model is a part of it."""
+    """Return the metrics of a language model's backbone, which includes its head."""
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     rows = make_rows(tokenizer, validation.texts, context.task, max_length=context.max_length)
     objective = context.task.objective()
@@ -119,7 +119,7 @@ def _measure_plain(
 
 
 def _say_head(model: PreTrainedModel, context: ModelContext) -> None:
-    """Log which of the head's parameters the checkpoint does not hold."""
+    """Log the head's parameters that the checkpoint lacks."""
     if drawn := drawn_parameters(context.backbone, model):
         logger.info("the head is new: %s drawn with seed %d", ", ".join(drawn), context.seed)
 
@@ -185,7 +185,7 @@ def _measure(model: PreTrainedModel, head: Head, split: Features, units: Units) 
 
 @dataclass(slots=True)
 class _Best:
-    """The curve so far, and the weights of its best point."""
+    """Curve of a training so far, and the weights of its best point."""
 
     kept: Mapping[str, Tensor]
     metric: float = -math.inf
@@ -193,7 +193,7 @@ class _Best:
     curve: list[Point] = field(default_factory=list)
 
     def add(self, point: Point, weights: Mapping[str, Tensor], metric: str) -> None:
-        """Add a point; keep the weights where it is the best one."""
+        """Add a point, and keep its weights if it is the best."""
         self.curve.append(point)
         if point.validation is not None and point.validation[metric] > self.metric:
             self.metric, self.step = point.validation[metric], point.step

@@ -1,4 +1,4 @@
-"""Stage import: adapters that there are already become the teacher, in finetune's place."""
+"""Stage import: existing adapters become the teacher, in place of finetune."""
 
 import re
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ from pipeline.training.encoding import compute_outputs
 from pipeline.training.rows import make_rows
 
 _UNNAMED = re.compile(r"LABEL_\d+")
-"""What transformers calls a label that was given no name."""
+"""Name that transformers gives to a label without a name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSettings:
-    """What shapes an imported teacher, beside the data."""
+    """Settings that shape an imported teacher, beside the data."""
 
     context: ModelContext
     source: AdapterSource
@@ -47,13 +47,15 @@ class ImportSettings:
 
 
 def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) -> TeacherFacts:
-    """Write the imported teacher to ``out``; nothing is trained.
+    """Write the imported teacher to ``out``, without any training.
 
     Args:
-        data: The splits; the teacher is measured on the validation split.
+        data: Splits, of which the validation split measures the teacher.
+        settings: Source of the adapters, and backbone.
+        out: Folder for the teacher.
 
     Raises:
-        InputError: when the checkpoints are not sound, or their head's labels are not the data's.
+        InputError: when the checkpoints are not sound, or the head's labels differ from the data's.
     """
     context, source, labels = settings.context, settings.source, data.facts.labels
     task, objective = context.task, context.task.objective()
@@ -84,7 +86,7 @@ def import_teacher(data: Stage[DataFacts], settings: ImportSettings, out: Path) 
 def _bring(
     source: AdapterSource, context: ModelContext, labels: tuple[str, ...]
 ) -> tuple[PreTrainedModel, AdapterSet]:
-    """Return a model with the adapters, active, and their head."""
+    """Return a model with the adapters, which are active, and their head."""
     folders = [find_adapter_folder(reference) for reference in source.references]
     if len(folders) == 1 and holds_teacher(folders[0]):
         return _take_over(folders[0], context, labels)
@@ -104,7 +106,7 @@ def _bring(
 
 
 def _check_head(head: Path, context: ModelContext, labels: tuple[str, ...]) -> None:
-    """Refuse a head of another task, or of other labels."""
+    """Refuse a head whose task or labels differ from the run's."""
     tasks = [task.name for task in head_tasks(head)]
     if context.task.name not in tasks:
         raise InputError(
@@ -117,7 +119,7 @@ def _check_head(head: Path, context: ModelContext, labels: tuple[str, ...]) -> N
 def _take_over(
     folder: Path, context: ModelContext, labels: tuple[str, ...]
 ) -> tuple[PreTrainedModel, AdapterSet]:
-    """Return a teacher of an earlier run, whatever its adapters do together."""
+    """Return the teacher of an earlier run, with any composition of adapters."""
     description = read_teacher(folder)
     check_backbone_of(folder, description, context.backbone)
     if description.task != context.task.name:

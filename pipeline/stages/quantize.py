@@ -1,10 +1,10 @@
-"""Stage quantize: variants of the student's ONNX file; the fastest that is good enough ships.
+"""Stage quantize: variants of the student's ONNX file, of which the fastest good one ships.
 
-All lie beside ``onnx/model.onnx``, which stays as it was exported: an int8 copy, the graph with
-fused attention, and an fp16 copy for GPUs. Each that runs on a CPU is held against the fp32 student
-and the teacher on the validation split, and refused where it costs too much; the rest is timed on
-this machine, because which one is fastest depends on the processor. ``onnx/runtime.json`` names the
-winner and its session settings.
+The variants are an int8 copy, the graph with fused attention, and an fp16 copy for GPUs. They are
+stored beside ``onnx/model.onnx``, which stays as exported. Each CPU variant is compared with the
+fp32 student and the teacher on the validation split. A variant that loses too much is refused. The
+rest is timed on this machine, because the fastest variant depends on the processor.
+``onnx/runtime.json`` names the winner and its session settings.
 """
 
 import shutil
@@ -42,19 +42,19 @@ from pipeline.timing.variants import ratio_to_first, time_variants
 from pipeline.timing.workload import own_lengths, smallest_vocabulary, tokenizer_limit
 
 _FP16_TEXTS = 32
-"""Texts of the fp16 copy's check: a CPU has to emulate it."""
+"""Number of texts that check the fp16 copy, which a CPU has to emulate."""
 _JUDGED = (FP32_FILE, FUSED_FILE, INT8_FILE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizeSettings:
-    """What shapes the variants and their choice, beside texts and files."""
+    """Settings that shape the variants and their choice, beside texts and files."""
 
     task: Task
     quantize: QuantizeConfig
     seed: int
     machine: dict[str, str]
-    """Where they are timed."""
+    """Machine on which the variants are timed."""
 
 
 def quantize(
@@ -63,11 +63,11 @@ def quantize(
     settings: QuantizeSettings,
     out: Path,
 ) -> QuantizeFacts:
-    """Write the student's bundle with all variants to ``out/student``; its winner is the default.
+    """Write the student's bundle with all variants to ``out/student``; the winner is the default.
 
     Raises:
         InputError: when the fp16 copy differs from the fp32 file by more than its tolerance, or
-            the precision that is to ship is refused.
+            the precision to ship is refused.
         RuntimeError: when onnxruntime does not quantise every product, or a measurement fails.
     """
     config, bundle = settings.quantize, out / STUDENT
@@ -115,7 +115,7 @@ def quantize(
 def _write_variants(
     data: Stage[DataFacts], exported: Stage[ExportFacts], config: QuantizeConfig, bundle: Path
 ) -> int:
-    """Write the bundle with a file per variant; return how many products are in 8 bits."""
+    """Write the bundle with a file per variant, and return the number of products in 8 bits."""
     if data_of(exported.folder / STUDENT / MODEL).exists():
         raise InputError(
             "quantize: the student's weights are more than the 2 GB that one ONNX file holds, and "
@@ -137,7 +137,7 @@ def _write_variants(
 
 
 def _judge(measured: MeasuredModels, file: str, config: QuantizeConfig) -> Quality:
-    """Hold one file against the fp32 student and the teacher."""
+    """Compare one file with the fp32 student and the teacher."""
     task = measured.task
     return judge_variant(
         measured.cost(Arm(file), Arm(FP32_FILE), TEACHER),
@@ -149,10 +149,10 @@ def _judge(measured: MeasuredModels, file: str, config: QuantizeConfig) -> Quali
 
 
 def choose_variant(ratios: Mapping[str, Estimate]) -> str:
-    """Return the variant with the least time of those that are surely faster than the first.
+    """Return the fastest of the variants that are significantly faster than the first.
 
     Args:
-        ratios: Time as a multiple of the first one's, whose own is exactly one.
+        ratios: Time of each variant as a multiple of the first one's, with an interval.
     """
     first = next(iter(ratios))
     faster = [name for name, ratio in ratios.items() if ratio.high < 1]
@@ -162,7 +162,7 @@ def choose_variant(ratios: Mapping[str, Estimate]) -> str:
 def _may_ship(
     accepted: Mapping[str, Runtime], judged: Mapping[str, Quality], config: QuantizeConfig
 ) -> list[str]:
-    """Return the accepted ways of the precision that is to ship."""
+    """Return the accepted variants of the precision to ship."""
     eligible = [name for name in accepted if config.ship in ("fastest", VARIANTS[name].precision)]
     if not eligible:
         raise InputError(
@@ -195,7 +195,7 @@ def _describe(
 
 
 def _drop_useless(bundle: Path, facts: QuantizeFacts) -> None:
-    """Remove refused files, which other tools would find, and the fused one where it lost."""
+    """Remove refused files, which other tools would find, and the fused file if it lost."""
     for variant in facts.variants:
         lost = variant.file == FUSED_FILE and facts.file != variant.file
         if variant.refused is not None or lost:
@@ -205,7 +205,7 @@ def _drop_useless(bundle: Path, facts: QuantizeFacts) -> None:
 def _calibration(
     bundle: Path, data: Stage[DataFacts], config: QuantizeConfig
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield training texts one by one, so that none is padded."""
+    """Yield the inputs of training texts one by one, so that none is padded."""
     student = load_bundle(bundle, runtime=Runtime())
     texts = read_split(data.folder, "train").head(config.calibration_texts).texts
     return (inputs for _, inputs in student.batches(texts, batch_size=1))
@@ -218,13 +218,13 @@ def _write_fused(bundle: Path) -> None:
 
 
 def _write_fp16(bundle: Path) -> None:
-    """Write the fp16 copy; its outputs stay fp32."""
+    """Write the fp16 copy, whose outputs stay fp32."""
     half = convert_float_to_float16(onnx.load(bundle / MODEL), keep_io_types=True)
     onnx.save(half, bundle / "onnx" / FP16_FILE)
 
 
 def _outputs(bundle: Path, file: str, split: Split, teacher: np.ndarray) -> np.ndarray:
-    """Return one file's readings, text by text as requests come, beside the teacher's."""
+    """Return one file's readings text by text, as in requests, of the teacher's words if any."""
     config = INT8_SESSION if file == INT8_FILE else {}
     classifier = load_bundle(bundle, runtime=Runtime(file=file, session_config=config))
     return classifier.readings(split.texts, batch_size=1, title=f"judging {file}", teacher=teacher)
@@ -233,7 +233,7 @@ def _outputs(bundle: Path, file: str, split: Split, teacher: np.ndarray) -> np.n
 def _check_fp16(
     bundle: Path, single: np.ndarray, split: Split, settings: QuantizeSettings
 ) -> float:
-    """Return the largest difference of an output to the fp32 file's; refuse one above it."""
+    """Return the largest difference of an output from the fp32 file's, or refuse the copy."""
     task, config = settings.task, settings.quantize
     half = task.comparable(_outputs(bundle, FP16_FILE, split, single))
     single = task.comparable(single)
@@ -252,7 +252,7 @@ def _check_fp16(
 def _time(
     bundle: Path, ways: Mapping[str, Runtime], split: Split, config: QuantizeConfig, seed: int
 ) -> dict[str, list[float]]:
-    """Return each variant's CPU time of a text by block, in ms."""
+    """Return each variant's CPU time per text by block, in ms."""
     workload = own_lengths(
         bundle,
         split.texts,

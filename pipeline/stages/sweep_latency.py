@@ -1,8 +1,8 @@
-"""Stage sweep-latency: what a text costs in every file of a sweep, all of them in one measurement.
+"""Stage sweep-latency: the time of a text in every file of a sweep, in one measurement.
 
-It is the benchmark's ladder with more rungs: the adapter teacher in PyTorch, the teacher and the
-plain backbone in onnxruntime, and every student. Processes take turns, block by block, in random
-order, so that what disturbs the machine disturbs all of them.
+It is the benchmark's ladder with more rungs. These are the adapter teacher in PyTorch, the teacher
+and the plain backbone in onnxruntime, and every student. Processes take turns, block by block, in
+random order, so that a disturbance of the machine affects them all.
 """
 
 import json
@@ -34,13 +34,13 @@ LATENCY = "latency.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepLatencySettings:
-    """What shapes a sweep's times, beside texts and students."""
+    """Settings that shape a sweep's times, beside texts and students."""
 
     context: ModelContext
     files: tuple[StudentFile, ...]
-    """Those that may ship."""
+    """Files of students that may ship."""
     benchmark: BenchmarkConfig
-    """Its ladder's blocks, and the time after which none is begun."""
+    """Settings of the measurement, of which the ladder's blocks and time limit are used."""
     machine: dict[str, str]
 
 
@@ -52,16 +52,18 @@ def measure_latency(
     settings: SweepLatencySettings,
     out: Path,
 ) -> SweepTimes:
-    """Time all files; write every call's time to ``out``.
+    """Time all files, and write every call's time to ``out``.
 
     Args:
-        teacher: The first rung.
-        exported: Any of the students' export stages: plain backbone and teacher are the same in
-            all.
-        _quantized: The stages that hold the files.
+        data: Splits whose texts are timed.
+        teacher: Teacher stage, which is the first rung.
+        exported: Export stage of any student, as all have the same plain backbone and teacher.
+        _quantized: Stages that hold the files.
+        settings: Files to time, and settings of the measurement.
+        out: Folder for the times.
 
     Raises:
-        RuntimeError: when a measuring process fails, with what it said.
+        RuntimeError: when a measuring process fails, with its message.
     """
     context, config = settings.context, settings.benchmark
     bundles = {name: exported.folder / name for name in (PLAIN, TEACHER)}

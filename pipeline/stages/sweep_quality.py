@@ -1,7 +1,7 @@
 """Stage sweep-quality: every file of a sweep on the validation and on the test split.
 
-Students are chosen by the one and reported on the other. All files see the same resamples, so that
-a difference to the teacher is paired.
+The validation split chooses students, and the test split reports them. All files see the same
+resamples, so that a difference from the teacher is paired.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ MEASURED_SPLITS = ("validation", "test")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepQualitySettings:
-    """What shapes a sweep's measured quality, beside texts and students."""
+    """Settings that shape a sweep's measured quality, beside texts and students."""
 
     task: Task
     files: tuple[StudentFile, ...]
-    """Those that may ship."""
+    """Files of students that may ship."""
     evaluate: EvaluateConfig
     seed: int
 
@@ -43,12 +43,14 @@ def measure_quality(
     settings: SweepQualitySettings,
     out: Path,
 ) -> SweepQuality:
-    """Measure all files; write their outputs to ``out``.
+    """Measure all files, and write their outputs to ``out``.
 
     Args:
-        exported: Any of the students' export stages: plain backbone and teacher are the same in
-            all.
-        _quantized: The stages that hold the files.
+        data: Splits on which the files are measured.
+        exported: Export stage of any student, as all have the same plain backbone and teacher.
+        _quantized: Stages that hold the files.
+        settings: Files to measure, and settings of the measurement.
+        out: Folder for the outputs.
     """
     splits = {
         name: _run_all(read_split(data.folder, name), exported, settings)
