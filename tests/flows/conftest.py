@@ -21,9 +21,10 @@ def give_wait_for() -> Callable[..., Any]:
     return wait_for
 
 
-@pytest.fixture(scope="session")
+# One for each file: an idle one takes a twentieth of a core from the tests after it.
+@pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """`adapter-distill up` on free ports, stopped by Ctrl-C when the session ends."""
+    """`adapter-distill up` on free ports, stopped by Ctrl-C after the tests of a file."""
     with starting(tmp_path_factory.mktemp("state"), "--student=smoke") as found:
         yield found
 

@@ -191,6 +191,7 @@ def with_ladder(
     return benchmark(tiny_data, tiny_teacher, tiny_export, shipped, settings_of(config), out)
 
 
+@pytest.mark.slow
 def test_file_that_ships_stands_on_the_ladder(with_ladder):
     files = {"plain", "teacher", "student", "student int8"}
 
@@ -199,6 +200,7 @@ def test_file_that_ships_stands_on_the_ladder(with_ladder):
     assert "MatMulInteger" in with_ladder.graphs["student int8"].operators
 
 
+@pytest.mark.slow
 def test_ladder_begins_with_the_teacher_in_pytorch(with_ladder):
     facts = with_ladder
 
