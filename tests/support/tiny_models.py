@@ -96,9 +96,22 @@ def tiny_checkpoint(tiny_store: Store) -> Path:
 def _write_checkpoint(folder: Path) -> None:
     words = [*SPECIAL, *GOOD.split(), *BAD.split(), *NEUTRAL.split()]
     model = make_classifier("bert", vocab_size=len(words), num_labels=2)
+    _give_opinions(model, words)
     model.save_pretrained(folder)
     vocabulary = {word: index for index, word in enumerate(words)}
     BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(folder)
+
+
+def _give_opinions(model: PreTrainedModel, words: list[str]) -> None:
+    """Let good and bad words stand on two sides, as in a pretrained model, so that a head learns.
+
+    The first half of the units tells the sides.
+    """
+    vectors = model.get_input_embeddings().weight.detach()
+    side = torch.ones(vectors.shape[1])
+    side[len(side) // 2 :] = -1
+    for number, word in enumerate(words):
+        vectors[number] += side * ((word in GOOD.split()) - (word in BAD.split()))
 
 
 @pytest.fixture(scope="session")
