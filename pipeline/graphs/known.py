@@ -1,7 +1,7 @@
 """Graphs that this process traced before, without their weights.
 
-Tracing is the dearest part of an export, and costs the same for any weights. A backbone and its
-student have the same nodes, so the second takes the first one's graph with its own weights.
+Tracing is the most expensive part of an export, and costs the same for any weights. A backbone and
+its student have the same nodes. So the second reuses the first one's graph with its own weights.
 """
 
 import json
@@ -15,9 +15,9 @@ from torch.onnx import ONNXProgram
 from transformers import PreTrainedModel
 
 _MOST = 8
-"""Graphs that are kept, which take a few hundred KB each."""
+"""Number of graphs that are kept, which take a few hundred KB each."""
 _TOLD_BY_CONFIG = {"torch", "transformers"}
-"""Packages whose modules do what the model's config and the shapes of its weights say."""
+"""Packages with modules that the model's config and the shapes of its weights fully describe."""
 _NAMES = ("_name_or_path", "architectures", "id2label", "label2id")
 """Fields of a config that shape no node."""
 _known: dict[str, onnx_ir.Model] = {}
@@ -32,10 +32,10 @@ def graph_of(
     """Return a graph with the model's weights, traced unless one of the same nodes is known.
 
     Args:
-        module: What is traced, by whose names the graph knows its weights.
-        model: The model in it.
-        settings: What else shapes the nodes.
-        trace: Traces ``module`` and does not optimise the graph.
+        module: Module to trace, whose names the graph's weights have.
+        model: Model in the module.
+        settings: Further settings that shape the nodes.
+        trace: Function that traces ``module`` without optimising the graph.
     """
     weights = _weights(module)
     key = _key(model, weights, (type(module).__qualname__, settings))
@@ -56,7 +56,7 @@ def graph_of(
 
 
 def _is_told_by_config(model: nn.Module) -> bool:
-    """Tell whether a model is a plain one. An adapter has numbers that its code alone holds."""
+    """Return whether a model is plain. An adapter has numbers that are only in its code."""
     packages = {type(each).__module__.partition(".")[0] for each in model.modules()}
     return packages <= _TOLD_BY_CONFIG
 

@@ -1,8 +1,8 @@
 """A model as one ONNX graph, by one recipe for all, proven equal to torch.
 
-Exported with ``torch.export`` (named and tied dynamic axes, one file, no metadata), and then run
-against torch over shapes and masks that were not used for tracing: full, right-padded, left-padded
-and holed. A graph that differs is refused.
+A model is exported with ``torch.export`` (named and tied dynamic axes, one file, no metadata). Then
+its outputs are compared with torch's, over shapes and masks that were not used for tracing. The
+masks are full, right-padded, left-padded and holed. A graph that differs is refused.
 """
 
 import contextlib
@@ -32,20 +32,20 @@ from pipeline.inference.session import open_file
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traced:
-    """A model to be traced."""
+    """A model to trace, with its name and its outputs."""
 
     model: PreTrainedModel
-    """In eval mode, on the device that its outputs are compared on."""
+    """Model in eval mode, on the device on which outputs are compared."""
     name: Arm
-    """Its name in messages and in the result."""
+    """Name of the model in messages and in the result."""
     output_names: tuple[str, ...]
-    """Attributes of its result that hold the outputs, and their names in the graph."""
+    """Attributes of the model's result that hold the outputs, and their names in the graph."""
     max_length: int
     """Longest input, in tokens."""
 
 
 def write_graph(traced: Traced, path: Path, config: ExportConfig) -> list[Parity]:
-    """Write a model as one ONNX file; return how far it is from torch.
+    """Write a model as one ONNX file, and return its difference from torch.
 
     Raises:
         InputError: when the graph differs from torch by more than the tolerance.
@@ -88,7 +88,7 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def on_cpu(model: nn.Module) -> Iterator[None]:
-    """Have a model on the CPU, where all graphs are traced, and back on its device afterwards."""
+    """Move a model to the CPU, where all graphs are traced, and back to its device afterwards."""
     device = next(model.parameters()).device
     nn.Module.to(model, "cpu")
     try:
@@ -98,7 +98,7 @@ def on_cpu(model: nn.Module) -> Iterator[None]:
 
 
 class _Positional(nn.Module):
-    """A model with positional inputs and its outputs alone."""
+    """A model with positional inputs, which returns only its outputs."""
 
     def __init__(
         self, model: PreTrainedModel, names: tuple[str, ...], output_names: tuple[str, ...]
@@ -116,7 +116,7 @@ class _Positional(nn.Module):
 def random_inputs(
     model: PreTrainedModel, names: tuple[str, ...], *, batch: int, length: int, mask: str
 ) -> dict[str, Tensor]:
-    """Return random token ids with padding where the mask says."""
+    """Return random token ids, padded according to the mask."""
     generator = torch.Generator().manual_seed(batch * 1009 + length)
     pad = model.config.pad_token_id or 0
     attended = torch.ones(batch, length, dtype=torch.int64)  # (B, T)
@@ -148,7 +148,7 @@ def check_traced(graph: onnx_ir.Model, path: Path) -> None:
 def _compare(
     traced: Traced, path: Path, names: tuple[str, ...], config: ExportConfig
 ) -> Iterator[Parity]:
-    """Yield the difference at every shape and mask; refuse the file at the first too large one."""
+    """Yield the difference at every shape and mask, and refuse the file if one is too large."""
     model, name = traced.model, traced.name
     session = open_file(Runtime(), path)
     for batch, length in ((1, 1), (1, 7), (2, 16), (5, 33), (1, traced.max_length)):
@@ -173,7 +173,7 @@ def make_parity(
     case: tuple[int, int, str],
     config: ExportConfig,
 ) -> Parity:
-    """Return how far a file's outputs are from torch's.
+    """Return the difference of a file's outputs from torch's.
 
     Args:
         case: Batch, tokens and mask.
@@ -201,7 +201,7 @@ def make_parity(
 
 
 def _joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the outputs of a graph as one array; several are columns of it."""
+    """Return the outputs of a graph as one array, several as its columns."""
     return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
 
