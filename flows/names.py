@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 
-PREFECT_FILE = Path(__file__).parents[1] / "prefect.yaml"
+_IN_A_WHEEL = Path(__file__).with_name("prefect.yaml")
 
+PREFECT_FILE = _IN_A_WHEEL if _IN_A_WHEEL.is_file() else Path(__file__).parents[1] / "prefect.yaml"
+"""File of the deployments: beside this module in a wheel (setup.py), at the root of a checkout."""
 
 POOL = "adapter-distill"
 """The work pool that deployments are sent to."""

@@ -90,6 +90,25 @@ def test_pipeline_holds_rooms_alone():
     assert flat == {"__init__.py", "errors.py"}
 
 
+def test_code_looks_for_files_beside_itself_in_few_places():
+    """A wheel has the packages alone: what each of these finds there is in test_wheel.py."""
+    looking = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        if any(
+            isinstance(node, ast.Name) and node.id == "__file__"
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        )
+    }
+
+    assert looking == {
+        "adapter_distill/rooms.py",  # the packages themselves
+        "flows/names.py",  # prefect.yaml, which setup.py copies into the wheel
+        "flows/up/installation.py",  # the packages themselves
+        "pipeline/workers/guardian.py",  # itself
+    }
+
+
 def test_both_images_hold_every_package():
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
 

@@ -11,9 +11,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from support.installations import starting
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("adapter_distill", "flows", "models", "pipeline", "pyproject.toml", "README.md", "LICENSE")
+PACKAGES = ("adapter_distill", "flows", "models", "pipeline")
+PARTS = (*PACKAGES, "pyproject.toml", "setup.py", "prefect.yaml", "README.md", "LICENSE")
 
 pytestmark = [pytest.mark.slow, pytest.mark.system]
 
@@ -54,11 +57,16 @@ def run_in(environment, folder, *arguments):
     return found.stdout
 
 
-def test_wheel_holds_what_is_no_python_too(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+def test_wheel_holds_every_file_that_its_code_reads(wheel):
+    packages = {name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name}
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
-    assert {"adapter_distill/py.typed", "pipeline/report/pages/report.html"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
+    assert packages == source | {"flows/prefect.yaml"}
 
 
 def test_import_takes_the_installed_package(environment, tmp_path):
@@ -71,6 +79,19 @@ def test_command_answers(environment, tmp_path):
     printed = run_in(environment, tmp_path, "-m", "flows.cli.main", "config", "--schema")
 
     assert json.loads(printed)["title"] == "RunConfig"
+
+
+def test_up_starts_from_there_with_every_deployment(environment, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    state, folder = tmp_path / "state", tmp_path / "empty"
+    state.mkdir()
+    folder.mkdir()
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+
+    with starting(state, python=environment, folder=folder) as installation:
+        found = installation.request("POST", "/deployments/filter", json={}).json()
+
+    assert {each["name"] for each in found} == {each["name"] for each in written}
 
 
 def test_smallest_config_runs_from_there(environment, tmp_path, smoke_overrides):

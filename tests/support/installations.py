@@ -107,11 +107,11 @@ class Installation(Api):
 
 
 @contextlib.contextmanager
-def starting(state: Path, *options: str) -> Iterator[Installation]:
+def starting(state: Path, *options: str, **where: Path) -> Iterator[Installation]:
     """`adapter-distill up` on free ports, stopped by Ctrl-C when the block ends."""
     ports = Ports(server=free_port(), mlflow=free_port(), worker=free_port(), student=free_port())
     found = Installation(
-        up=begin(state, ports, options),
+        up=begin(state, ports, options, **where),
         ports=ports,
         state=state,
         options=options,
@@ -131,9 +131,16 @@ def starting(state: Path, *options: str) -> Iterator[Installation]:
     assert left == []
 
 
-def begin(state: Path, ports: Ports, options: Sequence[str]) -> psutil.Popen:
-    """Start `adapter-distill up`; what it says goes to ``up.log``."""
+def begin(
+    state: Path,
+    ports: Ports,
+    options: Sequence[str],
+    *,
+    python: Path = Path(sys.executable),
+    folder: Path = Path(),
+) -> psutil.Popen:
+    """Start `adapter-distill up` with this Python in this folder; its output is ``up.log``."""
     listening = [f"--{name}-port={getattr(ports, name)}" for name in COMMANDS]
-    command = [sys.executable, "-m", "flows.cli.main", "up", f"--state={state}"]
+    command = [str(python), "-m", "flows.cli.main", "up", f"--state={state}"]
     with (state / "up.log").open("wb") as log:
-        return psutil.Popen([*command, *listening, *options], stdout=log, stderr=log)
+        return psutil.Popen([*command, *listening, *options], stdout=log, stderr=log, cwd=folder)
