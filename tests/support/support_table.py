@@ -25,6 +25,9 @@ from pipeline.tasks.task import Task
 YES, NO = "yes", "-"
 _HEAD = """# What is supported
 
+This page says which architecture runs which task, and what each combination can do. Look here
+before you choose a backbone.
+
 A test asks the code and holds this page current (`tests/test_support_table.py`). Each cell is what
 the product's own function does with a tiny model of the architecture. `-` is refused, with one
 message.
