@@ -79,10 +79,12 @@ def _run(config: RunConfig) -> Path:
     """Run every stage that is not finished yet, decide, and return the run's folder."""
     from pipeline.chain.chain import chain
     from pipeline.chain.decide import decide_run
+    from pipeline.chain.outlook import stages_of, with_outlook
     from pipeline.chain.program import drive, perform, store_of
     from pipeline.report.publish import publish
 
-    finished = drive(chain(config), partial(perform, store_of(config)))
+    with with_outlook(store_of(config), stages_of(config)) as store:
+        finished = drive(chain(config), partial(perform, store))
     folder = publish(config, finished, decide_run(finished, config.gate))
     if config.release.register_run:
         _register(config, folder)

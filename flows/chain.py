@@ -16,6 +16,7 @@ from flows.tasks import as_tasks
 from pipeline.chain.chain import chain, why_no_stage
 from pipeline.chain.decide import decide_run
 from pipeline.chain.finished import FinishedStages
+from pipeline.chain.outlook import stages_of, with_outlook
 from pipeline.chain.program import drive, progress
 from pipeline.chain.stage_names import StageName
 from pipeline.config import RunConfig
@@ -60,8 +61,8 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     """
     check_can_ask(release)
     elsewhere = pooled(config)
-    with building(config) as store:
-        finished = drive(chain(config), as_tasks(store, elsewhere))
+    with building(config) as store, with_outlook(store, stages_of(config)) as watched:
+        finished = drive(chain(config), as_tasks(watched, elsewhere))
     run = finish_run(config, finished)
     if run.decision.passed and release != "never":
         _release(config, run, release)

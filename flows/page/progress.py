@@ -1,4 +1,4 @@
-"""How far a training is, as a progress artifact of its run: steps, loss, time left."""
+"""Progress of a run and of its trainings, as progress artifacts: stages, steps, time left."""
 
 import logging
 from typing import cast
@@ -10,18 +10,18 @@ logger = logging.getLogger(__name__)
 
 
 class ShowProgress(logging.Handler):
-    """Shows every log record that carries a ``progress``; one artifact a training."""
+    """Shows every log record with a ``progress`` or ``outlook``; one artifact per title."""
 
     def __init__(self) -> None:
         super().__init__()
         self._artifacts: dict[str, UUID] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Create or move the training's progress bar."""
-        progress = getattr(record, "progress", None)
+        """Create or move the progress bar of the run or of the training."""
+        progress = getattr(record, "progress", None) or getattr(record, "outlook", None)
         if progress is None:
             return
-        percent = 100 * progress.step / progress.steps
+        percent = progress.percent
         try:
             if progress.title in self._artifacts:
                 artifact = self._artifacts[progress.title]

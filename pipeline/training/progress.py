@@ -32,6 +32,11 @@ class Progress:
     seconds_left: float
     """Time left at the mean speed of this attempt, in seconds."""
 
+    @property
+    def percent(self) -> float:
+        """Share of the steps that are done, in percent."""
+        return 100 * self.step / self.steps
+
     def __str__(self) -> str:
         """Return the progress as a line for a log."""
         loss = "" if self.loss is None else f", loss {self.loss:.4g}"

@@ -163,6 +163,7 @@ def test_sentence_pairs_go_through_the_whole_chain(refused_pairs):
 def test_server_shows_the_progress_of_what_is_built(refused_pairs):
     assert refused_pairs.reused == ()
     assert read_artifacts()["progress-fine-tuning"].data == 100
+    assert read_artifacts()["progress-run"].data == 100
 
 
 @pytest.mark.slow
