@@ -113,12 +113,12 @@ def peak_of(work: Callable[[], object]) -> int:
 
 
 def _measure(work: Callable[[], object], pipe: "multiprocessing.connection.Connection") -> None:
-    before = _status("VmRSS")
+    before = status_bytes("VmRSS")
     work()
-    pipe.send(_status("VmHWM") - before)
+    pipe.send(status_bytes("VmHWM") - before)
 
 
-def _status(name: str) -> int:
+def status_bytes(name: str) -> int:
     """Return a number of this process's memory, in bytes."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(status.partition(f"{name}:")[2].split()[0])

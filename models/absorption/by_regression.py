@@ -11,8 +11,8 @@ of adapters.
 
 Only real tokens enter a fit, never padding. At the last layer, only those enter that the head
 reads. Tokens with more effect on the answers weigh more (models/absorption/token_weights.py).
-Memory is bounded but for the texts' token ids and the tokens' weights. For many texts, hidden
-states are stored on disk between two layers, and Gram matrices are sums.
+Memory does not depend on the number of texts. Gram matrices are sums. Hidden states and weights of
+many texts are stored on disk between two layers. Batches are read one by one, once per layer.
 
 Shapes: B = texts of a batch, T = tokens of a batch that count, D = hidden size, K = inputs of a
 dense layer, plus one for its bias.
@@ -20,6 +20,7 @@ dense layer, plus one for its bias.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ from models.absorption.walk import (
     AbsorptionPlan,
     LayerGroup,
     Walk,
+    Weigh,
     groups_of,
     own_plan,
     teacher_sums,
@@ -89,10 +91,16 @@ def absorb_adapters(
     if plan.rank is not None and plan.extra_units:
         raise ValueError("expected extra units or changes of a low rank, found both")
     batches, plan = own_part(batches), own_plan(plan)
-    weights: Sequence[TokenWeights] = [{}] * len(batches)
+    weights = None
     if plan.margins is not None:
         weights = token_weights(
-            teacher, architecture, batches, plan.margins, seed=plan.seed, counting=plan.counting
+            teacher,
+            architecture,
+            batches,
+            plan.margins,
+            seed=plan.seed,
+            scratch=scratch / "weights",
+            counting=plan.counting,
         )
         on_layer()
     if architecture.shared_layers:
@@ -101,18 +109,7 @@ def absorb_adapters(
         )
         on_layer()
         return fits
-    walk = Walk(
-        teacher=Side(teacher, architecture, scratch / "teacher"),
-        student=Side(student, architecture, scratch / "student"),
-        architecture=architecture,
-        batches=batches,
-        plan=plan,
-        weights=weights,
-        sums=Spill(scratch / "sums", student.device),
-        middle=Spill(scratch / "middle", student.device),
-        inputs=Spill(scratch / "inputs", student.device),
-        activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
-    )
+    walk = _start(teacher, student, architecture, batches, plan, weights, scratch=scratch)
     fits = []
     groups = groups_of(architecture.layers(teacher.base_model), plan.kept)
     layers = architecture.layers(student.base_model)
@@ -120,6 +117,41 @@ def absorb_adapters(
         fits += _absorb_layer(number, group, layer, walk, before=fits)
         on_layer()
     return fits
+
+
+def _start(
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    architecture: Architecture,
+    batches: Sequence[BatchEncoding],
+    plan: AbsorptionPlan,
+    weights: TokenWeights | None,
+    *,
+    scratch: Path,
+) -> Walk:
+    """Return the walk in front of the first layers."""
+    real, counting, sums, middle, inputs = (
+        Spill(scratch / name, student.device)
+        for name in ("real", "counting", "sums", "middle", "inputs")
+    )
+    for index, batch in enumerate(batches):
+        real.write(index, all_tokens(batch["attention_mask"]))
+        if plan.counting is not None:
+            counting.write(index, plan.counting[index])
+    return Walk(
+        teacher=Side(teacher, architecture, scratch / "teacher"),
+        student=Side(student, architecture, scratch / "student"),
+        architecture=architecture,
+        batches=batches,
+        plan=plan,
+        weights=weights,
+        real=real,
+        counting=real if plan.counting is None else counting,
+        sums=sums,
+        middle=middle,
+        inputs=inputs,
+        activation=ACT2FN[getattr(student.config, architecture.activation_setting)],
+    )
 
 
 def _absorb_layer(
@@ -135,33 +167,33 @@ def _absorb_layer(
         for name, parameter in norm.named_parameters():
             parameter.copy_(last_norm.get_parameter(name))
     is_last = layer is architecture.layers(walk.student.model.base_model)[-1]
-    counting = walk.plan.counting if is_last else None
-    if counting is None:
-        counting = [all_tokens(batch["attention_mask"]) for batch in walk.batches]
+    counting = walk.counting if is_last else walk.real
 
     grams = empty_grams(attention)
-    weights = walk.weigh(group.first + group.kept, "attention", counting)
-    for index, (batch, counts) in enumerate(zip(walk.batches, counting, strict=True)):
+    weigh = partial(walk.weigh, (group.first + group.kept, "attention"), counting)
+    for index, batch in enumerate(walk.batches):
+        counts = counting.read(index)
         sums = teacher_sums(group, walk.teacher.enter(index, batch), counts, walk, index)
         run = walk.student.enter(index, batch)
         inputs = run.attention(layer, attention)[counts]
         # The dense layer adds to the layer's own input.
-        grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts], weights[index])
+        grams[walk.plan.held_out[index]].add(inputs, sums - run.hidden[counts], weigh(index))
         walk.inputs.write(index, inputs)
         walk.student.hidden.write(index, run.hidden)
     grams = of_all_processes(grams, attention)
     fits = [fit_site(attention, grams, number, "attention", before, rank=walk.plan.rank)]
 
-    for index, counts in enumerate(counting):
-        total = attention(walk.inputs.read(index)) + walk.student.hidden.read(index)[counts]
+    for index in range(len(walk.batches)):
+        residual = walk.student.hidden.read(index)[counting.read(index)]
+        total = attention(walk.inputs.read(index)) + residual
         walk.middle.write(index, architecture.after(layer, "attention", total))
-    weights = walk.weigh(group.first + len(group.layers) - 1, "ffn", counting)
-    fits.append(_fit_ffn(number, layer, walk, weights, before=[*before, *fits]))
+    weigh = partial(walk.weigh, (group.first + len(group.layers) - 1, "ffn"), counting)
+    fits.append(_fit_ffn(number, layer, walk, weigh, before=[*before, *fits]))
 
-    for index, counts in enumerate(counting):
+    for index in range(len(walk.batches)):
         total = ffn_output(walk.inputs.read(index)) + walk.middle.read(index)
         hidden = architecture.after(layer, "ffn", total)
-        walk.student.hidden.write(index, _at(counts, hidden))
+        walk.student.hidden.write(index, _at(counting.read(index), hidden))
     return fits
 
 
@@ -176,18 +208,18 @@ def _fit_ffn(
     number: int,
     layer: nn.Module,
     walk: Walk,
-    weights: Sequence[Tensor | None],
+    weigh: Weigh,
     *,
     before: Sequence[Fit],
 ) -> Fit:
     """Fit the FFN's output, together with extra units where the plan has some."""
     dense = walk.architecture.dense(layer, "ffn")
-    gram = walk.ffn_gram(layer, weights)
+    gram = walk.ffn_gram(layer, weigh)
     if not walk.plan.extra_units:
         return fit_site(dense, gram, number, "ffn", before, rank=walk.plan.rank)
     missing = gram[True].sums(transposed(dense)).ee
     if _fit_extra_units(layer, dense, gram, walk):
-        gram = walk.ffn_gram(layer, weights)
+        gram = walk.ffn_gram(layer, weigh)
     left = gram[True].sums(transposed(dense)).ee
     fit = fit_site(dense, gram, number, "ffn", before)
     return replace(fit, r2=1 - (1 - fit.r2) * left / missing) if missing else fit

@@ -4,11 +4,12 @@ Shapes: B = texts of a batch, T = some tokens of a batch, D = hidden size, K - 1
 layer.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ NEAR_BYTES = 64 * 1024**2
 """Most bytes that one `Spill` keeps in memory."""
 _NEAR_PART_OF_GPU = 10
 """Divisor of a GPU's free memory; the quotient is what one `Spill` keeps on it."""
+
+
+Key = int | tuple[int, object]
+"""Number of a batch, with the name of the tensor where a batch has several."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -92,43 +97,65 @@ class Side:
         )
 
 
+class _Place(NamedTuple):
+    """Where a tensor is in a file."""
+
+    start: int
+    room_bytes: int
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+
+
 class Spill:
-    """Tensors of batches, the first ones on their device and the rest on disk."""
+    """Tensors of batches, the first ones on their device and the rest in one file."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         folder.mkdir(parents=True)
-        self.folder = folder
+        self.file = (folder / "tensors").open("w+b")
         self.device = device
         self.most_bytes = NEAR_BYTES
         if device.type == "cuda":
             self.most_bytes = torch.cuda.mem_get_info(device)[0] // _NEAR_PART_OF_GPU
-        self.near: dict[int, Tensor] = {}
+        self.near: dict[Key, Tensor] = {}
         self.near_bytes = 0
+        self.far: dict[Key, _Place] = {}
+        self.far_bytes = 0
 
-    def write(self, index: int, tensor: Tensor) -> None:
-        """Keep a batch's tensor, in float32, in place of the earlier one."""
-        tensor = tensor.float()
-        before = self.near.pop(index).nbytes if index in self.near else 0
+    def write(self, key: Key, tensor: Tensor) -> None:
+        """Keep a tensor in place of the earlier one, numbers in float32 and masks as they are."""
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        before = self.near.pop(key).nbytes if key in self.near else 0
         self.near_bytes -= before
         if self.near_bytes + tensor.nbytes <= self.most_bytes:
             self.near_bytes += tensor.nbytes
-            self.near[index] = tensor.contiguous()
+            self.near[key] = tensor.contiguous()
         else:
-            np.save(self._path(index), tensor.cpu().numpy(), allow_pickle=False)
+            self._write_far(key, tensor.cpu().numpy())
 
-    def read(self, index: int) -> Tensor:
-        """Return the last written tensor of a batch."""
-        if index in self.near:
-            return self.near[index]
-        far = torch.from_numpy(np.load(self._path(index), allow_pickle=False))
-        return far.to(self.device)
+    def read(self, key: Key) -> Tensor:
+        """Return the last written tensor of a key."""
+        if key in self.near:
+            return self.near[key]
+        place = self.far[key]
+        self.file.seek(place.start)
+        found = np.fromfile(self.file, dtype=place.kind, count=math.prod(place.shape))
+        return torch.from_numpy(found.reshape(place.shape)).to(self.device)
 
-    def has(self, index: int) -> bool:
-        """Return whether a tensor of a batch was written."""
-        return index in self.near or self._path(index).is_file()
+    def has(self, key: Key) -> bool:
+        """Return whether a tensor of a key was written."""
+        return key in self.near or key in self.far
 
-    def _path(self, index: int) -> Path:
-        return self.folder / f"{index}.npy"
+    def _write_far(self, key: Key, array: np.ndarray) -> None:
+        """Write a tensor over the earlier one of its key if there is room, else at the end."""
+        start, room_bytes = self.far_bytes, array.nbytes
+        before = self.far.get(key)
+        if before is not None and before.room_bytes >= room_bytes:
+            start, room_bytes = before.start, before.room_bytes
+        else:
+            self.far_bytes += room_bytes
+        self.file.seek(start)
+        self.file.write(array.tobytes())
+        self.far[key] = _Place(start, room_bytes, array.shape, array.dtype)
 
 
 def _given_to(module: nn.Module, run: Callable[[], Any]) -> Tensor:

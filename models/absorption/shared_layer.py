@@ -26,7 +26,7 @@ def absorb_shared(
     student: PreTrainedModel,
     architecture: Architecture,
     batches: Sequence[BatchEncoding],
-    weights: Sequence[TokenWeights],
+    weights: TokenWeights | None,
     *,
     held_out: Sequence[bool],
     rank: int | None = None,
@@ -38,7 +38,7 @@ def absorb_shared(
         student: Model of the backbone's shape, in eval mode.
         architecture: Paths of the sites in both models.
         batches: Token ids and masks of unlabelled texts.
-        weights: Weights of each batch's tokens by pass; empty where all weigh the same.
+        weights: Weights of all tokens by pass; None where all weigh the same.
         held_out: For each batch, whether it only chooses the ridge strength.
         rank: Highest rank of each weight's change; None leaves it free.
 
@@ -48,12 +48,13 @@ def absorb_shared(
     (layer,) = architecture.layers(teacher.base_model)
     (own,) = architecture.layers(student.base_model)
     grams = {position: empty_grams(architecture.dense(own, position)) for position in _POSITIONS}
-    for batch, felt, is_held_out in zip(batches, weights, held_out, strict=True):
+    for index, (batch, is_held_out) in enumerate(zip(batches, held_out, strict=True)):
         real = batch["attention_mask"].bool()
         for number, (position, inputs, wanted) in enumerate(
             _passes(teacher, layer, architecture, batch, real)
         ):
-            found = felt.get((number // len(_POSITIONS), position))
+            site = (number // len(_POSITIONS), position)
+            found = None if weights is None else weights.of(index, site)
             counts = None if found is None else found[real]
             grams[position][is_held_out].add(inputs, wanted, counts)
     fits: list[Fit] = []

@@ -12,15 +12,17 @@ information of the sum, the student is less close. A few tokens then have most o
 Shapes: B = texts of a batch, T = tokens, D = hidden size, M = margins of a text.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
+from models.absorption.layerwise import Spill
 from models.architectures.architecture import Architecture, Position
 from models.processes import count_processes, exchange, own_number
 
@@ -31,8 +33,22 @@ could change without limit."""
 Margins = Callable[[PreTrainedModel, BatchEncoding, Tensor], Tensor]
 """Function of (a model, its inputs, mask of the tokens with outputs (B, T)). It returns the numbers
 that a text's answer depends on, (B, M)."""
-TokenWeights = Mapping[tuple[int, Position], Tensor]
-"""Weights of a batch's tokens, (B, T), by (a layer, its half)."""
+Site = tuple[int, Position]
+"""A layer of the teacher, and its half."""
+
+
+class TokenWeights:
+    """Weights of all tokens of all batches, on disk where they are too many for memory."""
+
+    def __init__(self, felt: Spill, means: Mapping[Site, float]) -> None:
+        self.felt = felt
+        self.means = {site: mean for site, mean in means.items() if mean > 0}
+
+    def of(self, index: int, site: Site) -> Tensor | None:
+        """Return the weights of a batch's tokens, (B, T); None at a sum without any effect."""
+        if site not in self.means:
+            return None
+        return self.felt.read((index, site)) / self.means[site] + FLOOR
 
 
 def token_weights(
@@ -42,9 +58,10 @@ def token_weights(
     margins: Margins,
     *,
     seed: int,
+    scratch: Path,
     counting: Sequence[Tensor] | None = None,
-) -> list[TokenWeights]:
-    """Return, for each batch, the weights of all tokens at every sum of the teacher.
+) -> TokenWeights:
+    """Return the weights of all tokens at every sum of the teacher.
 
     Several margins of a text are combined in a random direction, so that it costs one backward
     pass. That is Hutchinson's estimate of the gradients' norm. Layers that are run several times
@@ -56,25 +73,26 @@ def token_weights(
         batches: Token ids and masks.
         margins: Function that returns the numbers that answers depend on.
         seed: Seed of the random directions.
+        scratch: New folder for weights that are too many for memory.
         counting: For each batch, the mask of tokens with outputs, (B, T), in place of its own mask.
     """
-    read = counting or [batch["attention_mask"] for batch in batches]
-    felt = [
-        _gradients(teacher, architecture, batch, mask, margins, _directions(seed, index))
-        for index, (batch, mask) in enumerate(zip(batches, read, strict=True))
-    ]
-    masks = [batch["attention_mask"].bool() for batch in batches]
-    sums: Counter[tuple[int, Position]] = Counter()
-    for of, mask in zip(felt, masks, strict=True):
-        sums.update({site: float(found[mask].sum()) for site, found in of.items()})
-    parts = exchange((sum(int(mask.sum()) for mask in masks), dict(sums)))
-    tokens = sum(count for count, _ in parts)
+    felt = Spill(scratch, teacher.device)
+    sums: dict[Site, float] = defaultdict(float)
+    tokens = 0
+    for index, batch in enumerate(batches):
+        mask = batch["attention_mask"]
+        read = mask if counting is None else counting[index]
+        rng = _directions(seed, index)
+        norms = _gradients(teacher, architecture, batch, read, margins, rng)
+        for site, found in norms.items():
+            felt.write((index, site), found)
+            sums[site] += float(found[mask.bool()].sum())
+        tokens += int(mask.sum())
+    parts = exchange((tokens, dict(sums)))
+    total = sum(count for count, _ in parts)
     sites = next(of for _, of in parts if of)
-    means = {site: sum(of.get(site, 0.0) for _, of in parts) / tokens for site in sites}
-    return [
-        {site: found / means[site] + FLOOR for site, found in of.items() if means[site] > 0}
-        for of in felt
-    ]
+    means = {site: sum(of.get(site, 0.0) for _, of in parts) / total for site in sites}
+    return TokenWeights(felt, means)
 
 
 def _directions(seed: int, index: int) -> torch.Generator:
@@ -91,7 +109,7 @@ def _gradients(
     mask: Tensor,
     margins: Margins,
     rng: torch.Generator,
-) -> dict[tuple[int, Position], Tensor]:
+) -> dict[Site, Tensor]:
     """Return the norm of the margins' gradient at each sum, (B, T)."""
     sums: dict[Position, list[Tensor]] = {"attention": [], "ffn": []}
     handles = [teacher.get_input_embeddings().register_forward_hook(_begin_graph)]

@@ -15,9 +15,12 @@ from transformers import BatchEncoding
 from models.absorption.fit import empty_grams, of_all_processes, sum_that_gives
 from models.absorption.layerwise import Run, Side, Spill, ffn
 from models.absorption.ridge import Gram
-from models.absorption.token_weights import Margins, TokenWeights
-from models.architectures.architecture import Architecture, Position
+from models.absorption.token_weights import Margins, Site, TokenWeights
+from models.architectures.architecture import Architecture
 from models.processes import own_part
+
+Weigh = Callable[[int], Tensor | None]
+"""(a batch) -> weights of its tokens that count, (T,); None where all count alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +82,12 @@ class Walk:
     architecture: Architecture
     batches: Sequence[BatchEncoding]
     plan: AbsorptionPlan
-    weights: Sequence[TokenWeights]
-    """Weights of each batch's tokens by the teacher's layer and half; empty where all weigh the
-    same."""
+    weights: TokenWeights | None
+    """Weights of all tokens; None where all weigh the same."""
+    real: Spill
+    """Masks of the tokens that are no padding, (B, tokens)."""
+    counting: Spill
+    """Masks of the tokens that count at the last layer, (B, tokens)."""
     sums: Spill
     """Sums of the teacher before the group's last LayerNorm, (T, D)."""
     middle: Spill
@@ -91,23 +97,19 @@ class Walk:
     activation: Callable[[Tensor], Tensor]
     """Activation function of the FFN."""
 
-    def weigh(
-        self, number: int, position: Position, counting: Sequence[Tensor]
-    ) -> list[Tensor | None]:
-        """Return the weights, (T,), of each batch's tokens that count, at a sum of the teacher."""
-        return [
-            of[number, position][counts] if (number, position) in of else None
-            for of, counts in zip(self.weights, counting, strict=True)
-        ]
+    def weigh(self, site: Site, counting: Spill, index: int) -> Tensor | None:
+        """Return the weights of a batch's tokens that count, (T,), at a sum of the teacher."""
+        found = None if self.weights is None else self.weights.of(index, site)
+        return None if found is None else found[counting.read(index)]
 
-    def ffn_gram(self, layer: nn.Module, weights: Sequence[Tensor | None]) -> dict[bool, Gram]:
+    def ffn_gram(self, layer: nn.Module, weigh: Weigh) -> dict[bool, Gram]:
         """Run a layer's FFN up to its last dense layer, and return the sums for fitting that."""
         output = self.architecture.dense(layer, "ffn")
         grams = empty_grams(output)
         for index, held_out in enumerate(self.plan.held_out):
             middle = self.middle.read(index)
             inputs = ffn(layer, middle, self.architecture, output)
-            grams[held_out].add(inputs, self.sums.read(index) - middle, weights[index])
+            grams[held_out].add(inputs, self.sums.read(index) - middle, weigh(index))
             self.inputs.write(index, inputs)
         return of_all_processes(grams, output)
 

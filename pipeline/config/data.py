@@ -25,8 +25,10 @@ class DataConfig(Section):
     unlabelled: tuple[str, ...] = ()
     """Sources of further texts without labels, for absorption and distillation. A source
     is a table with the text columns, a text file (one text per line) or a hub data set. Folders and
-    patterns (``texts/*.parquet``) name several. These texts follow the training texts, up to
-    ``absorb.texts`` and ``distill.texts``."""
+    patterns (``texts/*.parquet``) name several files of one kind, read in the order of their paths.
+    Parquet, JSONL, text files and hub data sets may be larger than memory. JSONL and text files may
+    be compressed (``.jsonl.gz``; also ``.bz2``, ``.zst`` and ``.lz4``). These texts follow the
+    training texts, up to ``absorb.texts`` and ``distill.texts``."""
 
     unlabelled_size: int | None = Field(default=None, ge=1)
     """At most this many texts of ``unlabelled``; all of them by default."""

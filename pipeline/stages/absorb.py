@@ -35,15 +35,15 @@ from pipeline.errors import InputError
 from pipeline.facts.absorption import AbsorbFacts, SiteFit
 from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import TeacherFacts
+from pipeline.store.files import scratch_folder
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.texts.tables import Split, Text, read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.closeness import compare_models
-from pipeline.training.held_out import FitBatches, fit_batches
+from pipeline.training.held_out import FitBatches, fit_batches, store_rows
 from pipeline.training.memory import in_smaller_batches
 from pipeline.training.ranks import in_processes
-from pipeline.training.rows import make_rows
 from pipeline.workers.bars import hides_bars
 
 logger = logging.getLogger(__name__)
@@ -109,23 +109,22 @@ def absorb_teacher(
     context, config = settings.context, settings.absorb
     texts = texts[: config.texts]
     _check(texts, teacher)
-    teacher_model = place(load_teacher(context.backbone, teacher), context.compute)
-    architecture = find_architecture(teacher_model)
-    tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
-    rows = make_rows(tokenizer, texts, context.task, max_length=context.max_length)
-    size = min(config.batch_size, max(1, len(texts) // 4))
-    batches = fit_batches(
-        tokenizer, rows, context.task, batch_size=size, part=config.held_out, seed=context.seed
-    ).on(teacher_model.device)
+    with scratch_folder(out / SCRATCH / str(own_number())) as scratch:
+        teacher_model = place(load_teacher(context.backbone, teacher), context.compute)
+        architecture = find_architecture(teacher_model)
+        tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
+        rows = store_rows(tokenizer, texts, context, folder=scratch / "rows")
+        size = min(config.batch_size, max(1, len(texts) // 4))
+        batches = fit_batches(
+            tokenizer, rows, batch_size=size, part=config.held_out, seed=context.seed
+        ).on(teacher_model.device)
 
-    fold_plan = plan_fold(teacher_model, architecture)
-    if _folds(fold_plan, settings):
-        start = _Start(fold(teacher_model, architecture), "exact", fold_plan.extra_units)
-    else:
-        start = _regress(
-            teacher_model, teacher, batches, settings, scratch=out / SCRATCH / str(own_number())
-        )
-        start.why_not_exact = fold_plan.obstacles
+        fold_plan = plan_fold(teacher_model, architecture)
+        if _folds(fold_plan, settings):
+            start = _Start(fold(teacher_model, architecture), "exact", fold_plan.extra_units)
+        else:
+            start = _regress(teacher_model, teacher, batches, settings, scratch=scratch / "walk")
+            start.why_not_exact = fold_plan.obstacles
     if traces := adapter_traces(start.model):
         raise RuntimeError(f"The student carries traces of adapters: {traces}. Nothing was saved.")
     if is_first():
@@ -283,8 +282,7 @@ def _fit(
             tokens,
             inputs,
         )
-    scratch = scratch / str(own_number())
-    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run
+    shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that had too little memory
     total = len(architecture.layers(student.base_model)) + (plan.margins is not None)
     bars = tqdm(total=total, desc="absorbing", unit="part", leave=False, disable=hides_bars())
     with bars as bar, _refusing("absorb: {} Fine-tune the teacher again."):

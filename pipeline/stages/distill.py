@@ -8,7 +8,7 @@ start is one of the candidates.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.architectures.table import architecture_of
 from models.losses import Objective, distillation_loss
-from models.processes import is_first
+from models.processes import is_first, own_number
 from models.student import adapter_traces, keep_layers, set_dropout, take_head
 from models.units import Units, to_label_unit, units_of
 from pipeline.checkpoints.compute import place
@@ -39,12 +39,14 @@ from pipeline.facts.training import SoftTargetFacts, StudentFacts, TeacherFacts,
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
 from pipeline.tasks.task import Task
-from pipeline.texts.tables import read_split
-from pipeline.texts.unlabelled import add_unlabelled, read_unlabelled
-from pipeline.training.encoding import compute_outputs
+from pipeline.texts.soft_targets import SoftTargets
+from pipeline.texts.tables import Split, read_split
+from pipeline.texts.unlabelled import empty_labels, read_unlabelled
+from pipeline.training.encoding import Example, compute_outputs
 from pipeline.training.goal import Goal, TrainingSetup
 from pipeline.training.ranks import in_processes
-from pipeline.training.rows import Rows, label_rows, make_rows, read_targets
+from pipeline.training.rows import Rows, label_rows, make_rows, read_targets, row_parts
+from pipeline.training.stored_examples import store_examples
 from pipeline.training.trainer import train
 
 
@@ -84,7 +86,8 @@ def distill(
     """
     context, config = settings.context, settings.distill
     student = place(_start(data, teacher, absorbed, settings), context.compute)
-    setup, validation = _prepare(student, data, unlabelled, targets, settings)
+    scratch = out / SCRATCH
+    setup, validation = _prepare(student, data, unlabelled, targets, settings, scratch=scratch)
     goal = _goal(setup.objective, validation, settings)
     best = goal.best
     outputs = compute_outputs(
@@ -98,7 +101,7 @@ def distill(
     start_weights = copy.deepcopy(student.state_dict())
     if config.dropout is not None:
         set_dropout(student, config.dropout)
-    outcome = train(setup, goal, config, scratch=out / SCRATCH, context=context, title="distilling")
+    outcome = train(setup, goal, config, scratch=scratch, context=context, title="distilling")
     gain = outcome.best_metric - at_start[best]
     helped = gain > 0 if goal.greater_is_better else gain < 0
     if not helped:
@@ -158,29 +161,26 @@ def _prepare(
     unlabelled: Stage[UnlabelledFacts] | None,
     targets: Stage[SoftTargetFacts],
     settings: DistillSettings,
+    *,
+    scratch: Path,
 ) -> "tuple[TrainingSetup, _Validation]":
     """Return the student with examples whose ``labels`` hold label and teacher's outputs.
 
-    Beside it is what the student is measured by on the validation split.
+    Beside it is what the student is measured by on the validation split. Training examples are
+    stored below ``scratch``.
     """
     context = settings.context
     task, objective = context.task, context.task.objective()
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     labelled = read_split(data.folder, "train").head(settings.distill.texts)
-    train = labelled
-    if unlabelled is not None and settings.distill.alpha == 1:
-        most = settings.distill.texts
-        more = read_unlabelled(unlabelled.folder, most and most - len(labelled))
-        train = add_unlabelled(labelled, more, per_word=task.has_word_labels)
-    splits = (train, read_split(data.folder, "validation"))
-    rows = [
-        make_rows(tokenizer, split.texts, task, max_length=context.max_length) for split in splits
-    ]
-    wanted = [read_targets(targets.folder, each) for each in rows]
-    training, validation = (
-        label_rows(each, split.labels, task, targets=outputs).examples
-        for each, split, outputs in zip(rows, splits, wanted, strict=True)
+    said = SoftTargets(targets.folder)
+    training = store_examples(
+        _packed_parts(tokenizer, labelled, unlabelled, said, settings),
+        scratch / f"examples-{own_number()}.arrow",
     )
+    split = read_split(data.folder, "validation")
+    rows = make_rows(tokenizer, split.texts, task, max_length=context.max_length)
+    wanted = read_targets(said, rows)
     units: Units | None = None
     if objective.standardised:
         units = units_of(labelled.labels, student, objective.head(find_architecture(student)))
@@ -189,15 +189,36 @@ def _prepare(
         tokenizer=tokenizer,
         objective=objective,
         training=training,
-        validation=validation,
+        validation=label_rows(rows, split.labels, task, targets=wanted).examples,
         units=units,
     )
-    validation_split = splits[1]
     return setup, _Validation(
-        rows=rows[1],
-        truth=task.truth(validation_split.texts, validation_split.labels),
-        teacher=rows[1].read(wanted[1]),
+        rows=rows, truth=task.truth(split.texts, split.labels), teacher=rows.read(wanted)
     )
+
+
+def _packed_parts(
+    tokenizer: PreTrainedTokenizerBase,
+    labelled: Split,
+    unlabelled: Stage[UnlabelledFacts] | None,
+    targets: SoftTargets,
+    settings: DistillSettings,
+) -> Iterator[list[Example]]:
+    """Yield training examples in parts, then unlabelled ones where the loss asks for no labels."""
+    task, most = settings.context.task, settings.distill.texts
+    parts = partial(
+        row_parts, tokenizer, task=task, max_length=settings.context.max_length, title="tokenising"
+    )
+    start = 0
+    for rows in parts(labelled.texts):
+        labels = labelled.labels[start : start + len(rows.texts)]
+        start += len(labels)
+        yield label_rows(rows, labels, task, targets=read_targets(targets, rows)).examples
+    if unlabelled is None or settings.distill.alpha != 1:
+        return
+    for rows in parts(read_unlabelled(unlabelled.folder, most and most - start)):
+        labels = empty_labels(rows.texts, labelled.labels, per_word=task.has_word_labels)
+        yield label_rows(rows, labels, task, targets=read_targets(targets, rows)).examples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

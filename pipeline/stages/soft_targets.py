@@ -1,12 +1,14 @@
 """Stage soft_targets: the teacher's outputs on the training and validation texts, once.
 
 The teacher is frozen, so what it says of a text never changes; distillation reads it from disk.
+Texts are read and answered in parts, and each part is a shard on disk. Killed and started again,
+the stage keeps the shards that are whole.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.processes import is_first
+from models.processes import exchange, is_first
 from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.teachers import load_teacher
@@ -14,11 +16,19 @@ from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import SoftTargetFacts, TeacherFacts
 from pipeline.store.stage import Stage
-from pipeline.texts.tables import read_split, write_soft_targets
+from pipeline.store.store import SCRATCH
+from pipeline.texts.mapped import store_texts
+from pipeline.texts.soft_targets import (
+    count_outputs,
+    holds_soft_targets,
+    shard_path,
+    write_soft_targets,
+)
+from pipeline.texts.tables import read_split
 from pipeline.texts.unlabelled import read_transfer_texts
 from pipeline.training.encoding import compute_outputs
 from pipeline.training.ranks import in_processes
-from pipeline.training.rows import make_rows
+from pipeline.training.rows import TEXTS_AT_ONCE, row_parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +38,8 @@ class SoftTargetSettings:
     context: ModelContext
     texts: int | None
     """Training and unlabelled texts; None takes all."""
+    texts_per_shard: int = TEXTS_AT_ONCE
+    """Texts that are answered together; a tenth of it where every token has outputs."""
 
 
 @in_processes
@@ -43,13 +55,27 @@ def compute_soft_targets(
     model = place(load_teacher(context.backbone, teacher.folder), context.compute)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
     more = None if unlabelled is None else unlabelled.folder
-    wanted = (
-        *read_transfer_texts(data.folder, more, settings.texts),
-        *read_split(data.folder, "validation").texts,
+    validation = store_texts(read_split(data.folder, "validation").texts)
+    wanted = read_transfer_texts(data.folder, more, settings.texts).and_then(validation)
+    objective, whole = context.task.objective(), out / SCRATCH / "shards"
+    whole.mkdir(parents=True, exist_ok=True)
+    parts = row_parts(
+        tokenizer,
+        wanted,
+        context.task,
+        max_length=context.max_length,
+        size=settings.texts_per_shard,
     )
-    rows = make_rows(tokenizer, wanted, context.task, max_length=context.max_length)
-    objective = context.task.objective()
-    outputs = compute_outputs(model, objective, tokenizer, rows.examples, title="soft targets")
+    done = shards = 0
+    for number, rows in enumerate(parts):
+        if not exchange(is_first() and holds_soft_targets(rows.keys, whole, shard=number))[0]:
+            title = f"soft targets, {done:,} of {len(wanted):,} done" if number else "soft targets"
+            outputs = compute_outputs(model, objective, tokenizer, rows.examples, title=title)
+            if is_first():
+                write_soft_targets(rows.keys, outputs, whole, shard=number)
+        done, shards = done + len(rows.texts), number + 1
     if is_first():
-        write_soft_targets(rows.keys, outputs, out)
-    return SoftTargetFacts(texts=len(wanted), outputs=outputs.shape[-1])
+        for number in range(shards):
+            shard_path(whole, number).rename(shard_path(out, number))
+    exchange(None)  # the others read what the first has moved
+    return SoftTargetFacts(texts=len(wanted), outputs=count_outputs(out))

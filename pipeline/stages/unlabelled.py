@@ -4,7 +4,6 @@ A text that a split holds is left out, so that the validation and test splits st
 occurs twice is kept once.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from tqdm.auto import tqdm
 from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.store.stage import Stage
+from pipeline.texts.mapped import text_table
+from pipeline.texts.seen import SeenTexts
 from pipeline.texts.tables import Text, read_split
-from pipeline.texts.unlabelled import UnlabelledWriter, read_unlabelled_source
+from pipeline.texts.unlabelled import ROWS_AT_ONCE, read_unlabelled_source, unlabelled_writer
 from pipeline.workers.bars import hides_bars
 
 
@@ -33,6 +34,8 @@ class UnlabelledSettings:
     """Configuration name of a hub data set."""
     most: int | None
     """At most this many texts; None takes all."""
+    part: int = ROWS_AT_ONCE
+    """Rows that are read at once."""
 
 
 def collect_unlabelled(
@@ -43,25 +46,20 @@ def collect_unlabelled(
     Raises:
         InputError: for a source that cannot be read for certain, or when no text is left.
     """
-    names = data.facts.sizes
-    seen = {_digest(text) for name in names for text in read_split(data.folder, name).texts}
-    writer = UnlabelledWriter(out, len(settings.columns))
+    seen, columns = SeenTexts(), len(settings.columns)
+    for name in data.facts.sizes:
+        seen.add(read_split(data.folder, name).texts)
     kept = known = 0
-    try:
+    with unlabelled_writer(out) as writer:
         for texts in _read(settings):
-            fresh = []
-            for text in texts:
-                digest = _digest(text)
-                known += digest in seen
-                if digest not in seen and (settings.most is None or kept < settings.most):
-                    seen.add(digest)
-                    fresh.append(text)
-                    kept += 1
-            writer.write(fresh)
+            is_fresh = seen.add(texts)
+            known += len(texts) - int(is_fresh.sum())
+            fresh = [text for text, is_new in zip(texts, is_fresh, strict=True) if is_new]
+            fresh = fresh[: None if settings.most is None else settings.most - kept]
+            writer.write(text_table(fresh, columns))
+            kept += len(fresh)
             if kept == settings.most:
                 break
-    finally:
-        writer.close()
     if not kept:
         raise InputError(
             f"data.unlabelled: {', '.join(settings.sources)} hold no text that is not in a split "
@@ -71,13 +69,10 @@ def collect_unlabelled(
 
 
 def _read(settings: UnlabelledSettings) -> Iterator[list[Text]]:
-    """Yield the texts of each source."""
+    """Yield the texts of each source, in parts."""
     for source in tqdm(
         settings.sources, "reading texts", unit="file", leave=False, disable=hides_bars()
     ):
-        yield read_unlabelled_source(source, settings.columns, subset=settings.subset)
-
-
-def _digest(text: Text) -> bytes:
-    """Return what stands for a text in memory: 16 bytes, however long it is."""
-    return hashlib.blake2b("\0".join(text).encode(), digest_size=16).digest()
+        yield from read_unlabelled_source(
+            source, settings.columns, subset=settings.subset, size=settings.part
+        )

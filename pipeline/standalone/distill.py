@@ -26,7 +26,8 @@ from pipeline.store.files import new_folder
 from pipeline.store.stage import Stage
 from pipeline.tasks.all_tasks import find_task
 from pipeline.tasks.task import Task
-from pipeline.texts.tables import Split, Text, write_soft_targets, write_split
+from pipeline.texts.soft_targets import write_soft_targets
+from pipeline.texts.tables import Split, Text, write_split
 from pipeline.training.encoding import compute_outputs, encode
 
 _HELD_OUT = 0.1

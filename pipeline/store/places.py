@@ -11,6 +11,10 @@ from pipeline.errors import InputError
 
 PACKAGE_SCHEME = "package://"
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".conll")
+COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4")
+"""Ends of the names of compressed files that are read as they are, where this is said."""
+_PATHS = (*DATA_SUFFIXES, *COMPRESSIONS, ".txt")
+"""Ends of names that nothing on the hub has."""
 
 
 def locate(reference: str) -> Path | None:
@@ -24,9 +28,7 @@ def locate(reference: str) -> Path | None:
     path = Path(reference).expanduser()
     if path.exists():
         return path
-    looks_like_a_path = path.suffix.lower() in DATA_SUFFIXES or reference.startswith(
-        (".", "/", "~")
-    )
+    looks_like_a_path = path.suffix.lower() in _PATHS or reference.startswith((".", "/", "~"))
     if looks_like_a_path or reference.count("/") > 1:
         raise InputError(
             f"{reference} does not exist (looked in {Path.cwd()}). Give the path of an existing "

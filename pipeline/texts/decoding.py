@@ -56,26 +56,52 @@ def decode(data: bytes, source: str) -> str:
     Raises:
         InputError: when they are not text in UTF-8 or in UTF with a mark.
     """
-    for start, kind in _BINARY.items():
-        if data.startswith(start):
-            raise InputError(f"Cannot read {source}: it is {kind}. Give plain text in UTF-8.")
+    refuse_binary(data, source)
     mark, encoding = next((each for each in _MARKS if data.startswith(each[0])), (b"", "utf-8"))
+    return decode_lines(data[len(mark) :], source, encoding=encoding)
+
+
+def refuse_binary(start: bytes, source: str) -> None:
+    """Refuse a file that is no text by its first bytes.
+
+    Raises:
+        InputError: with its kind.
+    """
+    for known, kind in _BINARY.items():
+        if start.startswith(known):
+            raise InputError(f"Cannot read {source}: it is {kind}. Give plain text in UTF-8.")
+
+
+def decode_lines(data: bytes, source: str, *, encoding: str = "utf-8", first: int = 1) -> str:
+    """Return some lines of a file as text.
+
+    Args:
+        data: Their bytes.
+        source: Where they come from, for messages: ``the file PATH``.
+        encoding: How they are encoded.
+        first: Number of the first of them.
+
+    Raises:
+        InputError: when they are not text in this encoding.
+    """
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(_not_decodable(data[len(mark) :], error, encoding, source)) from error
+        raise InputError(_not_decodable(data, error, encoding, source, first)) from error
     if (place := text.find("\0")) >= 0:
         raise InputError(
-            f"Cannot read {source}: line {text.count(chr(10), 0, place) + 1} holds a NUL "
+            f"Cannot read {source}: line {text.count(chr(10), 0, place) + first} holds a NUL "
             "character, which no text holds. It may be UTF-16 without a byte order mark. Convert "
             "it: iconv -f UTF-16LE -t UTF-8 OLD > NEW."
         )
     return text
 
 
-def _not_decodable(data: bytes, error: UnicodeDecodeError, encoding: str, source: str) -> str:
+def _not_decodable(
+    data: bytes, error: UnicodeDecodeError, encoding: str, source: str, first: int
+) -> str:
     found = data[error.start : error.start + 1].hex()
-    line = data[: error.start].decode(encoding, "replace").count("\n") + 1
+    line = data[: error.start].decode(encoding, "replace").count("\n") + first
     likely = "UTF-16LE" if data.count(0) > len(data) // 8 else "WINDOWS-1252"
     return (
         f"Cannot read {source}: line {line} is not {encoding.upper()} ({error.reason}, byte "

@@ -6,13 +6,15 @@ text.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.texts.cells import Cell, Number
 from pipeline.texts.decoding import read_text
+from pipeline.texts.lines import in_parts, numbered_lines
 from pipeline.texts.source_table import SourceTable, find_columns
 from pipeline.texts.squad_files import is_squad, squad_rows
 
@@ -40,6 +42,59 @@ def read_json_table(path: Path, wanted: Sequence[str]) -> SourceTable:
             logger.info("%s: %d of %d rows have no %r", path, lacking, len(rows), key)
     ids = [str(row["id"]) for row in rows] if lines is None and _have_ids(rows) else None
     return SourceTable(source=str(path), columns=columns, size=len(rows), lines=lines, ids=ids)
+
+
+def json_parts(path: Path, wanted: Sequence[str], size: int) -> Iterator[SourceTable]:
+    """Yield the wanted columns of a JSON Lines file, so many rows at a time.
+
+    It is read twice, because any of its rows may have a key that the first ones lack. A file that
+    is one JSON value is read as a whole.
+
+    Raises:
+        InputError: as `read_json_table` does.
+    """
+    if not _holds_lines(path):
+        yield read_json_table(path, wanted)
+        return
+    having: Counter[str] = Counter()
+    total = 0
+    for _, row in _line_rows(path):
+        having.update(row.keys())
+        total += 1
+    names = list(having)
+    found = {name: names[at] for name, at in find_columns(wanted, names, str(path)).items()}
+    for key in found.values():
+        if lacking := total - having[key]:
+            logger.info("%s: %d of %d rows have no %r", path, lacking, total, key)
+    for part in in_parts(_line_rows(path), size):
+        yield SourceTable(
+            source=str(path),
+            columns={name: [row.get(key) for _, row in part] for name, key in found.items()},
+            size=len(part),
+            lines=[number for number, _ in part],
+        )
+
+
+def _holds_lines(path: Path) -> bool:
+    """Return whether a file has an object in its first line, and is not that object alone."""
+    lines = (line for _, line in numbered_lines(path) if line.strip())
+    first = _try_whole(next(lines, ""))
+    if not isinstance(first, dict):
+        return False
+    return next(lines, None) is not None or not (_is_columns(first) or is_squad(first))
+
+
+def _line_rows(path: Path) -> Iterator[tuple[int, _Row]]:
+    """Yield the object of each line that is not blank, with the line's number."""
+    for number, line in numbered_lines(path):
+        if line.strip():
+            yield number, _as_row(_parse(line, f"line {number}", path), number, path)
+
+
+def _as_row(value: object, number: int, path: Path) -> _Row:
+    if not isinstance(value, dict):
+        raise _refused(path, f"line {number} holds {_shown(value)}, expected an object")
+    return value
 
 
 def _have_ids(rows: list[_Row]) -> bool:
@@ -86,11 +141,7 @@ def _cut_rows(text: str, path: Path) -> tuple[list[_Row], list[int] | None]:
         return _rows_of(whole, path), None
     if len(parsed) == 1 and (_is_columns(parsed[0][1]) or is_squad(parsed[0][1])):
         return _rows_of(parsed[0][1], path), None
-    rows: list[_Row] = []
-    for number, row in parsed:
-        if not isinstance(row, dict):
-            raise _refused(path, f"line {number} holds {_shown(row)}, expected an object")
-        rows.append(row)
+    rows = [_as_row(row, number, path) for number, row in parsed]
     return rows, [number for number, _ in parsed]
 
 

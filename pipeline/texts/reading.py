@@ -1,15 +1,22 @@
 """A source as a table of typed cells: CSV, TSV, JSON, Parquet, CoNLL, text, or of the hub."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.store.places import DATA_SUFFIXES, locate
-from pipeline.texts.arrow_tables import parquet_names, read_hub, read_parquet
+from pipeline.texts.arrow_tables import (
+    hub_parts,
+    parquet_names,
+    parquet_parts,
+    read_hub,
+    read_parquet,
+)
 from pipeline.texts.conll_files import TAGS, WORDS, read_conll
 from pipeline.texts.delimited import delimited_names, read_delimited
-from pipeline.texts.json_tables import json_names, read_json_table
+from pipeline.texts.json_tables import json_names, json_parts, read_json_table
 from pipeline.texts.line_tables import LINES, TEXTS, read_lines
+from pipeline.texts.lines import kind_of
 from pipeline.texts.source_table import SourceTable
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -50,6 +57,29 @@ def read_source(
     if suffix == LINES:
         return read_lines(path, wanted)
     return read_json_table(path, wanted)
+
+
+def read_parts(
+    reference: str, wanted: Sequence[str], *, subset: str | None = None, size: int
+) -> Iterator[SourceTable]:
+    """Yield the wanted columns behind a reference, so many rows at a time.
+
+    Parquet, JSON Lines and data sets of the hub are never in memory as a whole. Any other file is
+    one part, because what its rows mean is certain only at its end.
+
+    Raises:
+        InputError: for a source that cannot be read for certain, or that lacks a column.
+        UnreachableError: where the hub does not answer.
+    """
+    path = locate(reference)
+    if path is None:
+        yield from hub_parts(reference, subset, wanted, size)
+    elif kind_of(path) == ".jsonl":
+        yield from json_parts(path, wanted, size)
+    elif kind_of(path) == ".parquet":
+        yield from parquet_parts(path, wanted, size)
+    else:
+        yield read_source(reference, wanted, label=wanted[0])
 
 
 def read_whole(reference: str) -> SourceTable:

@@ -20,6 +20,8 @@ class SourceTable:
     """Number of rows."""
     lines: Sequence[int] | None = None
     """Line that each row begins in; None where the source has no lines."""
+    first: int = 0
+    """Number of the source's rows before these."""
     ids: Sequence[str] | None = None
     """Name of each row, where a source without lines has such."""
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -29,7 +31,7 @@ class SourceTable:
         """Return where a row stands: ``line 17``, ``row 3``, or ``row 3 (5726f9)`` with its id."""
         if self.ids is not None:
             return f"row {row + 1} ({self.ids[row]})"
-        return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
+        return f"row {self.first + row + 1}" if self.lines is None else f"line {self.lines[row]}"
 
 
 def find_columns(wanted: Sequence[str], names: Sequence[str], source: str) -> dict[str, int]:

@@ -1,8 +1,4 @@
-"""The tables that stages exchange, as Parquet files: splits of labelled texts, and soft targets.
-
-Soft targets are kept under the digest of their text, never under their position. So no shuffling,
-resuming or reordering of the data can give a text another text's targets.
-"""
+"""Splits of labelled texts, as the Parquet files that stages exchange."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, refusing
-from pipeline.store.digests import sha256_json
 from pipeline.texts.cells import MISSING_LABEL, Label
-
-_SOFT_TARGETS = "soft_targets.parquet"
 
 Text = tuple[str, ...]
 """One text, or the two of a sentence pair."""
@@ -85,29 +78,6 @@ def read_split(folder: Path, name: str) -> Split:
         )
     columns = [table.column(column).to_pylist() for column in names[:-1]]
     return Split(texts=tuple(zip(*columns, strict=True)), labels=labels)
-
-
-def write_soft_targets(texts: Sequence[Text], outputs: np.ndarray, folder: Path) -> None:
-    """Write a teacher's outputs on texts, (N, C), each under its text's digest."""
-    keys = [_content_key(text) for text in texts]
-    pq.write_table(pa.table({"key": keys, "outputs": _as_column(outputs)}), folder / _SOFT_TARGETS)
-
-
-def read_soft_targets(folder: Path, texts: Sequence[Text]) -> np.ndarray:
-    """Return the teacher's outputs on these texts, (N, C) float32.
-
-    Raises:
-        KeyError: for a text whose targets were not written.
-    """
-    table = pq.read_table(folder / _SOFT_TARGETS)
-    numbers = _as_array(table["outputs"])
-    row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
-    rows = [row_of[_content_key(text)] for text in texts]
-    return numbers[rows].astype(np.float32)
-
-
-def _content_key(text: Text) -> str:
-    return sha256_json(text)
 
 
 # Any: pyarrow has no types.

@@ -133,16 +133,6 @@ def batch_of(
     return BatchEncoding(collator(tokenizer)(inputs))
 
 
-def batches_by_length(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, batch_size: int
-) -> Iterator[tuple[np.ndarray, BatchEncoding]]:
-    """Yield (row numbers, padded tensors without labels), texts of similar length together."""
-    order = rows_by_length(examples)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        yield rows, batch_of(tokenizer, examples, rows)
-
-
 @torch.inference_mode()
 def compute_outputs(
     model: PreTrainedModel,

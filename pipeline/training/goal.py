@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.losses import Objective
 from models.next_tokens import loss_by_chunks, read_hidden, word_head
+from models.on_demand import OnDemand
 from models.units import Units
 from pipeline.training.encoding import Example
 
@@ -59,11 +60,13 @@ def in_standard_units(setup: TrainingSetup, goal: Goal) -> tuple[TrainingSetup, 
     if units is None:
         return setup, goal
 
-    def standardised(examples: Sequence[Example]) -> list[Example]:
-        return [
-            {**each, "labels": units.standardise(np.asarray(each["labels"], np.float64)).tolist()}
-            for each in examples
-        ]
+    def standardised(examples: Sequence[Example]) -> Sequence[Example]:
+        def example(number: int) -> Example:
+            own = examples[number]
+            labels = units.standardise(np.asarray(own["labels"], np.float64)).tolist()
+            return {**own, "labels": labels}
+
+        return OnDemand(example, range(len(examples)))
 
     def metrics(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return goal.metrics(units.restore(outputs), units.restore(labels))

@@ -6,13 +6,11 @@ bundle of its student cuts texts.
 Shapes: N = texts, R = rows, T = tokens, C = outputs per text or token.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from models.token_layout import FOLLOWING
@@ -23,8 +21,13 @@ from pipeline.inference.tokens import in_windows
 from pipeline.tasks.layout import Layout, Window
 from pipeline.tasks.task import Task
 from pipeline.texts.cells import MISSING_LABEL
-from pipeline.texts.tables import Text, read_soft_targets
+from pipeline.texts.soft_targets import SoftTargets
+from pipeline.texts.tables import Text
 from pipeline.training.encoding import Example, encode, encode_windows
+from pipeline.workers.bars import hides_bars
+
+TEXTS_AT_ONCE = 10_000
+"""Texts whose rows are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,19 +63,18 @@ class Rows:
             rows[row, self.windows[row].places] = part
         return rows
 
-    def counting(self, numbers: Iterable[int], mask: Tensor) -> Tensor | None:
-        """Return which tokens of some rows count, (B, T); None where a task looks at all of them.
-
-        Args:
-            numbers: The rows of a batch.
-            mask: Its mask, (B, T).
-        """
+    @property
+    def counting(self) -> list[np.ndarray] | None:
+        """The tokens of each row that count; None where a task looks at all of them."""
         if self.layout is None or not self.layout.is_joint:
             return None
-        counts = torch.zeros_like(mask, dtype=torch.bool)
-        for row, number in enumerate(numbers):
-            counts[row, torch.from_numpy(self.layout.positions(self.windows[number]))] = True
-        return counts
+        return [self.layout.positions(window) for window in self.windows]
+
+    @property
+    def text_of(self) -> np.ndarray:
+        """Number of each row's text, (R,)."""
+        found = [window.text for window in self.windows]
+        return np.array(found if self.windows else range(len(self.texts)), dtype=np.int64)
 
     @property
     def keys(self) -> list[Text]:
@@ -109,6 +111,30 @@ def make_rows(
     return Rows(texts=texts, examples=examples, layout=layout, windows=tuple(windows))
 
 
+def row_parts(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    task: Task,
+    *,
+    max_length: int,
+    title: str | None = None,
+    size: int = TEXTS_AT_ONCE,
+) -> Iterator[Rows]:
+    """Yield what `make_rows` does, so many texts at a time.
+
+    Args:
+        size: Texts; a tenth of them where every token has outputs.
+        title: What a progress bar says; None shows none.
+    """
+    size = max(1, size // 10) if task.is_ragged else size
+    disable = hides_bars() if title else True
+    with tqdm(total=len(texts), desc=title, unit="text", leave=False, disable=disable) as bar:
+        for start in range(0, len(texts), size):
+            part = tuple(texts[start : start + size])
+            yield make_rows(tokenizer, part, task, max_length=max_length)
+            bar.update(len(part))
+
+
 def label_rows(
     rows: Rows, labels: np.ndarray, task: Task, *, targets: np.ndarray | None = None
 ) -> Rows:
@@ -138,14 +164,15 @@ def label_rows(
     return replace(rows, examples=examples)
 
 
-def read_targets(folder: Path, rows: Rows) -> np.ndarray:
+def read_targets(targets: SoftTargets, rows: Rows) -> np.ndarray:
     """Return the teacher's outputs on rows, (R, C) or (R, T, C) float32.
 
     Raises:
         InputError: when the teacher cut the texts into other windows.
     """
     try:
-        return read_soft_targets(folder, rows.keys)
+        tokens = max(len(example["input_ids"]) for example in rows.examples)
+        return targets.of(rows.keys, tokens=tokens)
     except KeyError as error:
         if not rows.windows:
             raise

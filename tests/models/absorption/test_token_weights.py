@@ -31,6 +31,20 @@ def teacher(tiny_classifier):
     return make
 
 
+@pytest.fixture
+def weights_of(tmp_path):
+    """``weights_of(model, batch, margins=first_logit)``: weights at every sum of the model."""
+
+    def weights_of(model, batch, margins=first_logit):
+        architecture = architecture_of(model.config.model_type)
+        found = token_weights(
+            model, architecture, [batch], margins, seed=0, scratch=tmp_path / "weights"
+        )
+        return {site: found.of(0, site) for site in found.means}
+
+    return weights_of
+
+
 def first_logit(model, batch, _mask):
     return model(**batch).logits[:, :1]
 
@@ -41,13 +55,13 @@ def runs_of(model):
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_every_sum_of_every_architecture_has_weights_of_mean_about_one(
-    teacher, token_batch, model_type
+    teacher, weights_of, token_batch, model_type
 ):
     model = teacher(model_type)
     batch = token_batch(model, (9, 5))
     mask = batch["attention_mask"].bool()
 
-    (weights,) = token_weights(model, architecture_of(model_type), [batch], first_logit, seed=0)
+    weights = weights_of(model, batch)
 
     expected = {(n, p) for n in range(runs_of(model)) for p in ("attention", "ffn")}
     assert set(weights) == expected
@@ -56,12 +70,12 @@ def test_every_sum_of_every_architecture_has_weights_of_mean_about_one(
         assert of[mask].mean() == pytest.approx(1 + FLOOR, rel=1e-4)
 
 
-def test_weights_are_norms_of_what_finite_differences_give(teacher, token_batch):
+def test_weights_are_norms_of_what_finite_differences_give(teacher, weights_of, token_batch):
     """Every unit of every token's sum after attention is moved a little, one by one."""
     model = teacher("bert")
     architecture = architecture_of("bert")
     batch = token_batch(model, (6,))
-    (weights,) = token_weights(model, architecture, [batch], first_logit, seed=0)
+    weights = weights_of(model, batch)
     norm = architecture.norm_after(architecture.layers(model.base_model)[0], "attention")
     precise = model.double()
 
@@ -87,37 +101,33 @@ def test_weights_are_norms_of_what_finite_differences_give(teacher, token_batch)
     assert torch.allclose(weights[0, "attention"][0], expected, atol=1e-3)
 
 
-def test_tokens_that_no_answer_feels_keep_the_floor(teacher, token_batch):
+def test_tokens_that_no_answer_feels_keep_the_floor(teacher, weights_of, token_batch):
     """At BERT's last layer the head reads the first token alone."""
     model = teacher("bert")
     batch = token_batch(model, (6, 4))
 
-    (weights,) = token_weights(model, architecture_of("bert"), [batch], first_logit, seed=0)
+    weights = weights_of(model, batch)
 
     last = weights[runs_of(model) - 1, "ffn"]
     assert torch.allclose(last[:, 1:], torch.tensor(FLOOR))
     assert (last[:, 0] > 1).all()
 
 
-def test_teacher_is_left_as_it_was(teacher, token_batch):
+def test_teacher_is_left_as_it_was(teacher, weights_of, token_batch):
     model = teacher("bert")
     before = copy.deepcopy(model.state_dict())
 
-    token_weights(model, architecture_of("bert"), [token_batch(model, (6,))], first_logit, seed=0)
+    weights_of(model, token_batch(model, (6,)))
 
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not model.get_input_embeddings()._forward_hooks
 
 
-def test_answers_that_nothing_moves_weigh_nothing(teacher, token_batch):
+def test_answers_that_nothing_moves_weigh_nothing(teacher, weights_of, token_batch):
     model = teacher("bert")
 
     def constant(model, batch, _mask):
         return 0 * model(**batch).logits
 
-    (weights,) = token_weights(
-        model, architecture_of("bert"), [token_batch(model, (6,))], constant, seed=0
-    )
-
-    assert weights == {}
+    assert weights_of(model, token_batch(model, (6,)), constant) == {}

@@ -21,7 +21,8 @@ from pipeline.errors import InputError
 from pipeline.stages.absorb import AbsorbSettings, absorb, absorb_teacher
 from pipeline.standalone.absorb import absorb_alone
 from pipeline.store.store import Store
-from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.soft_targets import read_soft_targets
+from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs, encode
 
 LINEAR = AdapterConfig(bottleneck_size=8, activation="linear")

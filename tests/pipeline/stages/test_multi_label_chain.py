@@ -20,7 +20,8 @@ from pipeline.inference.classifier import load_bundle
 from pipeline.release.bundle import open_bundle, seal_bundle
 from pipeline.standalone.predict import predict
 from pipeline.tasks.multi_label import MULTI_LABEL
-from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.soft_targets import read_soft_targets
+from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs, encode
 
 NAMES = ("praise", "blame", "people")

@@ -27,7 +27,8 @@ from pipeline.standalone.export_adapter import export_adapter
 from pipeline.standalone.import_adapter import import_adapter
 from pipeline.standalone.predict import predict
 from pipeline.tasks.question_answering import QUESTION_ANSWERING as TASK
-from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.soft_targets import read_soft_targets
+from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs
 from pipeline.training.rows import make_rows
 

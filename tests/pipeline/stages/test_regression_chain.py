@@ -19,7 +19,8 @@ from pipeline.config import ModelConfig, RunConfig
 from pipeline.inference.classifier import load_bundle
 from pipeline.standalone.predict import predict
 from pipeline.tasks.regression import REGRESSION
-from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.soft_targets import read_soft_targets
+from pipeline.texts.tables import read_split
 from pipeline.training.encoding import compute_outputs, encode
 
 MAX_LENGTH = 16

@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file, sha256_json
-from pipeline.store.files import new_folder, point_to, write_atomic
+from pipeline.store.files import new_folder, point_to, scratch_folder, write_atomic
 from pipeline.store.stage import RECORD, describe_files
 
 
@@ -153,3 +153,17 @@ def test_new_folder_that_cannot_be_made_is_refused_with_its_path(tmp_path, path)
 
     with pytest.raises(InputError, match=f"Cannot make the new folder {tmp_path / path}"):
         new_folder(tmp_path / path).__enter__()
+
+
+def test_scratch_folder_is_empty_at_first_and_gone_at_last(tmp_path):
+    (tmp_path / "scratch" / "0").mkdir(parents=True)
+    (tmp_path / "scratch" / "0" / "left").write_text("of a killed process")
+
+    with scratch_folder(tmp_path / "scratch" / "0") as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "file").write_text("a")
+        with scratch_folder(tmp_path / "scratch" / "1") as other:
+            assert other.is_dir()
+        assert (folder / "file").is_file()
+
+    assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.checkpoints.tokenizers import load_tokenizer
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.question_answering import QUESTION_ANSWERING
-from pipeline.training.held_out import fit_batches
-from pipeline.training.rows import make_rows
+from pipeline.training.held_out import fit_batches, store_rows
 
 QUESTIONS = [f"was the {thing} good" for thing in ("film", "plot", "music", "scene")]
 CONTEXTS = [
@@ -15,13 +16,15 @@ CONTEXTS += [f"we saw {number} actors today" for number in range(8)]
 
 
 @pytest.fixture(scope="module")
-def batches_of(tiny_backbone):
+def batches_of(tiny_backbone, tiny_context, tmp_path_factory):
     """``batches_of(texts, task, part=0.1)``: batches of two rows."""
     tokenizer = load_tokenizer(tiny_backbone, max_length=24)
 
     def batches_of(texts, task, part=0.1):
-        rows = make_rows(tokenizer, texts, task, max_length=24)
-        return fit_batches(tokenizer, rows, task, batch_size=2, part=part, seed=0)
+        folder = tmp_path_factory.mktemp("rows")
+        context = replace(tiny_context, task=task, max_length=24)
+        rows = store_rows(tokenizer, texts, context, folder=folder)
+        return fit_batches(tokenizer, rows, batch_size=2, part=part, seed=0)
 
     return batches_of
 
@@ -48,11 +51,11 @@ def test_questions_about_one_context_are_held_out_together(batches_of):
 
     parted = batches_of(texts, QUESTION_ANSWERING, part=0.2)
 
-    windows = parted.rows.windows
     fitted, held = (
-        {texts[windows[row].text][1] for row in rows_of(parted, each)} for each in (False, True)
+        {texts[parted.rows.text_of[row]][1] for row in rows_of(parted, each)}
+        for each in (False, True)
     )
-    assert len(windows) > len(texts)  # long contexts are windows
+    assert len(parted.rows.examples) > len(texts)  # long contexts are windows
     assert held
     assert not fitted & held
     assert {context for _, context in parted.held_out_texts} == held
@@ -63,6 +66,16 @@ def test_something_is_held_out_and_something_is_not(batches_of, part):
     texts = [(question, context) for context in CONTEXTS[:2] for question in QUESTIONS]
 
     assert sorted(set(batches_of(texts, QUESTION_ANSWERING, part=part).held_out)) == [False, True]
+
+
+def test_smaller_batches_hold_the_same_rows(batches_of):
+    parted = batches_of([(text,) for text in CONTEXTS], CLASSIFICATION, part=0.3)
+
+    smaller = parted.split(1)
+
+    assert smaller.size == 1
+    assert all(rows_of(smaller, held) == rows_of(parted, held) for held in (False, True))
+    assert smaller.tokens == sum(int(batch["attention_mask"].sum()) for batch in parted.batches)
 
 
 def test_questions_about_a_single_context_are_parted(batches_of):

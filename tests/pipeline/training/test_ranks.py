@@ -21,7 +21,8 @@ from pipeline.checkpoints.compute import find_compute
 from pipeline.config import ComputeConfig
 from pipeline.errors import InputError
 from pipeline.facts.compute import Compute
-from pipeline.texts.tables import read_soft_targets, read_split
+from pipeline.texts.soft_targets import read_soft_targets
+from pipeline.texts.tables import read_split
 from pipeline.workers.child import BuildKilledError
 
 

@@ -15,7 +15,7 @@ from pipeline.checkpoints.tokenizers import encoder_of, load_tokenizer, save_tok
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.tokens import INPUTS, load_encoder
 from pipeline.tasks.classification import CLASSIFICATION
-from pipeline.training.encoding import batches_by_length, encode
+from pipeline.training.encoding import batch_of, encode, rows_by_length
 
 MANY = int(os.environ.get("RANDOM_TOKENIZERS", "1000"))
 
@@ -83,7 +83,9 @@ def check_batches(tokenizer, served, reread, texts, expected):
     classifier = Classifier(
         session=session, encoder=served, labels=(), task=CLASSIFICATION, mixes_rows=False
     )
-    training = batches_by_length(tokenizer, expected, batch_size=5)
+    order = rows_by_length(expected)
+    parts = [order[start : start + 5] for start in range(0, len(order), 5)]
+    training = [(rows, batch_of(tokenizer, expected, rows)) for rows in parts]
     pairs = zip(training, classifier.batches(texts, batch_size=5), strict=True)
     for (rows, batch), (served_rows, served_batch) in pairs:
         padded = reread.pad([expected[row] for row in rows], return_tensors="np")
