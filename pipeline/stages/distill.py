@@ -1,9 +1,9 @@
-"""Stage distill: the student learns what the teacher says, and keeps it only if it helped.
+"""Stage distill: the student learns the teacher's outputs, and keeps the change only if it helped.
 
-The student minimises ``alpha * soft + (1 - alpha) * hard``: the task's losses on the teacher's
+The student minimises ``alpha * soft + (1 - alpha) * hard``, with the task's losses on the teacher's
 outputs and on the labels (Hinton et al., 2015, https://arxiv.org/abs/1503.02531). It starts from
-the absorbed adapters, from the plain backbone or some of its layers, or as another model. The
-weights closest to the teacher on the validation split are kept, or those with the best metric; the
+the absorbed adapters, from the plain backbone or some of its layers, or from a different model. The
+weights closest to the teacher on the validation split are kept, or those with the best metric. The
 start is one of the candidates.
 """
 
@@ -52,13 +52,13 @@ from pipeline.training.trainer import train
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillSettings:
-    """What shapes a student, beside the stages that it is made of."""
+    """Settings that shape a student, beside the stages it is made from."""
 
     context: ModelContext
-    """Its backbone is the student's own pretrained model."""
+    """Context of the student, with its own pretrained model as backbone."""
     distill: DistillConfig
     layers: tuple[int, ...] | None
-    """Layers of it to keep; None keeps all."""
+    """Layers of the pretrained model to keep; None keeps all."""
 
 
 @in_processes
@@ -74,11 +74,14 @@ def distill(
     """Write the student to ``out`` as ``from_pretrained`` reads it, tokenizer included.
 
     Args:
-        unlabelled: Texts that follow the training texts, where the loss asks for no labels.
-        teacher: Its head is the student's start where it fits.
-        targets: Its outputs on the training, unlabelled and validation texts.
-        absorbed: The student's start, head and choice of layers included; None starts from the
-            pretrained model.
+        data: Splits to train and validate on.
+        unlabelled: Texts after the training texts, for a loss that needs no labels.
+        teacher: Teacher, whose head is the student's start where it fits.
+        targets: Outputs of the teacher on the training, unlabelled and validation texts.
+        absorbed: Start of the student with its head and layers; None starts from the pretrained
+            model.
+        settings: Student, losses and settings of the training.
+        out: Folder for the student.
 
     Raises:
         InputError: for a layer that the backbone does not have, an unreadable model, or a loss
@@ -147,7 +150,7 @@ def _start(
 def _bring_to_label_unit(
     student: PreTrainedModel, data: Stage[DataFacts], settings: DistillSettings
 ) -> None:
-    """Let a new head answer numbers like the labels, in place, as heads that were trained do."""
+    """Scale a new head to the labels' unit, in place, as trained heads are."""
     context, objective = settings.context, settings.context.task.objective()
     head = objective.head(find_architecture(student))
     if objective.standardised and not holds_head(context.backbone, student, head):
@@ -166,8 +169,8 @@ def _prepare(
 ) -> "tuple[TrainingSetup, _Validation]":
     """Return the student with examples whose ``labels`` hold label and teacher's outputs.
 
-    Beside it is what the student is measured by on the validation split. Training examples are
-    stored below ``scratch``.
+    Also return the validation split that measures the student. Training examples are stored below
+    ``scratch``.
     """
     context = settings.context
     task, objective = context.task, context.task.objective()
@@ -204,7 +207,7 @@ def _packed_parts(
     targets: SoftTargets,
     settings: DistillSettings,
 ) -> Iterator[list[Example]]:
-    """Yield training examples in parts, then unlabelled ones where the loss asks for no labels."""
+    """Yield training examples in parts, then unlabelled ones if the loss needs no labels."""
     task, most = settings.context.task, settings.distill.texts
     parts = partial(
         row_parts, tokenizer, task=task, max_length=settings.context.max_length, title="tokenising"
@@ -223,24 +226,24 @@ def _packed_parts(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Validation:
-    """The validation split, which the student is measured on."""
+    """Validation split that measures the student."""
 
     rows: Rows
     truth: np.ndarray
-    """Its labels, as metrics take them."""
+    """Labels of the split, as metrics take them."""
     teacher: np.ndarray
-    """The teacher's outputs, (N, ...)."""
+    """Outputs of the teacher on the split, (N, ...)."""
 
 
 def _measure(
     validation: _Validation, task: Task, outputs: np.ndarray, _labels: np.ndarray
 ) -> Metrics:
-    """Return closeness to the teacher and quality, by the student's outputs on all rows."""
+    """Return closeness to the teacher and quality, from the student's outputs on all rows."""
     return task.compare(validation.rows.read(outputs), validation.teacher, validation.truth)
 
 
 def _goal(objective: Objective, validation: _Validation, settings: DistillSettings) -> Goal:
-    """Return the loss of packed labels, and the closeness or quality that judges it."""
+    """Return the loss on packed labels, and the closeness or quality that judges it."""
     task, config = settings.context.task, settings.distill
     closest = config.keep == "closest"
 
@@ -271,6 +274,6 @@ def _count(count: Callable[[Tensor], Tensor], task: Task, packed: Tensor) -> Ten
 
 
 def _at_best(outcome: TrainingOutcome) -> Metrics:
-    """Return what was measured on the validation split at the step whose weights were kept."""
+    """Return the validation metrics at the step whose weights were kept."""
     best = (point.validation for point in outcome.curve if point.step == outcome.best_step)
     return next(values for values in best if values is not None)

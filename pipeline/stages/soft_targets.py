@@ -1,8 +1,8 @@
 """Stage soft_targets: the teacher's outputs on the training and validation texts, once.
 
-The teacher is frozen, so what it says of a text never changes; distillation reads it from disk.
-Texts are read and answered in parts, and each part is a shard on disk. Killed and started again,
-the stage keeps the shards that are whole.
+The teacher is frozen, so its outputs on a text never change. Distillation reads them from disk.
+Texts are read and answered in parts, and each part is a shard on disk. A stage that was killed
+keeps its whole shards when it starts again.
 """
 
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ from pipeline.training.rows import TEXTS_AT_ONCE, row_parts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoftTargetSettings:
-    """What shapes soft targets, beside data and teacher."""
+    """Settings that shape soft targets, beside data and teacher."""
 
     context: ModelContext
     texts: int | None
-    """Training and unlabelled texts; None takes all."""
+    """Most training and unlabelled texts; None takes all."""
     texts_per_shard: int = TEXTS_AT_ONCE
-    """Texts that are answered together; a tenth of it where every token has outputs."""
+    """Number of texts per shard; a tenth of it where every token has outputs."""
 
 
 @in_processes

@@ -1,6 +1,6 @@
 """Stage unlabelled: further texts without labels, for absorption and distillation.
 
-A text that a split holds is left out, so that the validation and test splits stay unseen; one that
+A text of a split is left out, so that the validation and test splits stay unseen. A text that
 occurs twice is kept once.
 """
 
@@ -22,20 +22,20 @@ from pipeline.workers.bars import hides_bars
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnlabelledSettings:
-    """What shapes the unlabelled texts, beside the splits."""
+    """Settings that shape the unlabelled texts, beside the splits."""
 
     sources: tuple[str, ...]
-    """Files, and data sets of the hub."""
+    """Sources of the texts: files, and data sets of the hub."""
     digests: tuple[str, ...]
-    """Of each source's content."""
+    """Digest of each source's content."""
     columns: tuple[str, ...]
     """Names of the text columns."""
     subset: str | None
     """Configuration name of a hub data set."""
     most: int | None
-    """At most this many texts; None takes all."""
+    """Largest number of texts; None takes all."""
     part: int = ROWS_AT_ONCE
-    """Rows that are read at once."""
+    """Number of rows that are read at once."""
 
 
 def collect_unlabelled(

@@ -1,6 +1,6 @@
-"""Texts as rows of a model: one for each text, or windows where the task reads texts in such.
+"""Texts as rows of a model: one row per text, or one per window where the task has a layout.
 
-What a row's outputs are to its text is in the task's layout. A split is cut here exactly as the
+The task's layout turns the outputs of rows into those of texts. A split is cut here exactly as the
 bundle of its student cuts texts.
 
 Shapes: N = texts, R = rows, T = tokens, C = outputs per text or token.
@@ -27,22 +27,22 @@ from pipeline.training.encoding import Example, encode, encode_windows
 from pipeline.workers.bars import hides_bars
 
 TEXTS_AT_ONCE = 10_000
-"""Texts whose rows are in memory at once."""
+"""Number of texts whose rows are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """Texts, encoded."""
+    """Rows of a model: encoded texts, or windows of texts."""
 
     texts: tuple[Text, ...]
     examples: list[Example]
-    """Inputs of the model of each row, and ``labels`` where `label_rows` gave them."""
+    """Inputs of the model for each row, with ``labels`` if `label_rows` added them."""
     layout: Layout | None = None
     windows: tuple[Window, ...] = ()
-    """The windows that the rows are; none where each text is one row."""
+    """Windows that the rows are; empty where each text is one row."""
 
     def read(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the outputs of the texts, (N, ...), of those of all rows, (R, ...)."""
+        """Return the outputs of the texts, (N, ...), from those of all rows, (R, ...)."""
         if self.layout is not None:
             return self.layout.gather(self.windows, enumerate(outputs), len(self.texts))
         if not self.windows:
@@ -51,9 +51,9 @@ class Rows:
         return join_windows(self.windows, parts, len(self.texts))
 
     def spread(self, readings: np.ndarray) -> np.ndarray:
-        """Return readings of texts, (N, P, R), as those of rows, (R, T, R); NaN elsewhere.
+        """Return readings of texts, (N, P, R), as readings of rows, (R, T, R); NaN elsewhere.
 
-        Outputs of another kind stay as they are.
+        Other outputs are returned unchanged.
         """
         if self.layout is not None or not self.windows:
             return readings
@@ -65,20 +65,20 @@ class Rows:
 
     @property
     def counting(self) -> list[np.ndarray] | None:
-        """The tokens of each row that count; None where a task looks at all of them."""
+        """Tokens of each row that count; None where all count."""
         if self.layout is None or not self.layout.is_joint:
             return None
         return [self.layout.positions(window) for window in self.windows]
 
     @property
     def text_of(self) -> np.ndarray:
-        """Number of each row's text, (R,)."""
+        """Number of the text of each row, (R,)."""
         found = [window.text for window in self.windows]
         return np.array(found if self.windows else range(len(self.texts)), dtype=np.int64)
 
     @property
     def keys(self) -> list[Text]:
-        """What each row is known by: its text, and the number of a window that is not the first."""
+        """Keys of the rows: the text, and the number of a window that is not its first."""
         keys: list[Text] = []
         last = number = -1
         for window in self.windows:
@@ -91,10 +91,10 @@ class Rows:
 def make_rows(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], task: Task, *, max_length: int
 ) -> Rows:
-    """Return texts of the data as rows of at most so many tokens.
+    """Return texts of the data as rows of at most ``max_length`` tokens.
 
     Raises:
-        InputError: for texts that the tokenizer does not know or cannot cut.
+        InputError: for texts that the tokenizer cannot read or cut.
     """
     texts, layout = tuple(texts), task.layout
     if task.continues:
@@ -120,11 +120,15 @@ def row_parts(
     title: str | None = None,
     size: int = TEXTS_AT_ONCE,
 ) -> Iterator[Rows]:
-    """Yield what `make_rows` does, so many texts at a time.
+    """Yield the rows of `make_rows`, of some texts at a time.
 
     Args:
-        size: Texts; a tenth of them where every token has outputs.
-        title: What a progress bar says; None shows none.
+        tokenizer: Tokenizer that encodes the texts.
+        texts: Texts or pairs of the data.
+        task: Task whose layout cuts the texts.
+        max_length: Longest row, in tokens.
+        size: Number of texts at a time; a tenth of it where every token has outputs.
+        title: Text of a progress bar; None for no bar.
     """
     size = max(1, size // 10) if task.is_ragged else size
     disable = hides_bars() if title else True
@@ -140,17 +144,17 @@ def label_rows(
 ) -> Rows:
     """Return the rows with ``labels`` in their examples.
 
-    Labels of tokens stand at those that they belong to, and -100 at all others. Those of a language
-    model are the tokens that follow.
+    Labels of tokens are at the tokens that they belong to, and -100 is at all others. Labels of a
+    language model are the tokens that follow.
 
     Args:
-        rows: Those of a split.
-        labels: The split's.
-        task: Says what its labels belong to.
+        rows: Rows of a split.
+        labels: Labels of the split.
+        task: Task whose layout places the labels.
         targets: A teacher's outputs, (R, C) or (R, T, C); ``labels`` hold both, packed.
 
     Raises:
-        InputError: when the teacher's outputs are those of another tokenizer's tokens.
+        InputError: when the teacher's outputs belong to a different tokenizer's tokens.
     """
     found: Sequence[object] | np.ndarray
     if task.continues:
@@ -180,7 +184,7 @@ def read_targets(targets: SoftTargets, rows: Rows) -> np.ndarray:
 
 
 def _following(rows: Rows) -> list[list[int]]:
-    """Return the token that follows each one in its row, (T,); -100 where it counts elsewhere."""
+    """Return the token that follows each token in its row, (T,); -100 where it counts elsewhere."""
     found = []
     for example, window in zip(rows.examples, rows.windows, strict=True):
         ids = np.array(example["input_ids"])
@@ -191,7 +195,7 @@ def _following(rows: Rows) -> list[list[int]]:
 
 
 def _as_targets(rows: Rows, targets: np.ndarray) -> list[np.ndarray]:
-    """Return the teacher's readings of each row, (T, R), held against the student's tokens."""
+    """Return the teacher's readings of each row, (T, R), checked against the student's tokens."""
     found = []
     for example, window, whole in zip(rows.examples, rows.windows, targets, strict=True):
         ids = example["input_ids"]
@@ -216,7 +220,7 @@ def _place(layout: Layout, window: Window, labels: np.ndarray) -> list[int]:
 def _pack(layout: Layout, placed: Sequence[Sequence[int]], targets: np.ndarray) -> list[np.ndarray]:
     """Return rows of a token's label and the teacher's outputs, (T, 1 + C) float32 per row.
 
-    Tokens without a label have no outputs either where those with one share a distribution.
+    Where labelled tokens share a distribution, tokens without a label have no outputs either.
     """
     tokens = (~np.isnan(targets[..., 0])).sum(axis=1)  # (R,)
     if not np.array_equal(tokens, [len(labels) for labels in placed]):
