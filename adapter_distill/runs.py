@@ -64,6 +64,11 @@ def run(config: Folder | RunConfig, overrides: Sequence[str] = ()) -> Run:
         config = load_config(Path(config), list(overrides))
     elif overrides:
         raise InputError("overrides= belongs to a TOML file. Change the config in memory itself.")
+    if config.cluster.runner != "none":
+        raise InputError(
+            f"cluster.runner: a run without Prefect builds every shard here, and this config sends "
+            f"them to {config.cluster.runner}. Leave cluster.runner out."
+        )
     if config.pools:
         raise InputError(
             "pools: a run without Prefect builds every stage here, and this config sends "

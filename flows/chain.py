@@ -62,7 +62,7 @@ def adapter_to_student(config: RunConfig, release: Release = "never") -> Path:
     check_can_ask(release)
     elsewhere = pooled(config)
     with building(config) as store, with_outlook(store, stages_of(config)) as watched:
-        finished = drive(chain(config), as_tasks(watched, elsewhere))
+        finished = drive(chain(config), as_tasks(watched, config.cluster, elsewhere))
     run = finish_run(config, finished)
     if run.decision.passed and release != "never":
         _release(config, run, release)
@@ -114,7 +114,7 @@ def run_stage(config: RunConfig, stage: StageName) -> Path:
         raise InputError(f"This config has no stage {stage}: {reason}.")
     elsewhere = pooled(config)
     with building(config) as store:
-        for finished in progress(chain(config), as_tasks(store, elsewhere)):
+        for finished in progress(chain(config), as_tasks(store, config.cluster, elsewhere)):
             if finished.name == stage:
                 link = config.runs_dir / f"{config.name}.{stage}"
                 point_to(link, finished.folder)

@@ -32,7 +32,7 @@ def compare(config: RunConfig) -> Path:
     own_adapter(config)  # refused before a child process is started
     refuse_pools(config, "a comparison")
     with building(config) as store:
-        finished = drive(comparison(config), as_tasks(store))
+        finished = drive(comparison(config), as_tasks(store, config.cluster))
     task = find_task(config.task)
     folder = publish_comparison(config, finished, task)
     show_rows(

@@ -60,7 +60,7 @@ def build_stage(config: RunConfig, stage: StageName) -> State[None]:
         stage: The stage to build.
     """
     with building(config) as store:
-        for finished in progress(chain(config), as_tasks(store)):
+        for finished in progress(chain(config), as_tasks(store, config.cluster)):
             if finished.name == stage:
                 return Completed(message=finished.folder.name)
     raise RuntimeError(f"the chain ended without the stage {stage}")

@@ -59,7 +59,7 @@ def retrain(
     registry = open_registry(config.release.registry, config.runs_dir)
     champion = find_champion(registry, config.name, config.runs_dir)
     with building(config) as store:
-        data = as_tasks(store)(data_step(config))
+        data = as_tasks(store, config.cluster)(data_step(config))
     texts = data.facts.texts_digest
     if nothing_changed(config, texts, champion):
         show_nothing_to_do(champion, data)

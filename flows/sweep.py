@@ -47,7 +47,7 @@ def sweep_students(config: RunConfig, time_again: bool = False) -> Path:
     check_sweep(config)
     refuse_pools(config, "a sweep")
     with building(config) as store:
-        measured = drive(sweep(config, time_again=time_again), as_tasks(store))
+        measured = drive(sweep(config, time_again=time_again), as_tasks(store, config.cluster))
         decided = decide_sweep(
             config,
             measured.files,
@@ -74,4 +74,4 @@ def _finish(store: Store, measured: MeasuredSweep, chosen: StudentFile) -> Path:
     student = next(each for each in measured.planned if each.name == chosen.student)
     variants = quantized_stage(measured.students[chosen.student]).facts
     config = shipped_as(student.config, chosen.precision, variants)
-    return finish_run(config, drive(chain(config), as_tasks(store))).folder
+    return finish_run(config, drive(chain(config), as_tasks(store, config.cluster))).folder

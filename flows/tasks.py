@@ -12,7 +12,9 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipeline.chain.program import Lookup, Perform, perform
+from flows.cluster import build_on_cluster
+from pipeline.chain.program import Independent, Item, Lookup, Perform, perform
+from pipeline.config.cluster import ClusterConfig
 from pipeline.errors import UnreachableError
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step
@@ -22,9 +24,17 @@ Elsewhere = Mapping[str, Callable[[Store, Step[Any]], Stage[Any]]]
 """Builders of stages that are not built here, by stage."""
 
 
-def as_tasks(store: Store, elsewhere: Elsewhere | None = None) -> Perform:
+def as_tasks(store: Store, cluster: ClusterConfig, elsewhere: Elsewhere | None = None) -> Perform:
     """Return what drives a program so that each item is a task of the flow run."""
-    return partial(_run_as_task, store, elsewhere or {})
+    return partial(_run_as_tasks, store, cluster, elsewhere or {})
+
+
+def _run_as_tasks(store: Store, cluster: ClusterConfig, elsewhere: Elsewhere, item: Item) -> Any:
+    if not isinstance(item, Independent):
+        return _run_as_task(store, elsewhere, item)
+    if cluster.runner != "none":
+        return build_on_cluster(cluster, store, item.steps)
+    return tuple(_run_as_task(store, elsewhere, step) for step in item.steps)
 
 
 def _run_as_task(store: Store, elsewhere: Elsewhere, item: Step[Any] | Lookup[Any]) -> Any:

@@ -16,6 +16,8 @@ A full disk is an `OSError`, as everywhere. ::
     |   |                         too; flows/building.py starts the build once more
     |   +-- PoolError             flows/pools.py, a RuntimeError too: another work pool did not
     |   |                         build a stage
+    |   +-- ClusterError          flows/cluster.py, a RuntimeError too: no worker of a cluster
+    |   |                         built a stage
     |   +-- RequestError          pipeline/serving/errors.py; answered with the HTTP status and
     |       |                     gRPC code of its class
     |       +-- UnknownVersionError  a version that is not served: the client asks for another

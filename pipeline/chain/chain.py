@@ -7,7 +7,7 @@ from pipeline.chain.parts import StudentStages, TeacherStages
 from pipeline.chain.program import Program, built, found
 from pipeline.chain.proof_steps import benchmark_step, evaluate_step, export_step, quantize_step
 from pipeline.chain.stage_names import StageName
-from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets_step
+from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets
 from pipeline.chain.teacher_steps import (
     data_step,
     find_adapters,
@@ -65,9 +65,7 @@ def student_stages(config: RunConfig, teacher: TeacherStages) -> Program[Student
     absorbed = None
     if absorbs(config):
         absorbed = yield from built(absorb_step(config, context, data, teacher.teacher, unlabelled))
-    targets = yield from built(
-        soft_targets_step(config, context, data, teacher.teacher, unlabelled)
-    )
+    targets = yield from soft_targets(config, context, data, teacher.teacher, unlabelled)
     student = yield from built(
         distill_step(config, own, data, teacher.teacher, targets, absorbed, unlabelled)
     )

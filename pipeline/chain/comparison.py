@@ -7,7 +7,7 @@ from typing import Any, Literal
 from transformers import PreTrainedModel
 
 from pipeline.chain.program import Program, built, found
-from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets_step
+from pipeline.chain.student_steps import absorb_step, distill_step, soft_targets
 from pipeline.chain.teacher_steps import (
     data_step,
     find_model,
@@ -127,7 +127,7 @@ def _adapters(
         _student(f"{name} absorbed", absorbed, name, context, data),
     ]
     if is_distilled:
-        targets = yield from built(soft_targets_step(config, context, data, teacher))
+        targets = yield from soft_targets(config, context, data, teacher)
         student = yield from built(distill_step(config, context, data, teacher, targets, absorbed))
         stages.append(student)
         candidates.append(_student(f"{name} distilled", student, name, context, data))

@@ -1,7 +1,8 @@
 """A chain as a plain program: a generator that yields its items and is sent their results.
 
-It yields a `Step` for each stage and a `Lookup` for what must be found first. The driver decides
-where each is done. `drive` needs only a store; the flows make each item a task of Prefect.
+It yields a `Step` for each stage, and `Independent` steps where none needs another. A `Lookup` is
+for what must be found first. The driver decides where each is done. `drive` needs only a store; the
+flows make each item a task of Prefect.
 """
 
 from collections.abc import Callable, Generator
@@ -27,15 +28,29 @@ class Lookup(Generic[Value]):
     find: Callable[[], Value]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Independent(Generic[Facts]):
+    """Steps that need nothing of one another, so that they may be built at the same time."""
+
+    steps: tuple[Step[Facts], ...]
+
+
+Item = Step[Any] | Independent[Any] | Lookup[Any]
 # Any: what is sent back belongs to what was yielded; `built` and `found` say so by their types.
-Program = Generator[Step[Any] | Lookup[Any], Any, Value]
-Perform = Callable[[Step[Any] | Lookup[Any]], Any]
+Program = Generator[Item, Any, Value]
+Perform = Callable[[Item], Any]
 
 
 def built(step: Step[Facts]) -> Program[Stage[Facts]]:
     """Ask for a stage, as ``yield from`` does, and return it."""
     stage: Stage[Facts] = yield step
     return stage
+
+
+def built_together(steps: tuple[Step[Facts], ...]) -> Program[tuple[Stage[Facts], ...]]:
+    """Ask for several stages, as ``yield from`` does, and return them in their order."""
+    stages: tuple[Stage[Facts], ...] = yield Independent(steps=steps)
+    return stages
 
 
 def found(lookup: Lookup[Value]) -> Program[Value]:
@@ -52,8 +67,10 @@ def store_of(config: RunConfig) -> Store:
     )
 
 
-def perform(store: Store, item: Step[Any] | Lookup[Any]) -> Any:
-    """Build a step or look an item up, in this process."""
+def perform(store: Store, item: Item) -> Any:
+    """Build steps or look something up, in this process."""
+    if isinstance(item, Independent):
+        return tuple(map(store.ensure, item.steps))
     return store.ensure(item) if isinstance(item, Step) else item.find()
 
 
@@ -69,6 +86,8 @@ def progress(program: Program[Value], perform: Perform) -> Generator[Stage[Any],
         answer = perform(item)
         if isinstance(item, Step):
             yield answer
+        elif isinstance(item, Independent):
+            yield from answer
 
 
 def drive(program: Program[Value], perform: Perform) -> Value:

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.comparison import CompareConfig
 from pipeline.config.compute import ComputeConfig
 from pipeline.config.data import DataConfig
@@ -43,6 +44,9 @@ class RunConfig(Section):
 
     compute: ComputeConfig = ComputeConfig()
     """Processors that the stages use; they shape no result but for rounding."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    """Machines that share the soft targets."""
 
     data: DataConfig
     """Texts, labels and splits."""
@@ -95,6 +99,15 @@ class RunConfig(Section):
 
     release: ReleaseConfig = ReleaseConfig()
     """Registry and promotion."""
+
+    @model_validator(mode="after")
+    def _check_shards(self) -> Self:
+        if self.cluster.shards > 1 and "soft-targets" in self.pools:
+            raise ValueError(
+                "pools: cluster.shards cuts the soft targets into shards, and a pool builds them "
+                "whole. Leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:

@@ -115,7 +115,7 @@ def config_digest(config: RunConfig) -> str:
     tree = config.model_dump(
         mode="json",
         exclude={
-            **dict.fromkeys(("runs_dir", "shared_stages", "compute", "pools"), True),
+            **dict.fromkeys(("runs_dir", "shared_stages", "compute", "cluster", "pools"), True),
             "teacher": {"start"},
             "data": {"splits_of"},
         },

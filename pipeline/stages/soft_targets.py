@@ -13,11 +13,12 @@ from pipeline.checkpoints.compute import place
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.teachers import load_teacher
 from pipeline.checkpoints.tokenizers import load_tokenizer
+from pipeline.errors import InputError
 from pipeline.facts.data import DataFacts, UnlabelledFacts
 from pipeline.facts.training import SoftTargetFacts, TeacherFacts
 from pipeline.store.stage import Stage
 from pipeline.store.store import SCRATCH
-from pipeline.texts.mapped import store_texts
+from pipeline.texts.mapped import StoredTexts, store_texts
 from pipeline.texts.soft_targets import (
     count_outputs,
     holds_soft_targets,
@@ -38,6 +39,10 @@ class SoftTargetSettings:
     context: ModelContext
     texts: int | None
     """Most training and unlabelled texts; None takes all."""
+    part: int = 0
+    """Number of the part of the texts that is answered, from 0."""
+    parts: int = 1
+    """Parts that the texts are cut into."""
     texts_per_shard: int = TEXTS_AT_ONCE
     """Number of texts per shard; a tenth of it where every token has outputs."""
 
@@ -54,9 +59,7 @@ def compute_soft_targets(
     context = settings.context
     model = place(load_teacher(context.backbone, teacher.folder), context.compute)
     tokenizer = load_tokenizer(context.backbone, max_length=context.max_length)
-    more = None if unlabelled is None else unlabelled.folder
-    validation = store_texts(read_split(data.folder, "validation").texts)
-    wanted = read_transfer_texts(data.folder, more, settings.texts).and_then(validation)
+    wanted = _own_texts(data, unlabelled, settings)
     objective, whole = context.task.objective(), out / SCRATCH / "shards"
     whole.mkdir(parents=True, exist_ok=True)
     parts = row_parts(
@@ -79,3 +82,20 @@ def compute_soft_targets(
             shard_path(whole, number).rename(shard_path(out, number))
     exchange(None)  # the others read what the first has moved
     return SoftTargetFacts(texts=len(wanted), outputs=count_outputs(out))
+
+
+def _own_texts(
+    data: Stage[DataFacts], unlabelled: Stage[UnlabelledFacts] | None, settings: SoftTargetSettings
+) -> StoredTexts:
+    """Return the texts of this part: training, unlabelled, then validation texts."""
+    more = None if unlabelled is None else unlabelled.folder
+    validation = store_texts(read_split(data.folder, "validation").texts)
+    texts = read_transfer_texts(data.folder, more, settings.texts).and_then(validation)
+    first = len(texts) * settings.part // settings.parts
+    last = len(texts) * (settings.part + 1) // settings.parts
+    if first == last:
+        raise InputError(
+            f"cluster.shards: {settings.parts} shards are more than the {len(texts)} texts that "
+            "the teacher answers. Lower it."
+        )
+    return texts[first:last]

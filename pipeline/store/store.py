@@ -13,16 +13,17 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from filelock import FileLock
 from pydantic import TypeAdapter
 
+from pipeline.errors import InputError
 from pipeline.store.digests import sha256_json
 from pipeline.store.files import make_readable, write_atomic
 from pipeline.store.shared import SharedStages
@@ -73,6 +74,19 @@ class Store:
                     finished = finished or self._build(step, folder)
         return _told(step, finished)
 
+    def fetch(self, stages: Iterable[Stage[Any] | tuple[Stage[Any], ...] | None]) -> None:
+        """Fetch a step's inputs where they are shared and another machine has made them.
+
+        Raises:
+            InputError: for one that is neither here nor shared.
+        """
+        for each in stages:
+            if isinstance(each, tuple):
+                self.fetch(each)
+            elif each is not None:
+                with _in_use(each.folder):
+                    self._fetch(each)
+
     def find(self, step: Step[Facts], folder: str | None = None) -> Stage[Facts] | None:
         """Return the finished stage of a step, its digests checked; None where there is none.
 
@@ -86,6 +100,15 @@ class Store:
         with _in_use(self.root / name):
             finished = self._find(step, self.root / name)
         return None if finished is None else _told(step, finished)
+
+    def _fetch(self, stage: Stage[Any]) -> None:
+        if (stage.folder / RECORD).is_file():
+            return
+        if self.shared is None or not self.shared.fetch(stage.folder):
+            raise InputError(
+                f"{stage.name}: {stage.folder} is not here. Every machine needs the same runs_dir, "
+                "or shared_stages."
+            )
 
     def _find(self, step: Step[Facts], folder: Path) -> Stage[Facts] | None:
         """Return a stage that is finished here, or elsewhere; let others have it."""

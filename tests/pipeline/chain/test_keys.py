@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.chain.chain import chain
 from pipeline.chain.comparison import comparison
-from pipeline.chain.program import drive
+from pipeline.chain.program import Independent, drive
 from pipeline.chain.sweep import sweep
 from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig
@@ -36,6 +36,9 @@ SHAPES_NOTHING = {
     "compare": "is for comparisons alone",
     "sweep": "is for sweeps alone",
     "pools": "says where stages are built",
+    "cluster.runner": "says where shards are built",
+    "cluster.address": "says where shards are built",
+    "cluster.workers": "says where shards are built",
 }
 """Fields, or tables, that shape no stage of the chain, and why."""
 
@@ -141,6 +144,8 @@ def keys_of(tiny_checkpoint):
         found = []
 
         def do(item):
+            if isinstance(item, Independent):
+                return tuple(map(do, item.steps))
             if not isinstance(item, Step):
                 config = item.find.args[0]
                 if item.name == "find-adapters":
