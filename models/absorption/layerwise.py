@@ -23,8 +23,8 @@ class _StopForwardError(Exception):
     """Ends a forward pass as soon as the wanted tensor is known."""
 
 
-NEAR_BYTES = 64 * 1024**2
-"""Most bytes that one `Spill` keeps in memory."""
+NEAR_BYTES = 0
+"""Most bytes that one `Spill` keeps in memory without a GPU. The system caches its file anyway."""
 _NEAR_PART_OF_GPU = 10
 """Divisor of a GPU's free memory; the quotient is what one `Spill` keeps on it."""
 

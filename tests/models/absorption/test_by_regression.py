@@ -368,6 +368,7 @@ def test_hidden_states_on_disk_give_the_same_student(tiny_classifier, four_batch
         layerwise.Spill, "_write_far", lambda *given: (written.append(given), save(*given))
     )
 
+    monkeypatch.setattr(layerwise, "NEAR_BYTES", 10**9)
     run(teacher, student, four_batches(student))
     assert not written
     monkeypatch.setattr(layerwise, "NEAR_BYTES", 100_000)
