@@ -23,6 +23,7 @@ from support.prefect_api import wait_for
 from flows.up.installation import missing_services
 from pipeline.release.aliases import CHAMPION
 from pipeline.release.marks import is_marked
+from pipeline.store.stage import RECORD
 
 STUDENT = "smoke"
 RETRAINING = "retrain/scheduled"
@@ -191,8 +192,11 @@ class Soak:
         assert {each["name"]: each["active_slots"] for each in limits if each["active_slots"]} == {}
         here = [command_of(each) for each in self.installation.up.children(recursive=True)]
         assert not [command for command in here if "spawn_main" in command]
-        half_written = [*Path(self.installation.state).rglob("*.partial")]
-        assert [path for path in half_written if not (path / "scratch").exists()] == []
+        # What a killed build wrote is a .partial folder, which the next build or gc removes.
+        stages = Path(self.installation.state, "runs", ".stages").glob("[!.]*")
+        finished = [path for path in stages if path.suffix != ".partial"]
+        assert finished
+        assert [path for path in finished if not (path / RECORD).is_file()] == []
 
     # Means.
 
