@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import TaskRunner
 
 from pipeline.config.cluster import ClusterConfig
-from pipeline.errors import InputError, ProjectError
+from pipeline.errors import InputError, ProjectError, first_line
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step
 from pipeline.store.store import Store, build_here
@@ -90,11 +90,12 @@ def _build_once(store: Store, steps: Sequence[Step[Any]], *, is_last: bool) -> l
             raise
         # Exception: each runner has its own for a worker that is gone.
         except Exception as error:
+            cause = first_line(error)
             if is_last:
                 raise ClusterError(
-                    f"{step.name}: it was sent {_ATTEMPTS} times to the cluster in vain: {error}"
+                    f"{step.name}: sent {_ATTEMPTS} times to the cluster in vain: {cause}."
                 ) from error
-            logger.warning("%s: not finished (%s); sending it again", step.name, error)
+            logger.warning("%s: not finished (%s); sending it again", step.name, cause)
             left.append(step)
         else:
             logger.info("%s: %d of %d", step.name, number - len(left), len(steps))

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from pipeline.config import ExportConfig
 from pipeline.facts.export import Parity
 from pipeline.facts.variants import Runtime
-from pipeline.graphs.known import graph_of
+from pipeline.graphs.known import Signature, graph_of
 from pipeline.graphs.saving import save_graph
 from pipeline.graphs.trace import (
     Traced,
     check_traced,
     make_parity,
     on_cpu,
-    quiet_exporter,
     random_inputs,
 )
 from pipeline.inference.cache import (
@@ -71,28 +70,14 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> None:
     layers = int(traced.model.config.num_hidden_layers)
     caches = [torch.zeros(batch, heads, past, size) for _ in range(2 * layers)]
     new = {0: "batch", 1: "sequence"}
-    with quiet_exporter():
-        graph = graph_of(
-            step,
-            traced.model,
-            config.opset,
-            lambda: torch.onnx.export(
-                step,
-                (ids, mask, positions, caches),
-                input_names=[*_NAMES, POSITIONS, *cache_names(layers, PAST)],
-                output_names=[LOGITS, *cache_names(layers, PRESENT)],
-                dynamic_shapes=(
-                    new,
-                    {0: "batch", 1: "total"},
-                    new,
-                    [{0: "batch", 2: "past"} for _ in caches],
-                ),
-                opset_version=config.opset,
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-            ),
-        )
+    signature = Signature(
+        input_names=(*_NAMES, POSITIONS, *cache_names(layers, PAST)),
+        output_names=(LOGITS, *cache_names(layers, PRESENT)),
+        example=(ids, mask, positions, caches),
+        axes=(new, {0: "batch", 1: "total"}, new, [{0: "batch", 2: "past"} for _ in caches]),
+        opset=config.opset,
+    )
+    graph = graph_of(step, traced.model, signature)
     check_traced(graph, path)
     save_graph(graph, path)
 

@@ -6,9 +6,6 @@ masks are full, right-padded, left-padded and holed. A graph that differs is ref
 """
 
 import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.facts.arms import Arm
 from pipeline.facts.export import Parity
 from pipeline.facts.variants import Runtime
-from pipeline.graphs.known import graph_of
+from pipeline.graphs.known import Signature, graph_of
 from pipeline.graphs.saving import save_graph
 from pipeline.inference.session import open_file
 
@@ -64,23 +61,14 @@ def _trace(traced: Traced, path: Path, config: ExportConfig) -> tuple[str, ...]:
     names = input_names(model.config)
     positional = _Positional(model, names, traced.output_names).eval()
     example = random_inputs(model, names, batch=2, length=min(8, traced.max_length), mask="right")
-    with quiet_exporter():
-        graph = graph_of(
-            positional,
-            model,
-            (config.opset, traced.output_names),
-            lambda: torch.onnx.export(
-                positional,
-                tuple(example[name] for name in names),
-                input_names=list(names),
-                output_names=list(traced.output_names),
-                dynamic_shapes=(tuple({0: "batch", 1: "sequence"} for _ in names),),
-                opset_version=config.opset,
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-            ),
-        )
+    signature = Signature(
+        input_names=names,
+        output_names=traced.output_names,
+        example=tuple(example[name] for name in names),
+        axes=(tuple({0: "batch", 1: "sequence"} for _ in names),),
+        opset=config.opset,
+    )
+    graph = graph_of(positional, model, signature)
     check_traced(graph, path)
     save_graph(graph, path)
     return names
@@ -203,19 +191,3 @@ def make_parity(
 def _joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
     """Return the outputs of a graph as one array, several as its columns."""
     return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
-
-
-@contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Silence the exporter, which reports its progress on the terminal and warns of itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

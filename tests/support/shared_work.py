@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from support.token_examples import accuracy, make_examples
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.losses import CLASSIFICATION_OBJECTIVE
@@ -126,8 +126,8 @@ def train_until_killed(checkpoint: Path, settings: Shared, out: Path) -> dict[st
             model=model,
             tokenizer=AutoTokenizer.from_pretrained(checkpoint),
             objective=CLASSIFICATION_OBJECTIVE,
-            training=examples(30),
-            validation=examples(15),
+            training=make_examples(30),
+            validation=make_examples(15),
         ),
         Goal(loss=loss, metrics=accuracy, best="accuracy", greater_is_better=True),
         TrainingConfig(
@@ -139,17 +139,3 @@ def train_until_killed(checkpoint: Path, settings: Shared, out: Path) -> dict[st
     )
     weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     return {"outcome": outcome, "weights": weights.numpy()}
-
-
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    return {"accuracy": float((logits.argmax(axis=1) == labels).mean())}
-
-
-def examples(count: int) -> list[dict[str, object]]:
-    """Return examples of 3 to 10 random tokens, whose first token tells the label."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(count):
-        ids = [5 + number % 2, *rng.integers(7, 50, size=rng.integers(2, 10)).tolist()]
-        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": number % 2})
-    return rows

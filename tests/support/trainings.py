@@ -1,6 +1,6 @@
 """Small trainings whose loss can do something at a batch.
 
-As a script, ``trainings.py CHECKPOINT SCRATCH``, it is a training that kills itself.
+As a script, ``-m support.trainings CHECKPOINT SCRATCH``, it is a training that kills itself.
 """
 
 import os
@@ -8,9 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from support.token_examples import accuracy, make_examples
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.losses import CLASSIFICATION_OBJECTIVE
@@ -31,20 +31,6 @@ SETTINGS = {
     "evaluations_per_epoch": 1,
     "precision": "fp32",
 }
-
-
-def make_examples(count):
-    """Return examples of 3 to 10 random tokens, whose first token tells the label."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(count):
-        ids = [5 + number % 2, *rng.integers(7, 50, size=rng.integers(2, 10)).tolist()]
-        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": number % 2})
-    return rows
-
-
-def accuracy(logits, labels):
-    return {"accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
 
 class Loss:

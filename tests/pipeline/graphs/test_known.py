@@ -8,7 +8,7 @@ from models.adapters.hooks import add_adapter, set_active, settings_of
 from models.architectures.table import architecture_of
 from pipeline.config import ExportConfig
 from pipeline.graphs import known
-from pipeline.graphs.known import graph_of
+from pipeline.graphs.known import Signature, graph_of
 from pipeline.graphs.trace import Traced, write_graph
 
 
@@ -36,32 +36,52 @@ class TracedError(Exception):
     """A model was to be traced."""
 
 
-@pytest.fixture
-def is_traced():
-    """``is_traced(model, settings)``: whether its nodes are not known yet."""
+def signature(opset=20):
+    """Return the inputs and outputs that `program` has."""
+    return Signature(
+        input_names=("x",),
+        output_names=("y",),
+        example=(torch.ones(1, 2),),
+        axes=({0: "batch"},),
+        opset=opset,
+    )
 
-    def is_traced(model, settings=()):
-        def trace():
+
+@pytest.fixture
+def is_traced(monkeypatch):
+    """``is_traced(model, opset)``: whether its nodes are not known yet."""
+
+    def is_traced(model, opset=20):
+        def export(*_, **__):
             raise TracedError
 
-        try:
-            graph_of(model, model, settings, trace)
-        except TracedError:
-            return True
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.onnx, "export", export)
+            try:
+                graph_of(model, model, signature(opset))
+            except TracedError:
+                return True
         return False
 
     return is_traced
 
 
 @pytest.fixture(scope="module")
-def tell_nodes():
-    """``tell_nodes(model, settings)``: lets its nodes be known, which are those of a product."""
+def program():
+    """A product as a graph, which is quickly traced."""
     linear = torch.nn.Linear(2, 2).eval()
-    program = torch.onnx.export(linear, (torch.ones(1, 2),), dynamo=True, optimize=False)
+    return torch.onnx.export(linear, (torch.ones(1, 2),), dynamo=True, optimize=False)
 
-    def tell_nodes(model, settings=()):
-        nodes = ONNXProgram(program.model.clone(), None)
-        graph_of(model, model, settings, lambda: nodes)
+
+@pytest.fixture
+def tell_nodes(program, monkeypatch):
+    """``tell_nodes(model)``: lets its nodes be known; they are those of `program`."""
+
+    def tell_nodes(model):
+        with monkeypatch.context() as patch:
+            nodes = ONNXProgram(program.model.clone(), None)
+            patch.setattr(torch.onnx, "export", lambda *_, **__: nodes)
+            graph_of(model, model, signature())
 
     return tell_nodes
 
@@ -81,7 +101,7 @@ def test_models_of_one_shape_are_traced_once_and_keep_their_weights(model, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("config", "settings", "is_other"),
+    ("config", "opset", "is_other"),
     [
         ({}, 20, False),
         ({"id2label": {0: "no", 1: "yes"}}, 20, False),
@@ -93,11 +113,11 @@ def test_models_of_one_shape_are_traced_once_and_keep_their_weights(model, tmp_p
     ids=str,
 )
 def test_what_shapes_the_nodes_is_traced_again(
-    model, is_traced, tell_nodes, config, settings, is_other
+    model, is_traced, tell_nodes, config, opset, is_other
 ):
-    tell_nodes(model(0), 20)
+    tell_nodes(model(0))
 
-    assert is_traced(model(1, **config), settings) is is_other
+    assert is_traced(model(1, **config), opset) is is_other
 
 
 def test_adapters_are_never_taken_for_known(model, is_traced, tell_nodes):

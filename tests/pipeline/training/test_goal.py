@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from support.trainings import SETTINGS, make_context, make_examples, outputs_of
+from support.token_examples import make_examples
+from support.trainings import SETTINGS, make_context, outputs_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.losses import REGRESSION_OBJECTIVE, squared_error

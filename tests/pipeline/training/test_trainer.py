@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -6,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support import trainings
 from support.trainings import Loss, load, outputs_of, run, weights
 
 from pipeline.errors import InputError
@@ -18,12 +18,13 @@ def undisturbed(tiny_checkpoint, tmp_path_factory):
     return run(tiny_checkpoint, tmp_path_factory.mktemp("undisturbed"), Loss())
 
 
-@pytest.mark.slow  # test_child.py kills a training too
 def test_killed_training_goes_on_from_its_last_whole_checkpoint(
     undisturbed, tiny_checkpoint, tmp_path
 ):
     killed = subprocess.run(
-        [sys.executable, trainings.__file__, tiny_checkpoint, tmp_path], check=False
+        [sys.executable, "-m", "support.trainings", tiny_checkpoint, tmp_path],
+        check=False,
+        env=os.environ | {"PYTHONPATH": "tests"},
     )
     left = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
     loss = Loss()

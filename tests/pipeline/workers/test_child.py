@@ -89,7 +89,7 @@ def test_killed_child_is_named_with_its_signal(tmp_path):
         assert process.run("c", write_pid, tmp_path) != child
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # test_trainer.py kills a training in the quick suite
 def test_training_killed_between_two_checkpoints_ends_as_if_it_had_not_been(
     tmp_path, tiny_data, tiny_head_only, tiny_context
 ):
