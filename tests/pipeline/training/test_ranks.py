@@ -119,7 +119,7 @@ def test_soft_targets_and_students_of_shards_are_those_of_one_process(made, proc
     assert distance(tensors(other / "student"), tensors(folder / "student")) < 5e-2
 
 
-@pytest.mark.slow  # starts five processes
+@pytest.mark.slow  # three trainings, one of them in two processes
 def test_process_that_dies_ends_the_stage_and_another_number_goes_on(
     shared, tiny_checkpoint, tmp_path
 ):
