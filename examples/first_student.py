@@ -1,8 +1,9 @@
 # %% [markdown]
 # # A student in a notebook
 #
-# A teacher with adapters is trained, absorbed, exported and asked. Texts and model come from
-# packages, so nothing is downloaded. Run it from the root of the repository.
+# This notebook trains a teacher with adapters, absorbs it, exports the student and asks it for
+# answers. Texts and model come from packages, so nothing is downloaded. Run it from the root of
+# the repository.
 
 # %%
 from adapter_distill import absorb, benchmark, export, load, load_teacher, run
@@ -12,7 +13,7 @@ found = run("configs/minute.toml")
 found.passed
 
 # %% [markdown]
-# The report holds every number, with its interval where it is a measurement.
+# The report holds every number. A measured number has an interval.
 
 # %%
 evaluation = found.report.evaluation
@@ -30,7 +31,7 @@ for answer in model.predict(["a moving, beautifully shot film", "two hours I wan
     print(answer["label"], round(answer["score"], 2))
 
 # %% [markdown]
-# Another student of the same teacher: absorbed from other texts, with nothing trained.
+# `absorb` makes another student of this teacher from other texts, without training.
 
 # %%
 teacher = load_teacher(found.folder / "finetune")
@@ -59,7 +60,8 @@ bundle = export(student, out="build/notebook/bundle")
 load(bundle).labels
 
 # %% [markdown]
-# What a call of it costs, against the student of the run: equal graphs cost the same.
+# `benchmark` compares the cost of a call with that of the run's student. Equal graphs cost the
+# same.
 
 # %%
 quick = BenchmarkConfig(
