@@ -28,17 +28,19 @@ _HEAD = """# What is supported
 This page says which architecture runs which task, and what each combination can do. Look here
 before you choose a backbone.
 
-A test asks the code and holds this page current (`tests/test_support_table.py`). Each cell is what
-the product's own function does with a tiny model of the architecture. `-` is refused, with one
-message.
+A test computes this page from the code, and keeps it current (`tests/test_support_table.py`). For
+each cell, the product's own function is called with a tiny model of the architecture. `-` means
+that it refuses, with one message.
 
 ## Tasks and architectures
 """
 _STAGES = """
-No stage of the chain asks for the task or the architecture by name, so each takes every pair that
-says yes: {stages}.
+No stage of the chain depends on the name of the task or the architecture. The following stages
+therefore accept every pair with a yes:
 
-So does each flow around the chain. A test runs all of these pairs
+{stages}
+
+The flows around the chain accept them too. A test runs all of these pairs
 (`tests/pipeline/chain/test_flows_by_task.py`).
 
 {flows}
