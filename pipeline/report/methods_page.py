@@ -54,7 +54,7 @@ def comparison_rows(facts: ComparisonFacts, task: Task) -> list[dict[str, str]]:
 def plot_comparison(facts: ComparisonFacts, metric: str) -> bytes:
     """Return a PNG: the metric and the cost of a call, model by model."""
     rows = len(facts.models)
-    figure = new_figure(1.1 + 0.27 * rows, "Ways to adapt one backbone: quality, and what it costs")
+    figure = new_figure(1.1 + 0.27 * rows, "Methods to adapt one backbone: quality and cost")
     left, right = figure.subplots(1, 2, sharey=True)
     for row, model in enumerate(facts.models):
         arm = STUDENT if model.is_plain_graph and model.teacher else TEACHER
@@ -96,7 +96,7 @@ def _markdown(config: RunConfig, facts: ComparisonFacts, task: Task) -> str:
     rows = comparison_rows(facts, task)
     columns = list(rows[0])
     lines = [
-        f"# {config.name}: ways to adapt one backbone",
+        f"# {config.name}: methods to adapt one backbone",
         "",
         f"{config.teacher.model}, the same data and budget for all; intervals of "
         f"{facts.confidence:.0%} over test texts and over blocks of fresh sessions. "

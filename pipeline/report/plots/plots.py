@@ -111,7 +111,7 @@ def plot_absorption(report: Report) -> bytes:
     sites = absorbed.sites
     mean = np.mean([site.r2 for site in sites])
     figure = new_figure(
-        2.6, f"The student's own weights absorb {mean:.0%} of what the adapters do (mean R²)"
+        2.6, f"The student's own weights absorb {mean:.0%} of the adapters' effect (mean R²)"
     )
     panel = figure.subplots()
     bars_of = (("attention", -0.19, VARIANT_COLOUR), ("ffn", 0.19, COLOURS[STUDENT]))
@@ -134,7 +134,7 @@ def _training_finding(report: Report) -> str:
     reached = [value for _, value in _validations(report.teacher.outcome.curve, task.main_metric)]
     best = f"The teacher reaches {max(reached):.1%} validation {metric}. " if reached else ""
     if student.kept == "start":
-        return f"{best}Training brought the student no further: its start was kept"
+        return f"{best}Training did not improve the student, so its start was kept"
     before, after = student.start_validation[task.distance], student.validation[task.distance]
     return f"{best}Training takes the student's {distance} from {before:.4f} to {after:.4f}"
 

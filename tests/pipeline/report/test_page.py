@@ -216,8 +216,8 @@ def test_page_and_card_name_the_class_that_loses_most(page, report):
     assert "20.00 <small>\u22125.00 to" in page.replace("+", "")
     card = render_card(report)
     assert "with the most certain loss is *negative* (780 test texts): recall 81.00%" in card
-    assert "so that little is known of them: positive (20)." in card
-    assert "calibration\nerror above: 0.0442" in card
+    assert "so their numbers are uncertain: positive (20)." in card
+    assert "calibration error of its scores is 0.0442" in card
 
 
 @pytest.mark.parametrize("render", [render_card, render_summary])
