@@ -1,5 +1,5 @@
 # Two images of one source: `train` holds everything, `serve` predicts and has no torch.
-# In each, the packages are a layer below the source: a change of the source installs none of them.
+# In each, the packages are a layer below the source, so a change of the source installs none of them.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 FROM ${PYTHON_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -12,7 +12,7 @@ RUN touch README.md LICENSE
 FROM base AS train
 # A smaller image: --build-arg PIP_EXTRA_INDEX_URL=<the index of torch's CPU builds>.
 ARG PIP_EXTRA_INDEX_URL
-# The server's: docker-compose.yml sets both.
+# Version of the server. docker-compose.yml sets both.
 ARG PREFECT_VERSION=3.9.1
 RUN pip install ".[demo,compose]" "prefect==${PREFECT_VERSION}"
 COPY README.md LICENSE prefect.yaml ./
