@@ -104,6 +104,8 @@ def _register(config: RunConfig, folder: Path) -> None:
     try:
         version = register(open_registry(config.release.registry, config.runs_dir), folder)
     except InputError as error:
-        logger.error("Not registered: %s Again: adapter-distill models register %s", error, folder)
+        logger.error(
+            "Not registered: %s Try again with adapter-distill models register %s", error, folder
+        )
         return
     logger.info("%s version %d: %s", version.name, version.number, version.tags["verdict"])

@@ -106,13 +106,13 @@ def absorb(
         texts: Texts or pairs like those that the student will read; some hundreds at least.
         out: New folder of the student.
         layers: Layers that the student keeps, from 0; None keeps all.
-        exact: Fold adapters exactly: ``free`` where that needs no wider FFN, or ``always``.
-        extra_units: Units by which every FFN of the student is wider.
+        exact: Exact folds: ``free`` takes those that need no wider FFN, and ``always`` takes all.
+        extra_units: Number of extra units in every FFN of the student.
         lora_rank: Rank of PEFT's LoRA for the backbone, which is then written instead of a model.
 
     Raises:
-        InputError: when ``out`` exists, there are too few texts, the teacher has no adapters, or
-            LoRA cannot hold such a student.
+        InputError: when ``out`` exists, texts are too few, the teacher has no adapters, or LoRA
+            cannot hold such a student.
     """
     from pipeline.standalone.absorb import absorb_alone, absorb_as_lora
 

@@ -39,7 +39,7 @@ class Approval(RunInput):
         default="",
         max_length=500,
         title="Reason",
-        description="Why; kept in the run's log.",
+        description="Reason of the decision, kept in the run's log.",
     )
 
     # Any: whatever a form sent.
@@ -62,8 +62,8 @@ def check_can_ask(release: Release) -> None:
     run = context.flow_run if context else None
     if release == "ask_me" and (run is None or run.deployment_id is None):
         raise InputError(
-            "release=ask_me suspends the run, which only a deployment's run can be. Start it from "
-            "a deployment, or take if_gate_passes."
+            "release=ask_me suspends the run, and only the run of a deployment can be suspended. "
+            "Start it from a deployment, or set release=if_gate_passes."
         )
 
 

@@ -111,7 +111,7 @@ def run_stage(config: RunConfig, stage: StageName) -> Path:
         stage: The stage to end with.
     """
     if reason := why_no_stage(config, stage):
-        raise InputError(f"This config has no stage {stage}: {reason}.")
+        raise InputError(f"This config has no stage {stage}, because {reason}.")
     elsewhere = pooled(config)
     with building(config) as store:
         for finished in progress(chain(config), as_tasks(store, config.cluster, elsewhere)):

@@ -1,7 +1,7 @@
 """Stages of which none needs another, built on a Ray or Dask cluster as tasks of one flow.
 
 The store makes each of them safe. A finished one is not built again, and a build that dies leaves
-nothing finished behind. So one whose worker died is sent once more, and nothing else is lost.
+nothing finished behind. If a worker dies, its stage is sent once more, and nothing else is lost.
 """
 
 import os
@@ -93,7 +93,7 @@ def _build_once(store: Store, steps: Sequence[Step[Any]], *, is_last: bool) -> l
             cause = first_line(error)
             if is_last:
                 raise ClusterError(
-                    f"{step.name}: sent {_ATTEMPTS} times to the cluster in vain: {cause}."
+                    f"{step.name} failed {_ATTEMPTS} times on the cluster: {cause}."
                 ) from error
             logger.warning("%s: not finished (%s); sending it again", step.name, cause)
             left.append(step)

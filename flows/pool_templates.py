@@ -135,6 +135,6 @@ def _check(form: PoolForm) -> None:
         raise InputError(f"A {form.kind} pool needs {' and '.join(missing)}.")
     if form.kind == "docker" and form.gpus:
         raise InputError(
-            "Prefect's Docker worker cannot ask for GPUs. Leave --gpus out, and make the NVIDIA "
+            "Prefect's Docker worker cannot request GPUs. Leave --gpus out, and make the NVIDIA "
             "runtime the default of that machine's Docker."
         )

@@ -95,7 +95,9 @@ def _check_stage(config: RunConfig, stage: str) -> None:
     if stage not in names:
         raise InputError(f"pools: there is no stage {stage!r}. The stages: {', '.join(names)}.")
     if reason := why_no_stage(config, cast(StageName, stage)):
-        raise InputError(f"pools: this config has no stage {stage}: {reason}. Leave it out.")
+        raise InputError(
+            f"pools: this config has no stage {stage}, because {reason}. Leave it out."
+        )
 
 
 def _check_pool(client: SyncPrefectClient, stage: str, pool: str) -> None:
@@ -152,8 +154,8 @@ def _wait_for(client: SyncPrefectClient, run: FlowRun, what: str) -> str:
         raise
     if not state.is_completed() or not state.message:
         raise PoolError(
-            f"{what}: the run {run.name} ended as {state.name}: {state.message or 'no reason'} "
-            "Look at its page, then retry this run: finished stages are used again."
+            f"The run {run.name} ({what}) ended as {state.name}: {state.message or 'no reason'} "
+            "Look at its page, then retry this run. Finished stages are used again."
         )
     return state.message
 

@@ -70,7 +70,9 @@ def register_run(config: RunConfig, run: Path) -> Version | None:
         version = register(registry, run)
         _link_to_mlflow(registry, version)
     except InputError as error:
-        logger.error("Not registered: %s Again: adapter-distill models register %s", error, run)
+        logger.error(
+            "Not registered: %s Try again with adapter-distill models register %s", error, run
+        )
         return None
     logger.info("%s version %d: %s", version.name, version.number, version.tags["verdict"])
     return version

@@ -1,6 +1,6 @@
 """The torch half of a language model: its losses, and readings of its logits.
 
-A model of V words gives V logits for every token. Those of a whole batch are too many for memory,
+A model of V words gives V logits for every token. Logits of a whole batch are too many for memory,
 so its outputs are the hidden states. The head makes logits of a chunk of tokens at a time. It does
 so again in the backward pass (Chen et al., 2016, https://arxiv.org/abs/1604.06174). Labels are
 shifted before: a token's label is the token that follows.

@@ -33,7 +33,7 @@ def keep_layers(model: PreTrainedModel, architecture: Architecture, layers: Sequ
     if architecture.first_layer_differs and 0 not in layers:
         raise ValueError(
             f"student.layers: the first layer of a {model.config.model_type} model is of its own "
-            f"kind, so it can't be left out; found {list(layers)}. Begin with 0."
+            f"kind, so it must be kept, found {list(layers)}. Begin with 0."
         )
     if list(layers) != sorted(set(layers)):
         raise ValueError(f"student.layers: expected increasing numbers, found {list(layers)}.")

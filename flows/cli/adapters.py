@@ -16,12 +16,12 @@ def import_adapter_command(
     folders: Annotated[
         list[str],
         typer.Argument(
-            help="Folders that the adapters library saved, or their hub ids, or teachers' folders, "
-            "one an adapter; or one with adapter_setup.json."
+            help="Folder or hub id of each adapter, AdapterHub's or a teacher's; or one folder "
+            "with adapter_setup.json."
         ),
     ],
     backbone: Annotated[
-        str, typer.Option(help="Hub id or path of the model that they were trained in.")
+        str, typer.Option(help="Hub id or path of the backbone of these adapters.")
     ],
     out: Annotated[Path, typer.Option(help="New folder for the teacher.")],
     fusion: Annotated[
@@ -33,17 +33,17 @@ def import_adapter_command(
     ] = None,
     drop_layers: Annotated[
         int,
-        typer.Option(min=0, max=1000, help="Leave out the adapters of the first so many layers."),
+        typer.Option(min=0, max=1000, help="Number of lowest layers to leave without adapters."),
     ] = 0,
     max_length: Annotated[
         int | None,
         typer.Option(
             min=4,
             max=1_000_000,
-            help="Longest input, in tokens; 128 where the backbone takes as many.",
+            help="Longest input, in tokens [default: 128, or the backbone's limit if lower].",
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show logs of the libraries.")] = False,
 ) -> None:
     """Make a teacher of AdapterHub checkpoints: adapters, head and AdapterFusion."""
     prepare_environment(verbose=verbose)
@@ -72,12 +72,12 @@ def export_adapter_command(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the AdapterHub checkpoint.")],
     name: Annotated[
-        str | None, typer.Option(help="Name of the adapter; the one that it has by default.")
+        str | None, typer.Option(help="Name of the written adapter [default: its own].")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="The teacher's backbone, where it moved since.")
+        str | None, typer.Option(help="New path of the teacher's backbone, if it has moved.")
     ] = None,
-    verbose: Annotated[bool, typer.Option(help="Show what the libraries log.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show logs of the libraries.")] = False,
 ) -> None:
     """Write a teacher's adapters and head as the adapters library reads them (AdapterHub)."""
     prepare_environment(verbose=verbose)

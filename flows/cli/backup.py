@@ -12,7 +12,7 @@ STATE = Path("state")
 def backup_command(
     file: Annotated[Path, typer.Argument(help="New file.")], state: State = STATE
 ) -> None:
-    """Write all that `up` keeps into one file: databases, registry, runs; also while it is up."""
+    """Write the state of `up` (databases, registry, runs) into one file, also while `up` runs."""
     from flows.up.backup import write_backup
 
     contents = write_backup(state, file)
@@ -23,7 +23,7 @@ def backup_command(
 def restore_command(
     file: Annotated[Path, typer.Argument(help="File that `backup` wrote.")], state: State = STATE
 ) -> None:
-    """Make the state folder of a backup again, every digest checked; it must not exist."""
+    """Restore a state folder from a backup, with every digest checked; it must not exist."""
     from flows.up.backup import restore_backup
 
     contents = restore_backup(file, state)

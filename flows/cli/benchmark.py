@@ -24,14 +24,14 @@ def benchmark_command(
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="The adapter teacher's ONNX: with it there is a verdict."),
+        typer.Option(help="ONNX file of the adapter teacher, needed for a verdict."),
     ] = None,
     torch: Annotated[
         Path | None,
         typer.Option(help="The teacher's folder (runs/latest/finetune), timed in PyTorch too."),
     ] = None,
     texts: Annotated[
-        Path | None, typer.Option(help="Texts, one per line, whose lengths make one more cell.")
+        Path | None, typer.Option(help="Texts, one per line; their lengths make one more cell.")
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)] = False,
@@ -39,14 +39,12 @@ def benchmark_command(
     length: Annotated[str, typer.Option(help="Tokens per text: 16,64.")] = "16,64",
     seconds: Annotated[
         float,
-        typer.Option(min=1, max=86400, help="Most time for a cell; it ends earlier when quiet."),
+        typer.Option(min=1, max=86400, help="Most seconds per cell; a quiet machine needs fewer."),
     ] = 60.0,
     provider: Annotated[
-        Provider, typer.Option(help="Execution provider of onnxruntime; cpu is always there.")
+        Provider, typer.Option(help="Execution provider of onnxruntime; cpu always works.")
     ] = "cpu",
-    out: Annotated[
-        Path | None, typer.Option(help="Write everything that was seen, as JSON.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all measurements.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="A.json B.json", help="Compare two files that --out wrote."),

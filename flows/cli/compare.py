@@ -11,9 +11,7 @@ from flows.cli.terminal import beside_imports, check_writable, rows_table
 
 
 def compare_command(
-    config: Annotated[
-        Path, typer.Argument(help="TOML file; its table compare says what is compared.")
-    ],
+    config: Annotated[Path, typer.Argument(help="TOML file with a table compare.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one setting."),

@@ -126,7 +126,7 @@ def fail(message: str, *, code: int = BAD_INPUT) -> NoReturn:
 def fail_stopped(received: Sequence[int] = ()) -> NoReturn:
     """End the process with the exit code of the signal that stopped it; 130, as of Ctrl-C, else."""
     code = 128 + received[0] if received else STOPPED
-    fail("Stopped. Run the same command again to go on from the last checkpoint.", code=code)
+    fail("Stopped. Run the same command again to continue from the last checkpoint.", code=code)
 
 
 def explain_os_error(error: OSError) -> str:
@@ -135,7 +135,7 @@ def explain_os_error(error: OSError) -> str:
     advice = "Check it, and run again."
     if error.errno in _NO_SPACE:
         advice = (
-            "Nothing half-written was left in place of a good result: free the disk or choose "
+            "No finished result was replaced by a half-written one. Free the disk or choose "
             "another runs_dir, and run again."
         )
     elif error.errno in _NOT_ALLOWED:
@@ -154,7 +154,7 @@ def _explain_unforeseen(error: BaseException) -> str:
             (folder / name).write_text(story, encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
-        where = f"The whole story is in {folder / name}; please report it."
+        where = f"The full traceback is in {folder / name}; please report it."
         break
     else:
         where = "No log could be written."

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="TOML file that says what to run.")],
+    config: Annotated[Path, typer.Argument(help="TOML file of the run.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,13 +76,13 @@ def run(
     ] = None,
     until: Annotated[
         StageName | None,
-        typer.Option(help="End with this stage: finetune trains adapters and no student."),
+        typer.Option(help="End after this stage; finetune ends with a trained teacher."),
     ] = None,
     without_prefect: Annotated[
         bool,
-        typer.Option("--without-prefect", help="Start seconds sooner; nothing shows in its UI."),
+        typer.Option("--without-prefect", help="Start seconds sooner, without a page in the UI."),
     ] = False,
-    verbose: Annotated[bool, typer.Option(help="Show what Prefect and the libraries log.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show logs of Prefect and the libraries.")] = False,
 ) -> None:
     """Run the whole chain, or a part; finished stages are not run again when nothing changed.
 
@@ -142,16 +142,16 @@ def predict_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Language models: most tokens of a completion [default: 64]."),
+        typer.Option(min=1, help="Language models only; longest completion [default: 64]."),
     ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
-            min=0, max=100, help="Language models: 0 takes the likeliest token [default: 0]."
+            min=0, max=100, help="Language models only; 0 takes the likeliest token [default: 0]."
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Language models: seed of the draws.")
+        int | None, typer.Option(min=0, help="Language models only; seed of the random draws.")
     ] = None,
 ) -> None:
     """Print a student's answer to each text; needs onnxruntime, and no torch."""

@@ -90,7 +90,7 @@ def list_versions(
 def show(
     name: StudentName, which: Which = CHAMPION, uri: Uri = None, runs_dir: Runs = RUNS
 ) -> None:
-    """Print everything that is known of a version, as JSON."""
+    """Print all data of a version, as JSON."""
     from pipeline.release.registry import describe_version, open_registry
 
     registry = open_registry(uri, runs_dir)
@@ -103,8 +103,8 @@ def show(
 
 def compare_versions_command(
     name: StudentName,
-    baseline: Annotated[str, typer.Argument(help="Number or alias of the one to compare with.")],
-    candidate: Annotated[str, typer.Argument(help="Number or alias of the other.")],
+    baseline: Annotated[str, typer.Argument(help="Number or alias of the baseline version.")],
+    candidate: Annotated[str, typer.Argument(help="Number or alias of the other version.")],
     as_json: AsJson = False,
     uri: Uri = None,
     runs_dir: Runs = RUNS,

@@ -14,8 +14,8 @@ def new_command(
         list[str],
         typer.Argument(
             metavar="[TASK] DATA",
-            help="Table of your own: CSV, TSV, JSONL, Parquet, CoNLL or a text file; before it the "
-            "task, where the table leaves it open.",
+            help="Table of your own: CSV, TSV, JSONL, Parquet, CoNLL or a text file. The task "
+            "before it is needed only if the table fits several.",
         ),
     ],
     text: Annotated[
@@ -33,7 +33,7 @@ def new_command(
         Path | None, typer.Option(help="File to write; by default the table's name with .toml.")
     ] = None,
 ) -> None:
-    """Write a commented config for a table of your own; it is run as it is, or changed first."""
+    """Write a commented config for a table of your own, ready to run."""
     task, source = _split_arguments(what)
     from pipeline.standalone.new import NewSettings, write_new_config
     from pipeline.tasks.columns import Given

@@ -1,7 +1,7 @@
 """Options of a command, made of the fields of a config class.
 
-An option takes name, type, default, bounds and help from its field. So each is written once, in the
-class that the command's function takes.
+An option takes name, type, default, bounds and help from its field. Each is therefore written once,
+in the class that the command's function takes.
 """
 
 import copy

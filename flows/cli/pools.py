@@ -7,7 +7,8 @@ import typer
 from pipeline.errors import InputError
 
 pools = typer.Typer(
-    no_args_is_help=True, help="Work pools that build some stages elsewhere, as `pools` names them."
+    no_args_is_help=True,
+    help="Work pools on other machines, for the config's table `pools`.",
 )
 
 
@@ -21,14 +22,14 @@ def create_command(
     name: Annotated[str, typer.Argument(help="Name of the new pool, such as gpu.")],
     kind: Annotated[
         Literal["process", "docker", "kubernetes"],
-        typer.Option("--type", help="Place of its runs: the worker's machine, a container, a job."),
+        typer.Option("--type", help="Where its runs execute: in a process, a container or a job."),
     ] = "process",
     image: Annotated[
         str | None, typer.Option(help="Image of the project, built with --target train.")
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Shared disk with runs_dir: Docker's folder or volume, or a claim."),
+        typer.Option(help="Shared disk for runs_dir: Docker's folder or volume, or a claim."),
     ] = None,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of each Kubernetes job.")] = 0,
     namespace: Annotated[str, typer.Option(help="Namespace on Kubernetes.")] = "default",
@@ -39,7 +40,7 @@ def create_command(
 
     if not server_url():
         raise InputError(
-            "No Prefect server is named: set PREFECT_API_URL, as `adapter-distill up` prints it."
+            "PREFECT_API_URL is not set. Set it to the address that `adapter-distill up` prints."
         )
     prepare_server()
     form = PoolForm(kind=kind, image=image, storage=storage, gpus=gpus, namespace=namespace)

@@ -13,7 +13,7 @@ from pipeline.retention.settings import Retention
 def gc_command(asked: Retention) -> None:
     """List old runs, stages and logs that nothing needs, with sizes; remove them with --remove.
 
-    What a champion, an alias, a roll back, a link or a kept run needs always stays.
+    Everything that a champion, an alias, a roll back, a link or a kept run needs always stays.
     """
     from pipeline.retention.collection import collect
 
@@ -33,7 +33,9 @@ def gc_command(asked: Retention) -> None:
     for log in found.logs:
         typer.echo(f"{cut}: log {log.path} ({_megabytes(log.cut_bytes)})")
     number = len(found.gone) + len(found.logs)
-    hint = "" if asked.remove or not number else " Nothing was changed: --remove removes them."
+    hint = (
+        "" if asked.remove or not number else " Nothing was removed. Give --remove to remove them."
+    )
     typer.echo(f"{does} {number}, which frees {_megabytes(found.freed_bytes)}.{hint}")
 
 

@@ -41,13 +41,13 @@ def package_command(
         Literal["triton", "kserve", "hub"], typer.Option("--for", help="Whose layout to write.")
     ],
     out: Annotated[Path, typer.Option(help="New folder.")],
-    name: Annotated[str, typer.Option(help="Name of the model there.")] = "student",
+    name: Annotated[str, typer.Option(help="Name of the model on the server.")] = "student",
     storage_uri: Annotated[
         str | None,
-        typer.Option(help="Where the cluster will find the folder, for kserve: s3://, pvc://, ..."),
+        typer.Option(help="Address of the folder for the cluster (kserve): s3://, pvc://, ..."),
     ] = None,
     provider: Annotated[
-        Provider, typer.Option(help="Execution provider that Triton runs it with.")
+        Provider, typer.Option(help="Execution provider of the model on the server.")
     ] = "cpu",
 ) -> None:
     """Write a bundle in the layout of Triton, KServe or a model hub."""

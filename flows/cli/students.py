@@ -19,11 +19,11 @@ _Texts = Annotated[
 ]
 _Out = Annotated[Path, typer.Option(help="New folder for the student.")]
 _Backbone = Annotated[
-    str | None, typer.Option(help="New place of the teacher's backbone, where it has moved.")
+    str | None, typer.Option(help="New path of the teacher's backbone, if it has moved.")
 ]
 _Pairs = Annotated[bool, typer.Option("--pairs", help=PAIRS_HELP)]
 _Jsonl = Annotated[bool, typer.Option("--jsonl", help=JSONL_HELP)]
-_Verbose = Annotated[bool, typer.Option(help="Show what the libraries log.")]
+_Verbose = Annotated[bool, typer.Option(help="Show logs of the libraries.")]
 
 
 def absorb_command(
@@ -36,11 +36,11 @@ def absorb_command(
     ] = None,
     extra_units: Annotated[
         int,
-        typer.Option(min=0, max=65536, help="Units by which every FFN of the student is wider."),
+        typer.Option(min=0, max=65536, help="Number of extra units in every FFN of the student."),
     ] = 0,
     exact: Annotated[
         Literal["never", "free", "always"],
-        typer.Option(help="Fold exactly: never, where that needs no wider FFN, or always."),
+        typer.Option(help="Fold exactly: never, only if free (no wider FFN), or always."),
     ] = "free",
     as_: Annotated[
         Literal["model", "lora"],

@@ -18,19 +18,17 @@ _ON_THE_PAGE_ONLY = (
 
 
 def sweep_command(
-    config: Annotated[
-        Path, typer.Argument(help="TOML file; its table sweep says which students are made.")
-    ],
+    config: Annotated[Path, typer.Argument(help="TOML file with a table sweep.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one setting: sweep.layers=[4,3]"),
     ] = None,
     time_again: Annotated[
-        bool, typer.Option(help="Measure the latency anew; all else is used as it is.")
+        bool, typer.Option(help="Measure the latency again, and reuse everything else.")
     ] = False,
-    verbose: Annotated[bool, typer.Option(help="Show what Prefect and the libraries log.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show logs of Prefect and the libraries.")] = False,
 ) -> None:
-    """Make students of fewer layers, in fp32 and int8, and pick the one the gate asks for.
+    """Make students of fewer layers, in fp32 and int8, and pick one by the limits of the gate.
 
     With gate.min_quality, the fastest student that reaches it is picked. With gate.max_latency_ms,
     the best student that is as fast is picked. It becomes a run like any other. A killed sweep

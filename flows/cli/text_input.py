@@ -12,9 +12,9 @@ from pipeline.texts.text_files import Form, check_texts, cut_texts, given_texts
 if TYPE_CHECKING:
     from pipeline.texts.tables import Text
 
-PAIRS_HELP = "Pairs: arguments two by two; in a file two columns, with a tab between."
+PAIRS_HELP = "Read pairs: every two arguments, or two columns of a file with a tab between."
 JSONL_HELP = (
-    'JSON lines: "text", ["text", "its pair"], {"text": ..., "text_b": ...} or '
+    'Read JSON lines: "text", ["text", "its pair"], {"text": ..., "text_b": ...} or '
     '{"question": ..., "context": ...}.'
 )
 _STDIN = "-"
@@ -35,13 +35,13 @@ def read_texts(
         InputError: for what cannot be read that way, or where there is no text.
     """
     if pairs and jsonl:
-        raise InputError("Give --pairs or --jsonl, not both: JSON says itself what is a pair.")
+        raise InputError("Give --pairs or --jsonl, not both: JSON lines mark their own pairs.")
     form: Form = "jsonl" if jsonl else "pairs" if pairs else "text"
     if _STDIN in arguments:
         if arguments != [_STDIN]:
             raise InputError(
-                "- reads standard input, and stands for no text of its own among others. Give - "
-                "alone, or a text that is a hyphen in a file."
+                "- reads standard input, so it cannot be one of several texts. Give - alone, or a "
+                "text that is a hyphen in a file."
             )
         arguments, texts = [], _from_stdin(form)
     else:

@@ -67,7 +67,7 @@ def _comparison(found: Paired | None, metric: str) -> str:
         "| | champion | challenger | difference |\n|---|---:|---:|---:|\n"
         f"| {spaced(metric)} | {found.baseline[metric]:.4f} | {found.candidate[metric]:.4f} | "
         f"{found.change.values[metric]:+.4f} ({low:+.4f} to {high:+.4f}) |\n"
-        f"| texts on which it is the better one | {found.baseline_better} | "
+        f"| texts on which it is better | {found.baseline_better} | "
         f"{found.candidate_better} | sign test, p = {found.p_value:.3g} |"
     )
 
@@ -76,7 +76,7 @@ def _drift(found: tuple[Drift, ...], champion: Path | None) -> str:
     if champion is None:
         return ""
     if not found:
-        return f"### Drift\n\nFewer than {MIN_TEXTS} texts are new: nothing to tell."
+        return f"### Drift\n\nFewer than {MIN_TEXTS} texts are new, too few for a test."
     rows = [
         f"| {each.name} | {each.before:.4f} | {each.now:.4f} | {each.test}, p = {each.p_value:.2g} "
         f"| {'**drifted**' if each.drifted else 'no'} |"

@@ -120,10 +120,10 @@ def explain_failure(flow: Any, flow_run: Any, state: Any) -> None:
         type="markdown",
         data=(
             f"## {flow.name}: {state.name}\n\n```\n{state.message or 'no message'}\n```\n\n"
-            "Finished stages and checkpoints are kept. Go on from there with *Retry* on this page, "
+            "Finished stages and checkpoints are kept. Continue with *Retry* on this page, "
             f"or with\n\n```\nprefect flow-run retry {flow_run.id}\n```"
         ),
-        description="what happened, and how to go on",
+        description="what happened, and how to continue",
         # The hook of a crash runs outside of its run, which Prefect would not find by itself.
         flow_run_id=flow_run.id,
     )

@@ -26,8 +26,8 @@ _RUN_ID = "PREFECT__FLOW_RUN_ID"
 """Environment variable of the process that a worker starts for a run."""
 _PAGE = 200
 _MESSAGE = (
-    "The installation was stopped while this run worked, and its process is gone. Retry it to go "
-    "on from its last finished stage and checkpoint."
+    "The installation was stopped while this run worked, and its process is gone. Retry it to "
+    "continue from its last finished stage and checkpoint."
 )
 
 
@@ -86,7 +86,7 @@ def _end(client: SyncPrefectClient, runs: Sequence[FlowRun], say: Say) -> None:
             Cancelled(message=_MESSAGE) if is_cancelled else Crashed(message=_MESSAGE)
         )
         client.set_flow_run_state(run.id, state)
-        say(f"run {run.name}: its process is gone: {state.name}; it can be retried")
+        say(f"run {run.name}: {state.name}, because its process is gone; it can be retried")
 
 
 def _runs_with_processes() -> set[str]:

@@ -2,7 +2,7 @@
 
 The work pool, the limits, the automations that end runs whose process is gone, and the deployments
 of prefect.yaml. Run it as often as you like: it brings what is missing and what the project itself
-changed since. What people changed on the server stays, and is named. Runs whose process ended while
+changed since. Changes of people on the server stay, and are named. Runs whose process ended while
 the server was away are ended first.
 """
 
@@ -48,15 +48,15 @@ SILENCES = (
         name="adapter-distill: end runs whose process is gone",
         after="prefect.flow-run.heartbeat",
         seconds=90,  # three heartbeats
-        message="The run's process is gone: no heartbeat for 90 seconds. Retry it to go on from "
+        message="The run's process is gone: no heartbeat for 90 seconds. Retry it to continue from "
         "its last finished stage and checkpoint.",
     ),
     Silence(
         name="adapter-distill: end runs that never began",
         after="prefect.flow-run.Pending",
         seconds=300,
-        message="The run was given to a worker, and its process did not begin within five minutes: "
-        "the worker died, or the machine is too busy. Retry it.",
+        message="A worker took the run, but its process did not begin within five minutes. The "
+        "worker died, or the machine is too busy. Retry the run.",
     ),
 )
 

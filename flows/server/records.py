@@ -21,7 +21,7 @@ _TAGS = ["adapter-distill"]
 _WHY: Mapping[Why, str] = {
     "people": "left as it was changed here",
     "both": "left as it was changed here, though the project's changed too",
-    "unknown": "differs from the project's, and is left: nobody remembers who changed it",
+    "unknown": "differs from the project's, and is left: no record says who changed it",
 }
 
 

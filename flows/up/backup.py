@@ -1,8 +1,8 @@
 """Backups of a state folder: one file with everything that `adapter-distill up` keeps in it.
 
-It may be taken while everything runs. Databases are copied first, by SQLite itself, and files
-after them: whatever a database names is then in the backup. Finished stages and runs never change.
-What is half-written is left out, and so are logs.
+It may be taken while everything runs. Databases are copied first, by SQLite itself, and files after
+them: whatever a database names is then in the backup. Finished stages and runs never change.
+Half-written files and logs are left out.
 
 A backup is a tar file; its last member holds the digest of every other.
 """
@@ -61,8 +61,8 @@ def write_backup(state: Path, file: Path) -> Contents:
     state, file = Path(os.path.realpath(state)), Path(os.path.realpath(file))
     if not any((state / name).is_dir() for name in ("prefect", "runs")):
         raise InputError(
-            f"{state} is not the state folder of an installation: it has neither prefect nor runs "
-            "in it. Give the folder that `adapter-distill up` was given, with --state."
+            f"{state} is not the state folder of an installation: it holds neither prefect nor "
+            "runs. Give the state folder of `adapter-distill up` with --state."
         )
     if file.is_relative_to(state) or file.exists() or not file.parent.is_dir():
         raise InputError(

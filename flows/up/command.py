@@ -43,7 +43,7 @@ def up(
         int, typer.Option(min=1, max=65535, help="Port of MLflow and its UI.")
     ] = 5000,
     student_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port of the server that answers with students.")
+        int, typer.Option(min=1, max=65535, help="Port of the student server.")
     ] = 8000,
     worker_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the worker's health check.")

@@ -70,8 +70,8 @@ def _why_not_free(name: str, port: int) -> list[str]:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             return [
-                f"Port {port} for {name} cannot be used: {error.strerror}. Stop what listens there "
-                f"(ss -ltnp 'sport = :{port}' names it), or give another one with --{name}-port."
+                f"Port {port} for {name} cannot be used: {error.strerror}. Stop the program there "
+                f"(ss -ltnp 'sport = :{port}' names it), or give another port with --{name}-port."
             ]
     return []
 
@@ -102,7 +102,7 @@ def wait_until_healthy(service: Service, process: "subprocess.Popen[bytes]", log
         if process.poll() is not None or time.monotonic() > deadline:
             said = "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
             how = "ended" if process.poll() is not None else "did not answer"
-            raise InputError(f"{service.name} {how}. The end of {log}:\n{said}")
+            raise InputError(f"{service.name} {how}. The last lines of {log}:\n{said}")
         time.sleep(0.3)
 
 

@@ -1,9 +1,9 @@
 """Absorption: the adapters' effect, moved into the student's own dense layers in closed form.
 
 Sites are fitted one by one, in forward order. A ridge regression changes a dense layer's weight and
-bias. The student's sum before LayerNorm then comes close to the teacher's. The student runs on
-its own hidden states, already absorbed up to the site. So a later site also corrects the errors of
-earlier ones. The fit uses only the inputs and outputs of a site, so it serves every adapter kind
+bias. The student's sum before LayerNorm then comes close to the teacher's. The student runs on its
+own hidden states, already absorbed up to the site. A later site therefore also corrects the errors
+of earlier ones. The fit uses only the inputs and outputs of a site, so it serves every adapter kind
 and composition. It also serves layers that the student lacks. A kept layer's FFN takes over the
 effect of the skipped layers after it. A neighbour is ReplaceMe (2025,
 https://arxiv.org/abs/2505.02819), which fits linear maps of whole blocks. We know of no other fit

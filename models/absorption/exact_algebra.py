@@ -53,7 +53,7 @@ def sequential_obstacle(adapter: BottleneckAdapter) -> str | None:
     if activation == "linear":
         return _extras(adapter)
     return (
-        "A sequential adapter folds into the dense layer before it only if it is linear, and this "
+        "A sequential adapter folds into the dense layer before it only if it is linear. This "
         f"one's activation is {activation!r}."
     )
 

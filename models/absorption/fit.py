@@ -62,7 +62,7 @@ def fit_site(
     weights = transposed(dense)
     if not (grams[False].finite and grams[True].finite and weights.isfinite().all()):
         raise ValueError(
-            f"The activations at layer {layer}, {site}, are not finite: the teacher's or the "
+            f"The activations at layer {layer}, {site}, are not finite. The teacher's or the "
             "student's weights are broken, so nothing can be fitted to them."
         )
     same = (fit.ridge for fit in reversed(before) if fit.site == site and fit.ridge)

@@ -2,7 +2,7 @@
 
 Closeness is measured over the tokens that the change was fitted to, not over the weights. A change
 Δ has outputs xΔ at inputs x. Its best approximation of rank r is ΔVVᵀ, with V the r strongest
-directions of xΔ. That is reduced-rank regression (Izenman, 1975,
+directions of xΔ. This is reduced-rank regression (Izenman, 1975,
 https://doi.org/10.1016/0047-259X(75)90042-1). The bias is free, so x is centred at its mean.
 
 Shapes: K = inputs of a dense layer, plus one for its bias; D = outputs of it.

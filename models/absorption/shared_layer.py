@@ -1,8 +1,8 @@
 """Absorption into a layer that is run several times with one set of weights, as in ALBERT.
 
-A site's change must serve all passes at once. So each site has one regression over the tokens of
-all passes. The student's own hidden states can't be used, because its first pass already needs the
-unknown weights. So the fit is to inputs and outputs of the teacher's passes.
+A site's change must serve all passes at once. Each site therefore has one regression over the
+tokens of all passes. The student's own hidden states can't be used, because its first pass already
+needs the unknown weights. The fit is therefore to inputs and outputs of the teacher's passes.
 
 Shapes: T = real tokens of a batch, D = hidden size, K - 1 = inputs of a dense layer.
 """

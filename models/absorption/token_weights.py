@@ -64,7 +64,7 @@ def token_weights(
     """Return the weights of all tokens at every sum of the teacher.
 
     Several margins of a text are combined in a random direction, so that it costs one backward
-    pass. That is Hutchinson's estimate of the gradients' norm. Layers that are run several times
+    pass. This is Hutchinson's estimate of the gradients' norm. Layers that are run several times
     are numbered by their runs.
 
     Args:

@@ -130,7 +130,7 @@ def add_fusion(
 ) -> None:
     """Give every site with its adapters the parameters of a composition, in place.
 
-    Those are an AdapterFusion layer for each `Fuse` in it, weights for each `Weighted`.
+    They are an AdapterFusion layer for each `Fuse` in it, and weights for each `Weighted`.
 
     Args:
         model: The backbone.

@@ -92,7 +92,7 @@ def why_no_stage(config: RunConfig, stage: StageName) -> str | None:
     """Return why a config's chain has no such stage; None if it has."""
     way = _way_to_teacher(config)
     if stage in ("finetune", "import", "fuse") and stage != way:
-        return f"by its teacher.adapter, the stage {way} makes the teacher"
+        return f"the stage {way} makes its teacher (see teacher.adapter)"
     if stage == "unlabelled" and not config.data.unlabelled:
         return "data.unlabelled names no texts"
     if stage == "absorb" and not absorbs(config):

@@ -66,7 +66,7 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
 def quantized_stage(student: StudentStages) -> Stage[QuantizeFacts]:
     """Return the stage with a student's variants, which a sweep's plan asks for."""
     if student.quantized is None:
-        raise TypeError("expected a quantized student, and a sweep's plan asks for it")
+        raise TypeError("expected a quantized student, as a sweep's plan sets it")
     return student.quantized
 
 

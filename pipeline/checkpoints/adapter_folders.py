@@ -55,8 +55,7 @@ def name_adapters(folders: Sequence[Path], names: Sequence[str] | None = None) -
         if name in named:
             raise InputError(
                 f"{folder} and {named[name]} hold adapters of one name, {name!r}. Save one of "
-                "them under another name, or name them yourself: from = { first = ..., second = "
-                "... }."
+                "them under another name, or name them: from = { first = ..., second = ... }."
             )
         named[name] = folder
     return named
@@ -102,7 +101,7 @@ def find_head(
         advice = (
             "Give one that has its head."
             if not heads
-            else "Give the others without their heads, or let a run train one for all of them: "
+            else "Give the others without their heads, or let a run train one head with "
             "together = 'fuse' or 'weigh'."
         )
         raise InputError(
@@ -188,7 +187,7 @@ def attach_head(folder: Path, model: PreTrainedModel) -> None:
     if not holds_teacher(folder):
         load_head(folder, model)
     elif not take_head(model, load_tensors(folder / TEACHER_TENSORS)):
-        raise InputError(f"The head of the teacher in {folder} has another shape than the model's.")
+        raise InputError(f"The shape of the teacher's head in {folder} differs from the model's.")
 
 
 def adapters_digest(source: AdapterSource) -> str:

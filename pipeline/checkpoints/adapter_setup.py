@@ -63,8 +63,8 @@ def find_setup(
         return read_setup(folders[0], needs_head=needs_head)
     if len(folders) > 1 and (fusion is None) == (together is None):
         raise InputError(
-            f"{len(folders)} adapters: say how they work together, with either a folder with "
-            f"{FUSION_CONFIG} (--fusion) or one of stack and average (--together)."
+            f"{len(folders)} adapters need a composition. Give either a folder with "
+            f"{FUSION_CONFIG} (--fusion), or one of stack and average (--together)."
         )
     adapters = name_adapters(folders, names)
     composition: Composition = next(iter(adapters))

@@ -1,6 +1,6 @@
 """Devices: which one a run takes, and models on it.
 
-What is computed on another device differs by rounding alone, so no stage's key names a device.
+Results of two devices differ by rounding alone, so no stage's key names a device.
 """
 
 import os

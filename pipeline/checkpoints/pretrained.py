@@ -87,9 +87,8 @@ def find_adapter_folder(reference: str) -> Path:
     _, ending, stage = reference.rpartition(".")
     if found is None and ending and stage in _STAGES_OF_TEACHERS:
         raise InputError(
-            f"{reference} does not exist (looked in {Path.cwd()}). By its name it is what "
-            f"adapter-distill run CONFIG --until {stage} leaves: run that first, or correct the "
-            "name."
+            f"{reference} does not exist (looked in {Path.cwd()}). A path of this form is made by "
+            f"adapter-distill run CONFIG --until {stage}. Run that first, or correct the name."
         )
     return found or _fetch(reference, _WANTED_OF_ADAPTERS)
 

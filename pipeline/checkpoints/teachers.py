@@ -229,9 +229,9 @@ def check_backbone_of(
     """Refuse a backbone that a teacher was not trained on."""
     if checkpoint.digest != description.backbone_digest:
         raise InputError(
-            f"The teacher in {folder} was trained on another backbone than "
+            f"The teacher in {folder} was not trained on the backbone "
             f"{checkpoint.reference}: expected the digest {description.backbone_digest[:12]}, "
-            f"found {checkpoint.digest[:12]}. Give its own: as --backbone, or as "
+            f"found {checkpoint.digest[:12]}. Give its own backbone as --backbone, or as "
             "teacher.model in a config."
         )
 

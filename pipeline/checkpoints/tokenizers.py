@@ -2,7 +2,7 @@
 
 transformers makes a tokenizer of a class that it chooses, from some of the files. From a folder
 without any it makes an empty one. For some classes it reads only the vocabulary of
-``tokenizer.json``. So the result is compared with ``tokenizer.json`` and the model's config.
+``tokenizer.json``. The result is therefore compared with ``tokenizer.json`` and the model's config.
 """
 
 import json
@@ -175,8 +175,8 @@ def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def _copy(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """Return a tokenizer's backend as it is read from JSON, which a bundle's always is.
 
-    Reading rounds the scores of pieces in their last place. Of two ways to cut a text that are
-    equally good, another one can win by that.
+    Reading rounds the scores of pieces in their last place. If two ways to cut a text are equally
+    good, another one can win by that.
     """
     return Tokenizer.from_str(_backend(tokenizer).to_str())
 
@@ -282,9 +282,8 @@ def _choose_padding(
     if counted_from not in (None, tokenizer.pad_token_id):
         raise InputError(
             f"The tokenizer in {folder} is not the model's: it pads with the id "
-            f"{tokenizer.pad_token_id}, and a {config.model_type} model like this one numbers its "
-            f"positions from the padding id {counted_from}. Give the tokenizer that the model was "
-            "trained with."
+            f"{tokenizer.pad_token_id}. This {config.model_type} model numbers its positions from "
+            f"the padding id {counted_from}. Give the tokenizer that the model was trained with."
         )
 
 

@@ -1,8 +1,8 @@
 """Models with the weights of a checkpoint: every tensor of the backbone comes from its files.
 
 transformers draws missing tensors at random and ignores surplus ones, without an error. Here only
-the head may be new. Heads of other tasks and computed buffers may be left out. So may a pooler that
-the head does not read. Everything else is refused.
+the head may be new. Heads of other tasks and computed buffers may be left out. A pooler that the
+head does not read may be left out too. Everything else is refused.
 
 Weights of any floating point type are read as float32, in which adapters and head train.
 """

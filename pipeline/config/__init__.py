@@ -1,7 +1,7 @@
 """Settings of a run: one frozen class per TOML table, and one module per group of tables.
 
-These classes make the TOML file, the JSON schema and the parameters of the Prefect flow. So each
-field is described once. Config is data: nothing here reads a file.
+These classes make the TOML file, the JSON schema and the parameters of the Prefect flow. Each field
+is therefore described once. Config is data: nothing here reads a file.
 """
 
 from pipeline.config.comparison import CompareConfig, LoraConfig

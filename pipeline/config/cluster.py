@@ -11,7 +11,7 @@ class ClusterConfig(Section):
     """Shards of the soft targets, and the cluster that computes them."""
 
     shards: int = Field(default=1, ge=1, le=10_000)
-    """Parts of the texts, each a stage of its own. A lost worker costs its part alone."""
+    """Shards of the texts, each a stage of its own. A lost worker costs its shard alone."""
 
     runner: Literal["none", "ray", "dask"] = "none"
     """Cluster that builds the shards: ``ray`` or ``dask``, each with the extra of that name. With

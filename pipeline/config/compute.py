@@ -10,7 +10,7 @@ class ComputeConfig(Section):
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")
     """Device of models, batches and sums: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. ``auto`` takes
-    the first NVIDIA GPU, else the CPU. A device that is not there is refused."""
+    the first NVIDIA GPU, else the CPU. A missing device is refused."""
 
     processes: int = Field(default=1, ge=1, le=1024)
     """Processes that share the rows of fine-tuning, absorption, soft targets and distillation. On

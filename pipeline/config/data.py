@@ -65,7 +65,7 @@ class DataConfig(Section):
 
     splits_of: str | None = None
     """Folder of an earlier run's splits (``runs/latest/data``). Its texts keep their splits, and
-    the same part of new texts is held out. A run that starts from that run's adapters needs it:
+    the same fraction of new texts is held out. A run that starts from that run's adapters needs it:
     they must not be tested on their training texts."""
 
     max_length: int = Field(default=128, ge=4)

@@ -42,7 +42,7 @@ class BenchmarkConfig(Section):
     verdict is of wall times with the device waited for, as a GPU's work takes no CPU time."""
 
     target_half_width: float = Field(default=0.005, gt=0)
-    """Noise to reach, as part of 1: blocks are added until two measurements of one file agree."""
+    """Noise to reach, as a fraction: blocks are added until two measurements of one file agree."""
 
     min_blocks: int = Field(default=8, ge=3)
     """Fewest blocks per cell; each has a fresh session per arm, and is one sample."""
@@ -73,7 +73,7 @@ class BenchmarkConfig(Section):
     """Confidence level of the intervals."""
 
     max_half_width: float = Field(default=0.01, gt=0)
-    """Most noise, as part of 1: the verdict is inconclusive if one file, timed twice, differs
+    """Most noise, as a fraction: the verdict is inconclusive if one file, timed twice, differs
     more."""
 
     min_margin: float = Field(default=0.01, gt=0)
@@ -83,7 +83,7 @@ class BenchmarkConfig(Section):
     """Upper bound of the equivalence margin, which is a quarter of the adapters' cost."""
 
     min_removed: float = Field(default=0.75, gt=0, le=1)
-    """Least part of the adapters' cost that must be significantly gone."""
+    """Smallest fraction of the adapters' cost that must be significantly gone."""
 
     @property
     def has_ladder(self) -> bool:
@@ -107,7 +107,7 @@ class GateConfig(Section):
     Its old name, max_accuracy_drop, is still read."""
 
     min_agreement: float = Field(default=0.95, ge=0, le=1)
-    """Least accepted agreement with the teacher: the part of the test texts with the same label.
+    """Least accepted agreement with the teacher: the share of the test texts with the same label.
     Multi-label tasks count labels, token classification counts words, and language models count
     tokens. Question answering counts questions with the same answer. For a regression it is the
     correlation of both models' numbers."""
@@ -118,11 +118,11 @@ class GateConfig(Section):
     value -1 accepts any gain. A gain that may be luck is always a warning."""
 
     max_rmse_growth: float = Field(default=0.05, ge=0)
-    """Largest accepted growth of a regression's root mean squared error, as part of the teacher's
+    """Largest accepted growth of a regression's root mean squared error, relative to the teacher's
     (0.05 is 5 %). Other tasks ignore it."""
 
     max_perplexity_growth: float = Field(default=0.01, ge=0)
-    """Largest accepted growth of a language model's perplexity per token, as part of the teacher's
+    """Largest accepted growth of a language model's perplexity per token, relative to the teacher's
     (0.01 is 1 %). Other tasks ignore it."""
 
     max_class_drop: float = Field(default=0.1, ge=0, le=1)

@@ -31,7 +31,7 @@ class RunConfig(Section):
 
     shared_stages: str | None = None
     """URI of finished stages that machines share, such as ``s3://bucket/stages``; any that fsspec
-    opens. A stage is fetched from there where it is finished, else built here and published."""
+    opens. A stage that is finished there is fetched; any other is built here and published."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the splits, the initialisation and the order of the batches."""
@@ -43,7 +43,7 @@ class RunConfig(Section):
     continues texts."""
 
     compute: ComputeConfig = ComputeConfig()
-    """Processors that the stages use; they shape no result but for rounding."""
+    """Processors that the stages use; they change results only by rounding."""
 
     cluster: ClusterConfig = ClusterConfig()
     """Machines that share the soft targets."""
@@ -154,7 +154,7 @@ class RunConfig(Section):
         if self.data.labels or len(self.data.text_columns) != 2 or len(self.data.label_columns) > 2:
             raise ValueError(
                 "data: a question answering has two text columns, of questions and of contexts, "
-                "and a label column of answers; a second label column says which questions are "
+                "and a label column of answers. A second label column may say which questions are "
                 'impossible. Set text = ["question", "context"] and label = "answers", and leave '
                 "labels out"
             )

@@ -61,7 +61,7 @@ class AbsorbConfig(Section):
     addition per layer."""
 
     held_out: float = Field(default=0.1, gt=0, lt=0.5)
-    """Part of the texts that is held out to choose the ridge strength."""
+    """Fraction of the texts that is held out to choose the ridge strength."""
 
     batch_size: int = Field(default=32, ge=1)
     """Texts per forward pass."""

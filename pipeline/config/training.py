@@ -42,7 +42,7 @@ class TrainingConfig(Section):
     """Peak learning rate."""
 
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Part of the steps over which the learning rate rises."""
+    """Fraction of the steps over which the learning rate rises."""
 
     weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's decoupled weight decay."""

@@ -2,8 +2,8 @@
 
 A check says itself what counts as evidence. A value may decide alone; or its interval does, one way
 (refused only where all of it lies beyond the limit, so that luck refuses nobody) or the other
-(passed only where all of it lies within, so that luck passes nobody). So whoever reads a check can
-hold it against its limit again, and need not believe the verdict.
+(passed only where all of it lies within, so that luck passes nobody). A reader of a check can
+therefore compare it with its limit again, and need not believe the verdict.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Check:
     def holds(self) -> bool:
         """Hold the numbers against the limit again, whatever ``passed`` says.
 
-        What is no number never holds.
+        A value that is not a number never holds.
         """
         if self.evidence == "verdict":
             return self.passed

@@ -1,6 +1,6 @@
 """The gate's checks of a student's cost: size, time, and the adapters' overhead.
 
-A size is checked by its value. Times are noisy, and refuse only on evidence. That is a whole
+A size is checked by its value. Times are noisy, and refuse only on evidence. Evidence is a whole
 interval beyond the limit, or the benchmark's verdict.
 """
 

@@ -36,7 +36,7 @@ def _measurement_reasons(cell: CellVerdict, rules: Rules) -> Iterator[str]:
     where = f"{cell.cell}:"
     if cell.a_a_arm.half_width > rules.max_half_width:
         yield (
-            f"{where} too noisy: the same file measured twice differs by "
+            f"{where} too noisy, as the same file measured twice differs by "
             f"{change_text(cell.a_a_arm)}, and accepted is an interval of "
             f"+/-{_percent(rules.max_half_width)}: {_MORE}."
         )
@@ -47,9 +47,9 @@ def _measurement_reasons(cell: CellVerdict, rules: Rules) -> Iterator[str]:
         )
     if not cell.sensitive:
         yield (
-            f"{where} the adapters' cost is not visible, {change_text(cell.teacher)}, and so "
-            f"nothing can be said of its removal: {_MORE}, or measure a shape where it is larger "
-            "(batch 1, short texts)."
+            f"{where} the adapters' cost is not visible ({change_text(cell.teacher)}), so nothing "
+            f"can be said of its removal. To see it, {_MORE}. Or measure a shape where it is "
+            "larger (batch 1, short texts)."
         )
 
 
@@ -60,8 +60,8 @@ def _difference_reason(cell: CellVerdict, may_be_faster: bool) -> str:
         return f"{where} the student may be slower than plain, {found}: {_MORE}."
     if cell.student_90.high < 1:
         return (
-            f"{where} the student has the backbone's graph, and yet another time, {found}: that "
-            "is the measurement's doing. Measure again."
+            f"{where} the student has the backbone's graph, but its time differs ({found}). The "
+            "measurement is at fault. Measure again."
         )
     return (
         f"{where} the student may differ from plain by more than {_percent(cell.margin)}, "

@@ -122,8 +122,8 @@ def _nearest(
         which = " that is as good" if 0 < len(good) < len(contenders) else ""
         nearest.append(f"the fastest{which} is {_described(first)}")
     return (
-        f"No student meets {' and '.join(asked)}: {', and '.join(nearest)}. Ask for less, give "
-        "sweep.distill more epochs or texts, or sweep other layers."
+        f"No student meets {' and '.join(asked)}: {', and '.join(nearest)}. Relax the limits, "
+        "give sweep.distill more epochs or texts, or sweep other layers."
     )
 
 

@@ -1,8 +1,8 @@
 """Checks of what a student answers that every task makes: against its teacher, and the champion.
 
 Losses and agreement are held by their values. A task's own checks (calibration, single classes) are
-in its file. What needs another student is made by promotion and retraining, as only they know who
-the champion is.
+in its file. Promotion and retraining make the checks against another student, as only they know the
+champion.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def against_champion(
     """
     change, (low, high) = paired.change.values[metric], paired.change.intervals[metric]
     discordant = paired.baseline_better + paired.candidate_better
-    demand = "must be ruled out" if evidence == "proven" else "is refused when it is sure"
+    demand = "must be ruled out" if evidence == "proven" else "is refused when it is significant"
     return make_check(
         f"{_words(metric)} lost against the champion",
         -change,
@@ -47,8 +47,8 @@ def against_champion(
         reason=(
             f"Its {_words(metric)} is {_points(change)} points from the champion's "
             f"({_points(low)} to {_points(high)}, {paired.confidence:.0%}) on {paired.texts:,} "
-            f"texts, of which {discordant:,} tell the two apart "
-            f"(sign test p = {paired.p_value:.2g}); {setting}: a loss of more than "
+            f"texts. One of the two is better on {discordant:,} of them "
+            f"(sign test p = {paired.p_value:.2g}). {setting}: a loss of more than "
             f"{100 * max_loss:.2f} points {demand}."
         ),
     )
@@ -100,7 +100,7 @@ def gained(
         interval=(low, high),
         reason=(
             f"The student's {_words(metric)} is {_points(gain)} points from that of {baseline} "
-            f"({_points(low)} to {_points(high)}); gate.min_gain asks for "
+            f"({_points(low)} to {_points(high)}); gate.min_gain requires "
             f"{100 * config.min_gain:.2f} more."
         ),
     )
@@ -143,7 +143,7 @@ def least_quality(evaluation: EvaluateFacts, config: GateConfig, metric: str) ->
         interval=ends,
         reason=(
             f"The student's {_words(metric)} is {quality:.2%} ({ends[0]:.2%} to {ends[1]:.2%}); "
-            f"gate.min_quality asks for {config.min_quality:.2%}."
+            f"gate.min_quality requires {config.min_quality:.2%}."
         ),
     )
 
@@ -163,8 +163,8 @@ def agreement(evaluation: EvaluateFacts, config: GateConfig, value: str, sentenc
         ("at least", config.min_agreement),
         interval=(low, high),
         reason=(
-            f"{sentence.format(f'{found:.2%}')} ({low:.2%} to {high:.2%}); gate.min_agreement asks "
-            f"for {config.min_agreement:.2%}."
+            f"{sentence.format(f'{found:.2%}')} ({low:.2%} to {high:.2%}); gate.min_agreement "
+            f"requires {config.min_agreement:.2%}."
         ),
     )
     return note_wide(check, "gate.min_agreement", widest=0)

@@ -2,7 +2,8 @@
 
 The graph serves for whole texts and for single tokens. Keys and values of earlier tokens are
 inputs, and outputs together with those of the new tokens. This module makes the mask, from
-positions in the cache and the padding. So it does not depend on transformers' way to make one.
+positions in the cache and the padding. It therefore does not depend on transformers' way to make
+one.
 
 Shapes: B = batch, S = tokens read now, P = tokens read before, T = P + S, H = heads of keys and
 values, A = size of a head, V = size of the vocabulary.

@@ -2,13 +2,13 @@
 
 The copy is quantised dynamically (signed, one scale per output), from the unfused graph. There,
 every product with a weight becomes a ``MatMulInteger``. With fused attention, most of them would
-stay in fp32. Rounded activations make nearly all of the error, rounded weights almost none. So the
-graph is first rewritten to make rounding of activations harmless (smoothing.py). The head stays in
-fp32, because it sees one token of a text. The word table is rounded row by row.
+stay in fp32. Rounded activations make nearly all of the error, rounded weights almost none. The
+graph is therefore first rewritten to make rounding of activations harmless (smoothing.py). The head
+stays in fp32, because it sees one token of a text. The word table is rounded row by row.
 
 Processors without 8-bit dot products (VNNI) add up pairs of products in 16 bits, and saturate.
 `INT8_SESSION` makes onnxruntime take the exact kernels there. With VNNI, all sums are exact and the
-setting would only slow them down. So `pipeline.inference.session` leaves it out there.
+setting would only slow them down. `pipeline.inference.session` therefore leaves it out there.
 
 Shapes: V = words, D = hidden size, K = inputs of a product.
 """

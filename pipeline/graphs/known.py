@@ -1,7 +1,8 @@
 """Graphs that this process traced before, without their weights.
 
 Tracing is the most expensive part of an export, and costs the same for any weights. A backbone and
-its student have the same nodes. So the second reuses the first one's graph with its own weights.
+its student have the same nodes. The second therefore reuses the first one's graph with its own
+weights.
 """
 
 import contextlib

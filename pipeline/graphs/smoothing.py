@@ -1,7 +1,7 @@
 """Rewrites of an ONNX graph that keep its outputs and make rounding to 8 bits harmless.
 
-A dynamically quantised product rounds its input with one scale for the whole tensor. So a single
-large value costs all others their precision. Two rewrites make the values more even:
+A dynamically quantised product rounds its input with one scale for the whole tensor. A single large
+value therefore costs all others their precision. Two rewrites make the values more even:
 
 - Products after a LayerNorm or an RMSNorm. Channels that are large in every text are divided by a
   constant, and the weight's rows are multiplied by it (Xiao et al., 2022, SmoothQuant,
@@ -27,8 +27,8 @@ _ALPHA = 0.75
 inputs, because they are rounded per column. With 0.5 or 0.9, the error is two to three times as
 large."""
 _FLOOR = 0.25
-"""Least divisor of a token. Values of GELU, SiLU and ReLU are never below minus this number. So the
-larger of it and a token's largest value bounds the absolute values."""
+"""Least divisor of a token. Values of GELU, SiLU and ReLU are never below minus this number. The
+larger of it and a token's largest value therefore bounds the absolute values."""
 _AXES_ARE_INPUT = 18
 """Opset from which ReduceMax takes its axes as an input."""
 

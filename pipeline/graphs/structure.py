@@ -1,9 +1,9 @@
 """Computation of an ONNX graph without its weights: a proof of equal cost that needs no clock.
 
-Two graphs with the same canonical hash run the same operators on tensors of the same shapes. So
-they cost the same up to noise. A student with the plain backbone's hash has no adapter left.
+Two graphs with the same canonical hash run the same operators on tensors of the same shapes. They
+therefore cost the same up to noise. A student with the plain backbone's hash has no adapter left.
 Neither a name nor a timing can hide one. The hash follows the data flow. It describes a value by
-its operator with attributes, over the values that are the operator's inputs. That is Weisfeiler and
+its operator with attributes, over the values that are the operator's inputs. This is Weisfeiler and
 Leman's refinement on a graph without cycles. The hash ignores names and the order of independent
 nodes. Weights enter it by type and shape, constants that steer shapes by value.
 """
@@ -84,10 +84,10 @@ def _check_classifier(model: ModelProto, path: Path) -> None:
     wrong = [name for name, kind in inputs.items() if not _is_known(name, kind)]
     if wrong or INPUTS[0] not in inputs:
         raise InputError(
-            f"{path} is not a text classifier that can be measured: expected the inputs "
-            f"{', '.join(INPUTS)} (integers, batch x tokens; the last two may be missing), and "
-            f"for a language model {POSITIONS} and {PAST}N.key|value, found "
-            f"{', '.join(inputs) or 'none'}. Export it with these inputs."
+            f"{path} is not a model that can be measured: expected the inputs "
+            f"{', '.join(INPUTS)} (integers, batch x tokens; the last two may be missing), found "
+            f"{', '.join(inputs) or 'none'}. A language model also has {POSITIONS} and "
+            f"{PAST}N.key|value. Export it with these inputs."
         )
 
 

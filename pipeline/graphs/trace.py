@@ -174,8 +174,8 @@ def make_parity(
     tolerance = config.parity_tolerance * max(1.0, float(np.abs(expected).max()))
     if not difference <= tolerance:
         raise InputError(
-            f"The ONNX file of the {name} differs from torch by {difference:.2e} at batch {batch}, "
-            f"{length} tokens, mask {mask!r}; accepted is {tolerance:.0e}. Export at another "
+            f"The ONNX file of the {name} differs from torch by {difference:.2e} (batch {batch}, "
+            f"{length} tokens, mask {mask!r}); accepted is {tolerance:.0e}. Export at another "
             "export.opset, or raise export.parity_tolerance if the gap is expected."
         )
     return Parity(

@@ -116,7 +116,7 @@ class Classifier:
     ) -> np.ndarray:
         """Return what the task measures on texts of the data.
 
-        That is `outputs` with the thresholds that they are read by, of texts that are the data's.
+        They are `outputs` with the thresholds that read them, of texts that are the data's.
 
         Args:
             texts: Each one text, or two.

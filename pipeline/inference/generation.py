@@ -40,8 +40,8 @@ class Limits:
         """Refuse limits that no completion can keep."""
         if self.tokens < 1 or self.seed < 0 or not 0 <= self.temperature < math.inf:
             raise InputError(
-                "A completion needs tokens of at least 1, a finite temperature of at least 0 and a "
-                f"seed of at least 0, found {self.tokens}, {self.temperature} and {self.seed}."
+                "A completion needs at least 1 token, and a finite temperature and a seed of at "
+                f"least 0. Found {self.tokens}, {self.temperature} and {self.seed}."
             )
 
 

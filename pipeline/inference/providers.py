@@ -57,9 +57,8 @@ def check_started(session: ort.InferenceSession, provider: Provider) -> None:
     engine, found = _ENGINES[provider], session.get_providers()
     if engine.name not in found:
         raise InputError(
-            f"The provider {provider} did not start, and onnxruntime went on with "
-            f"{', '.join(found)}. Install the libraries and the driver that {engine.package} asks "
-            "for."
+            f"The provider {provider} did not start, and onnxruntime used {', '.join(found)}. "
+            f"Install the libraries and the driver that {engine.package} requires."
         )
 
 

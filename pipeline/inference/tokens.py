@@ -2,7 +2,7 @@
 
 Training gives the backend of its transformers tokenizer, all others the ``tokenizer.json`` of a
 bundle. The settings are those that transformers reads from ``tokenizer_config.json``. Texts are
-always padded on the right. So the positions of a text's tokens, and its outputs, do not depend on
+always padded on the right. The positions of a text's tokens, and its outputs, then do not depend on
 the other texts of a batch.
 
 Long texts are cut before they are read, where that changes no token (`pipeline.inference.seams`).
@@ -158,8 +158,8 @@ class TextEncoder:
                 found = f"{len(first)}{' or more' if first.overflowing else ''}"
                 raise InputError(
                     f"The text {text[0][:40]!r} ... has {found} tokens, and at most {most} fit "
-                    f"beside a window of its second text, of {self.settings.max_length} tokens in "
-                    "all. Shorten it, or train with a larger data.max_length."
+                    f"beside a window of its second text. Both have {self.settings.max_length} "
+                    "tokens at most. Shorten it, or train with a larger data.max_length."
                 )
 
     def _check_room(self, *, is_pair: bool) -> None:
@@ -244,8 +244,8 @@ def _find_padding(tokenizer: Tokenizer, named: object, otherwise: int) -> int:
 def _panics_as_errors() -> Iterator[None]:
     """Turn a panic inside tokenizers into an error that can be handled.
 
-    Files that it reads without complaint can make it panic on the first text. What is raised then
-    is no `Exception`, would end a server's thread, and can be told by its name alone.
+    Files that it reads without complaint can make it panic on the first text. The panic is no
+    `Exception`, would end a server's thread, and has only a name to recognise it by.
     """
     try:
         yield

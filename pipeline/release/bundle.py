@@ -205,8 +205,8 @@ def check_golden(classifier: Classifier, golden: Golden, bundle: Path) -> None:
     if not difference <= accepted:
         raise InputError(
             f"{bundle} answers its golden inputs with outputs that are {difference:.2e} off, more "
-            f"than the accepted {accepted:.2e}: onnxruntime computes something else here than "
-            "where the student was measured. Export and measure it on this kind of machine."
+            f"than the accepted {accepted:.2e}. onnxruntime computes other outputs here than on "
+            "the machine of the run. Export and measure the student on this kind of machine."
         )
 
 
@@ -245,7 +245,7 @@ def _make_golden(classifier: Classifier, model: str) -> Golden:
 def _flat_outputs(classifier: Classifier, text: str | tuple[str, str]) -> np.ndarray:
     """Return all outputs of one text or pair; 0 for a word without any.
 
-    Of a language model's, that is the log-probability of every token.
+    For a language model they are the log-probability of every token.
     """
     given = (text,) if isinstance(text, str) else text
     found = classifier.task.comparable(classifier.outputs([given]))

@@ -101,7 +101,7 @@ def choose_champion(
     )
     if paired.texts < rule.min_texts:
         few = (
-            f"Only {paired.texts} texts are held out of both; rule.min_texts asks for "
+            f"Only {paired.texts} texts are held out of both; rule.min_texts requires "
             f"{rule.min_texts}."
         )
         against = (*against, few)

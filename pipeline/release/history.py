@@ -1,9 +1,10 @@
 """Former champions of a student, in the order in which they were served.
 
-A tag of the registered student lists champions, the newest last. The alias ``champion`` alone
-says who is champion now. A version after the champion in that list was rolled back from. Or its
-promotion broke off before the alias moved. So the list is written first, and one later write, that
-of the alias, takes effect. A crash between the two leaves the champion and its past as they were.
+A tag of the registered student lists champions, the newest last. The alias ``champion`` alone says
+who is champion now. A version after the champion in that list was rolled back from. Or its
+promotion broke off before the alias moved. The list is therefore written first, and one later
+write, that of the alias, takes effect. A crash between the two leaves the champion and its past as
+they were.
 
 Registries of earlier versions have no such tag. There the times of promotion give the order.
 """

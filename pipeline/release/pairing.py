@@ -79,7 +79,7 @@ def read_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
     if not is_sound:
         raise InputError(
-            f"{path} does not hold a row of finite outputs and a label for each text: found "
+            f"{path} does not hold a row of finite outputs and a label for each text. Found "
             f"outputs {outputs.dtype} {outputs.shape}, labels {labels.dtype} {labels.shape}. "
             "Register the run again."
         )

@@ -6,7 +6,7 @@ the golden inputs. Only then do the aliases move, so a failure anywhere leaves t
 was.
 
 Promotions of one student wait for each other under a lock. Each names the champion that it means to
-replace. Of two that started from the same champion, the second finds a new champion and stops.
+replace. If two started from the same champion, the second finds a new champion and stops.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pipeline.release.report_view import ReportView
 from pipeline.release.standing import hold_against_champion
 
 DEFAULT_RULE = PromotionRule()
-_FORCE = "Promote another version, or this one all the same with --force."
+_FORCE = "Promote another version, or force this one with --force."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +130,7 @@ def _check_champion(name: str, seen: int | None, champion: int | None) -> None:
     if seen != champion:
         raise InputError(
             f"{name}'s champion is {_number(champion)}, not {_number(seen)} as when this promotion "
-            "began: another one was faster. Compare with the new champion, and promote again."
+            "began. Another promotion was faster. Compare with the new champion, and promote again."
         )
 
 
@@ -166,7 +166,7 @@ def _confirm(registry: Registry, name: str, number: int) -> None:
     found = registry.alias(name, CHAMPION)
     if found != number:
         raise InputError(
-            f"{name}'s champion is {_number(found)} and not version {number}: another machine "
+            f"{name}'s champion is {_number(found)} and not version {number}. Another machine "
             "moved it at the same time. Look at `adapter-distill models list`, and promote again."
         )
 

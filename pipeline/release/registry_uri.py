@@ -36,9 +36,9 @@ def check_uri(uri: str) -> None:
         if re.fullmatch(r"[A-Za-z0-9._-]+:[0-9]+(/.*)?", uri):
             hint = f" Did you mean http://{uri}?"
         raise InputError(
-            f"Expected the registry as http://HOST:PORT or https:// of an MLflow server, or a "
-            f"database as sqlite:///PATH, postgresql://, mysql:// or mssql://; found "
-            f"{without_password(uri)!r}.{hint}"
+            f"{without_password(uri)!r} is not the URI of a registry. Expected an MLflow server as "
+            "http://HOST:PORT or https://, or a database as sqlite:///PATH, postgresql://, "
+            f"mysql:// or mssql://.{hint}"
         )
 
 
@@ -65,7 +65,7 @@ def talking_to(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UnreachableError(
-            f"The registry {without_password(uri)} did not do what was asked: "
+            f"The registry {without_password(uri)} failed: "
             f"{first_line(error)}. Check its URI, its server and its log."
         ) from error
 

@@ -1,6 +1,6 @@
 """A version's standing before its promotion: the champion's check, and reasons for doubt.
 
-What is unknown is not good enough. A version that cannot be compared with the champion is doubtful,
+Unknown quality is not good enough. A version that cannot be compared with the champion is doubtful,
 as one that was rolled back from is. Whoever knows better overrides a doubt, never a failed check.
 """
 

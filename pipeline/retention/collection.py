@@ -1,7 +1,7 @@
 """Removal of unneeded runs, stages and logs: planned, renamed, and only then deleted.
 
-A folder is first renamed into a trash folder beside it. So a run or a stage is there as a whole, or
-not at all. A crash leaves the trash, which the next removal empties. Runs go before
+A folder is first renamed into a trash folder beside it. A run or a stage is therefore there as a
+whole, or not at all. A crash leaves the trash, which the next removal empties. Runs go before
 stages, so that no link of a run leads nowhere.
 """
 

@@ -37,8 +37,8 @@ def find_long_logs(asked: Retention, now_s: float) -> tuple[LongLog, ...]:
         return ()
     if not (asked.state / _UP_LOCK).is_file():
         raise InputError(
-            f"{asked.state} is not a state folder: `adapter-distill up` never ran in it. Give the "
-            "folder that it was given, with --state."
+            f"{asked.state} is not a state folder: `adapter-distill up` never ran in it. Give its "
+            "state folder with --state."
         )
     most = asked.keep_log_mb * 1_000_000
     found = []

@@ -1,7 +1,7 @@
 """Registries that a folder's runs are in, and the runs that these need.
 
-Without them nobody can say what is needed. So one that is missing, cannot be read, or knows none
-of the runs ends everything before anything is removed.
+Without them nobody can say what is needed. A registry that is missing, cannot be read, or knows
+none of the runs therefore ends the removal at once.
 """
 
 import json

@@ -157,7 +157,7 @@ class Batcher:
 def _has_room(size: int, held: int, limit: int) -> bool:
     """Return whether a request may wait: it takes no more than half of the room that is left.
 
-    So large requests cannot fill the queue: smaller ones always find room beside them.
+    Large requests therefore cannot fill the queue: smaller ones always find room beside them.
     """
     return size <= limit if held == 0 else 2 * size <= limit - held + 1
 

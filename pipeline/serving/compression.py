@@ -1,8 +1,8 @@
 """Content codings of answers: gzip or deflate, where a request's Accept-Encoding takes them.
 
 JSON shrinks to half at the fastest level; higher levels gain 4 % for six times the work. Answers
-below a kilobyte stay plain. So do answers in pieces, because a client of a stream wants the first
-piece at once.
+below a kilobyte stay plain. Answers in pieces stay plain too, because a client of a stream wants
+the first piece at once.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _BYTES_ON_THE_LOOP = 16_384
 def coding_for(accepted: Sequence[bytes]) -> str | None:
     """Return the coding that values of Accept-Encoding prefer, or None for plain answers.
 
-    What cannot be read is not accepted. Of two codings that weigh the same, gzip is taken.
+    A coding that cannot be read is not accepted. If two codings weigh the same, gzip is taken.
     """
     weights: dict[str, float] = {}
     for part in b",".join(accepted).decode("latin-1").lower().split(","):

@@ -4,9 +4,9 @@ There is no artificial delay. A lone request runs at once. Under load the queue 
 call, and the calls get larger until they keep up.
 
 A request goes before another if it is done earlier when both get equal shares of the lane (finish
-times of fair queueing). So a cheap request passes costly ones, and a costly one cannot be passed
-for ever. A call takes rows and not requests. Before each, requests are dropped that nobody waits
-for any longer, also when some of their rows have run.
+times of fair queueing). A cheap request therefore passes costly ones, and a costly one cannot be
+passed for ever. A call takes rows and not requests. Before each, requests are dropped that nobody
+waits for any longer, also when some of their rows have run.
 """
 
 import asyncio

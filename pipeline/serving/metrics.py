@@ -14,7 +14,7 @@ class ServerMetrics:
         self.requests = Histogram(
             "distill_request_seconds",
             "Time from a request's last byte to its answer's first, by route and status. "
-            "Of gRPC: by method and code, to the end of the call's work.",
+            "Calls of gRPC are by method and code, to the end of the call's work.",
             ("route", "status"),
             buckets=_SECONDS,
             registry=registry,

@@ -103,7 +103,7 @@ class Student(Model):  # type: ignore[misc] # KServe's own way to add a model; i
         """Answer a tensor request."""
         served = self.served(payload.model_version)
         if served.classifier.task.continues:
-            raise RequestError("A language model takes no tensors: ask for texts.")
+            raise RequestError("A language model takes no tensors. Send texts.")
         check_outputs(payload.request_outputs or (), _output_names(served))
         tensors = read_inputs(payload.inputs, served, self._settings)
         answer = await self.slot.batcher.submit(served, tensors)
@@ -190,8 +190,8 @@ class Plane(DataPlane):  # type: ignore[misc] # KServe's; it has no types
 def _check_version(served: Served, version: str | None) -> None:
     if version and version != str(served.version):
         raise UnknownVersionError(
-            f"Version {version[:20]!r} is not served; {served.version} is. Ask for that one, or "
-            "for none."
+            f"Version {version[:20]!r} is not served; {served.version} is. Name that version, or "
+            "none."
         )
 
 

@@ -1,6 +1,6 @@
 """The routes of the Open Inference Protocol (v2), with and without a model's version.
 
-https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol. Those that load
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol. Routes that load
 and unload models are left out: models follow the registry.
 """
 
@@ -96,7 +96,7 @@ def _add_server(app: FastAPI, plane: Plane) -> None:
         )
         if not state.ready:
             raise ServerNotReady(
-                f"Of {state.models} models, {state.loaded} are loaded and "
+                f"{state.loaded} of {state.models} models are loaded, and "
                 f"{state.without_champion} have no champion."
             )
         return state

@@ -43,7 +43,7 @@ class ServeSettings(RegistryPlace):
     it in the environment, where no process list shows it."""
 
     poll_s: float = Field(default=5.0, gt=0, le=_DAY_S)
-    """Seconds between two looks at the registry for a new champion."""
+    """Seconds between two checks of the registry for a new champion."""
 
     threads: int = Field(default=0, ge=0, le=1024)
     """Threads of onnxruntime per model; 0 takes as many as this process may run at once."""
@@ -53,7 +53,7 @@ class ServeSettings(RegistryPlace):
     as the package onnxruntime-gpu for ``cuda``."""
 
     batching: bool = True
-    """Whether requests that wait are answered by one call of the model."""
+    """Whether waiting requests share a call of the model."""
 
     max_batch_texts: int = Field(default=32, ge=1)
     """Most texts per call of a model."""
@@ -90,10 +90,10 @@ class ServeSettings(RegistryPlace):
     """Language models: tokens of one prompt."""
 
     max_completion_tokens: int = Field(default=256, ge=1)
-    """Language models: most tokens of one completion, and those of one that asks for no number."""
+    """Language models: most tokens of one completion, and the default of a request."""
 
     completion_s: float = Field(default=20.0, gt=0, le=_DAY_S)
-    """Language models: seconds for the completions of a request, which end with what they have."""
+    """Language models: seconds for the completions of a request; unfinished ones end then."""
 
     max_connections: int = Field(default=512, ge=1, le=_LARGEST)
     """Most open HTTP connections, and as many of gRPC. Beyond them an idle connection is closed, or

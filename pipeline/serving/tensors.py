@@ -63,7 +63,7 @@ def check_outputs(requested: Sequence[RequestedOutput], names: Sequence[str]) ->
             raise RequestError("binary_data is true or false.")
     asked = [each.name for each in requested]
     if twice := [name for name in names if asked.count(name) > 1]:
-        raise RequestError(f"The output {twice[0]!r} is asked for twice.")
+        raise RequestError(f"The output {twice[0]!r} is requested twice.")
 
 
 def _check_values(tensors: dict[str, np.ndarray], served: Served) -> None:

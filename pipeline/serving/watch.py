@@ -1,9 +1,9 @@
 """The process beside a server that watches the registry.
 
-MLflow's client takes 100 MB and holds the interpreter while it works, at the requests' cost. So it
-has its own process. It fetches the bundle of a new champion, checks every digest, and writes a JSON
-line to its standard output. An empty line at each look shows the server that the process lives. The
-same write fails, and ends it, when the server is gone.
+MLflow's client takes 100 MB and holds the interpreter while it works, at the requests' cost. It
+therefore has its own process. It fetches the bundle of a new champion, checks every digest, and
+writes a JSON line to its standard output. An empty line at each look shows the server that the
+process lives. This write fails, and ends the process, when the server is gone.
 """
 
 import asyncio

@@ -188,7 +188,7 @@ def _labelled_rows(
     tally["empty"] += len(found) - len(rows)
     if not rows:
         raise InputError(
-            f"{source.table.source} has no usable row: {source.table.size} rows read, and none of "
+            f"{source.table.source} has no usable row: {source.table.size} rows read. None of "
             f"the {len(found)} that data.filter {config.filter} leaves has both text and label."
         )
     return rows

@@ -142,12 +142,12 @@ def _insert(
     notes = []
     if size * 64 < hidden_size:
         notes.append(
-            f"bottleneck_size {size} is under 1/64 of the hidden size {hidden_size}: the adapters "
+            f"bottleneck_size {size} is under 1/64 of the hidden size {hidden_size}. The adapters "
             "may be too small to learn the task; 1/16 to 1/4 is usual"
         )
     if size * 2 > hidden_size:
         notes.append(
-            f"bottleneck_size {size} is over half of the hidden size {hidden_size}: the adapters "
+            f"bottleneck_size {size} is over half of the hidden size {hidden_size}. The adapters "
             "are no bottleneck, and cost as much as training the layers; 1/16 to 1/4 is usual"
         )
     if moved > 0.1:

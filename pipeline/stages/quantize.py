@@ -118,7 +118,7 @@ def _write_variants(
     """Write the bundle with a file per variant, and return the number of products in 8 bits."""
     if data_of(exported.folder / STUDENT / MODEL).exists():
         raise InputError(
-            "quantize: the student's weights are more than the 2 GB that one ONNX file holds, and "
+            "quantize: the student's weights are more than the 2 GB that one ONNX file holds. "
             "onnxruntime's tools for its variants need one file. Set quantize.enabled = false."
         )
     shutil.copytree(
@@ -166,8 +166,8 @@ def _may_ship(
     eligible = [name for name in accepted if config.ship in ("fastest", VARIANTS[name].precision)]
     if not eligible:
         raise InputError(
-            f"quantize.ship asks for {config.ship}, which is refused. {judged[INT8_FILE].refused} "
-            "Accept more, or let another precision ship."
+            f"quantize.ship is {config.ship}, which is refused. {judged[INT8_FILE].refused} "
+            "Raise the limits, or let another precision ship."
         )
     return eligible
 

@@ -122,8 +122,8 @@ def _vocabulary(path: Path) -> int:
     size = vocabulary_size(load_graph(path))
     if size is None:
         raise InputError(
-            f"{path} does not look up input_ids in a table of its own, so it cannot be told which "
-            "ids it takes. Give a model whose embeddings are in the graph."
+            f"{path} does not look up input_ids in a table of its own, so its valid ids are "
+            "unknown. Give a model whose embeddings are in the graph."
         )
     return size
 

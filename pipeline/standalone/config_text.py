@@ -50,9 +50,9 @@ class Lengths:
         half, most = (round(float(np.quantile(self.tokens, part))) for part in (0.5, 0.99))
         limit = self.limit
         cut = sum(each > limit for each in self.tokens)
-        how = " (estimated by words: the model is not at hand)" if self.are_estimated else ""
+        how = " (estimated by words, without the model)" if self.are_estimated else ""
         return (
-            f"half of the texts have at most {half:,} tokens, 99 % at most {most:,}{how}; "
+            f"99 % of the texts have up to {most:,} tokens (half of them up to {half:,}){how}; "
             f"max_length = {limit} cuts {cut:,} of {len(self.tokens):,}"
         )
 
@@ -89,8 +89,8 @@ class Draft:
         """Return what was assumed, in clauses."""
         sizes = self.facts.sizes
         held = (
-            f"{sizes['validation']:,} texts are held out to choose by, and {sizes['test']:,} to "
-            f"test on, each {self._drawn_by} in proportion"
+            f"{sizes['validation']:,} texts are held out for validation, and {sizes['test']:,} for "
+            f"the test, each {self._drawn_by} in proportion"
         )
         return (*self.assumed, *self.proposal.assumed, held, self.lengths.said(), self.model_said())
 
@@ -159,7 +159,7 @@ def _trainings(draft: Draft) -> Iterator[str]:
     yield from ("", "[finetune]")
     yield from _comment(
         f"{size:,} training texts in {epochs} epochs are {steps:,} steps. Training stops early "
-        "where the validation split gains nothing."
+        "if the validation split gains nothing."
     )
     yield from (f"epochs = {epochs}", f"batch_size = {draft.batch_size}")
     yield f"learning_rate = {'1e-3' if continues else '2e-3'}"
@@ -169,7 +169,7 @@ def _trainings(draft: Draft) -> Iterator[str]:
         yield from _comment("Without new biases, the student's graph is the plain backbone's.")
         yield from (f"batch_size = {draft.batch_size}", "add_biases = false", "")
     yield "[distill]"
-    yield from _comment("What absorption leaves is little: a few texts polish it.")
+    yield from _comment("Absorption leaves little to learn, so few texts are enough.")
     yield from ("epochs = 1", "texts = 1000", f"batch_size = {draft.batch_size}")
     yield from ("learning_rate = 1e-5", "evaluations_per_epoch = 1")
     yield from ("temperature = 1.0", "") if continues else ("",)

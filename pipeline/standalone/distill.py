@@ -1,7 +1,7 @@
 """Distil without the chain: a student, its teacher and unlabelled texts in, a closer student out.
 
 The teacher's own answers take the place of labels, but they choose no weights. The student that is
-closest to its teacher on held-out texts is kept. That may be the student that came in.
+closest to its teacher on held-out texts is kept. It may be the student that came in.
 """
 
 import tempfile

@@ -1,6 +1,6 @@
 """Look at a teacher before anything is absorbed: what folds exactly, and how close the rest comes.
 
-A trial absorbs a few of the given texts and leaves no file behind. What it finds is a lower bound:
+A trial absorbs a few of the given texts and leaves no file behind. Its result is a lower bound:
 more texts bring the student closer.
 """
 
@@ -120,8 +120,8 @@ def _advise(
     )
     if any(each.attention for each in adapters):
         advice.append(
-            "What regressions leave over comes mostly from the adapters after attention in the "
-            'lowest layers. teacher.adapter.drop_layers or kind = "pfeiffer" does without them.'
+            "Most of the remaining error comes from the adapters after attention in the lowest "
+            'layers. teacher.adapter.drop_layers or kind = "pfeiffer" does without them.'
         )
     return tuple(advice)
 

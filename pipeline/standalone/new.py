@@ -1,9 +1,9 @@
 """A config for a table of one's own, as `adapter-distill new` writes it.
 
 The table is read as a run reads it, and its columns are proposed by the task
-(``Task.labels.propose``). What is not certain is refused, with the option that settles it. The
-data stage then splits the table once, into a temporary folder. So a config that is written is one
-that runs.
+(``Task.labels.propose``). Uncertain settings are refused, with the option that settles them. The
+data stage then splits the table once, into a temporary folder. A config that is written therefore
+runs.
 """
 
 import tempfile
@@ -113,7 +113,7 @@ def _propose(
         raise InputError(f"{settings.source} can be read for {listed}. Say which: {command}.")
     lines = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
     raise InputError(
-        f"{settings.source} fits no task for certain:\n{lines}\nName what is asked for: "
+        f"{settings.source} fits no task for certain:\n{lines}\nName the task and its columns: "
         f"{command} [--text COLUMN] [--label COLUMN]."
     )
 
@@ -169,8 +169,8 @@ def _split(
     total = sum(facts.sizes.values())
     if total < _FEWEST_ROWS:
         raise InputError(
-            f"{settings.source} holds {total} texts that differ, expected {_FEWEST_ROWS} at least: "
-            "some are held out, and the rest is too few to learn from. Give more."
+            f"{settings.source} holds {total} texts that differ, expected {_FEWEST_ROWS} at least. "
+            "Some are held out, and the rest is too few for training. Give more."
         )
     held = _held_out(total)
     sizes = {"validation": held, "test": held}

@@ -4,11 +4,11 @@ Efron & Tibshirani, 1993, An Introduction to the Bootstrap, section 13.3.
 
 Some statistics are biased, because a resample has fewer different texts per class than the split.
 Its macro-F1 is lower on average, and its calibration error higher. Plain percentiles would miss the
-measured value. So the interval is moved by the bootstrap's own estimate of the bias (section 10.2).
-It is then the interval of the value that another test split of this size gives. Bias-corrected
-percentiles (section 14.3) and the basic interval are left out. They aim at a split of infinite
-size, move twice as far, and can miss the measured value. `benchmarks/evaluate_costs.py` measures
-how often centred, plain and basic intervals hold.
+measured value. The interval is therefore moved by the bootstrap's own estimate of the bias (section
+10.2). It is then the interval of the value that another test split of this size gives.
+Bias-corrected percentiles (section 14.3) and the basic interval are left out. They aim at a split
+of infinite size, move twice as far, and can miss the measured value. `benchmarks/evaluate_costs.py`
+measures how often centred, plain and basic intervals hold.
 
 Shapes: N = texts, R = resamples.
 """

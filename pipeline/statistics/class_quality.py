@@ -1,11 +1,11 @@
 """Loss of each class: recall of the student against its teacher.
 
 An average hides a rare class that is lost altogether. But a rare class has few texts, and of many
-classes one always looks bad by luck. So each loss of recall has Tango's score interval for paired
-proportions (1998, Statistics in Medicine 17, 891-908). It stays honest for a handful of texts,
-where a bootstrap collapses to a point. All classes share one level of error (Bonferroni), because
-the worst of them is picked afterwards. Recall suffices: a text that spoils the precision of one
-class is missing in the recall of its own.
+classes one always looks bad by luck. Each loss of recall therefore has Tango's score interval for
+paired proportions (1998, Statistics in Medicine 17, 891-908). It stays honest for a handful of
+texts, where a bootstrap collapses to a point. All classes share one level of error (Bonferroni),
+because the worst of them is picked afterwards. Recall suffices: a text that spoils the precision of
+one class is missing in the recall of its own.
 
 Shapes: N = texts, C = classes.
 """

@@ -88,7 +88,7 @@ def make_readable(folder: Path) -> None:
 def link_or_copy(source: str, target: str) -> None:
     """Give a file a second name where the file system can, and copy it where it cannot.
 
-    For `shutil.copytree`. What stood at the target is replaced.
+    For `shutil.copytree`. A file at the target is replaced.
     """
     Path(target).unlink(missing_ok=True)
     try:

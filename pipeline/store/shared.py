@@ -1,8 +1,8 @@
 """Finished stages at a URI, for machines that share no disk: fetched from it, published to it.
 
 The URI is whatever fsspec opens: ``s3://bucket/stages``, ``gs://...``, a mounted folder. A stage is
-a folder there as it is here. Its record goes up last, so a folder without one is not finished. What
-comes down is checked against the digests in its record, like every stage that is used again.
+a folder there as it is here. Its record goes up last, so a folder without one is not finished. A
+downloaded stage is checked against the digests in its record, like every stage that is used again.
 
 A machine that builds a stage holds a lease on it: a file beside it, written anew now and then.
 Others wait, and fetch the stage when it is there. A lease that stands still for two minutes is a
@@ -143,7 +143,7 @@ class SharedStages:
             raise UnreachableError(
                 f"shared_stages: {self.uri} does not answer, or refuses: {first_line(error)}. "
                 "Check the address and the credentials in the environment. Stages that are "
-                "finished here stay, and the same command goes on."
+                "finished here stay, and the same command continues."
             ) from error
 
 

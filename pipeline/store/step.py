@@ -1,7 +1,8 @@
 """One stage to build: its function, its input stages and its settings.
 
 ``build`` is called with the input stages, the settings and an empty folder, and with nothing else.
-Key and call are made of the same two fields. So a build cannot read anything outside its key.
+Key and call are made of the same two fields. A build therefore cannot read anything outside its
+key.
 """
 
 from collections.abc import Callable, Mapping, Sequence

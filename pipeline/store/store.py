@@ -1,10 +1,10 @@
 """Files with digests, written atomically, and the store of finished stages.
 
 The name of a stage's folder is a digest of its settings, its inputs and the computing libraries'
-versions. The stage is built under ``<key>.partial``, and renamed when its record is
-written. So a folder under its final name is whole. A killed build leaves its partial folder, and
-the next run continues from the checkpoints in it. The sha256 of every file is checked before a
-finished folder is used again.
+versions. The stage is built under ``<key>.partial``, and renamed when its record is written. A
+folder under its final name is therefore whole. A killed build leaves its partial folder, and the
+next run continues from the checkpoints in it. The sha256 of every file is checked before a finished
+folder is used again.
 
 Records hold paths relative to their folder, so a store can be moved as a whole.
 """

@@ -123,8 +123,8 @@ def _spell(name: str, cell: Cell, source: str, place: str) -> str:
     if None in answers:
         shown = cell if isinstance(cell, str) else repr(cell)
         raise InputError(
-            f"{source}: the column {name!r} holds {shown[:60]} in {place}, expected answers: "
-            f"{_FORMS}; an empty list where the context has no answer."
+            f"{source}: the column {name!r} holds {shown[:60]} in {place}, expected answers such "
+            f"as {_FORMS}. An empty list means that the context has no answer."
         )
     return json.dumps(answers, ensure_ascii=False)
 

@@ -1,9 +1,10 @@
 """Causal language modelling: the token that follows each token of a text.
 
 A text needs no label, because its own tokens are the labels. The head over the vocabulary belongs
-to the backbone. So only the teacher's adapters train, and the baseline is the unchanged backbone.
-The hard loss is cross-entropy of the token that follows. The soft loss is T² KL to the teacher over
-some likely tokens and the sum of the rest (models/token_layout.py). A student continues texts.
+to the backbone. Only the teacher's adapters therefore train, and the baseline is the unchanged
+backbone. The hard loss is cross-entropy of the token that follows. The soft loss is T² KL to the
+teacher over some likely tokens and the sum of the rest (models/token_layout.py). A student
+continues texts.
 
 Shapes: N = texts, T = tokens; readings are (N, T, R).
 """
@@ -94,7 +95,7 @@ def _checks(evaluation: EvaluateFacts, config: GateConfig) -> tuple[Check, ...]:
             evaluation,
             config,
             "token_agreement",
-            "Student and teacher find the same token most likely at {} of the places",
+            "Student and teacher find the same token most likely at {} of the positions",
         ),
         *gained(evaluation, config, "token_accuracy", _CONSTANT, plain=_PLAIN),
         *least_quality(evaluation, config, "token_accuracy"),
@@ -179,7 +180,7 @@ def _objective() -> "Objective":
 
 
 def _agrees(agreement: float) -> str:
-    return f"has its teacher's likeliest token at {agreement:.1%} of the places"
+    return f"has its teacher's likeliest token at {agreement:.1%} of the positions"
 
 
 CAUSAL_LM = Task(
@@ -197,7 +198,7 @@ CAUSAL_LM = Task(
     words=Words(
         loss="cross-entropy per token, nats",
         distance="KL to the teacher per token (nats)",
-        agreement="places with the teacher's likeliest token",
+        agreement="positions with the teacher's likeliest token",
         agrees=_agrees,
         constant=_CONSTANT,
         plain=_PLAIN,

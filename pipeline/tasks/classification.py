@@ -103,10 +103,10 @@ def worst_class_lost(evaluation: EvaluateFacts, config: GateConfig) -> Check:
         interval=worst.interval,
         evidence="not_refuted",
         reason=(
-            f"Of the class {worst.label} ({worst.texts:,} test texts), the teacher finds "
+            f"In the class {worst.label} ({worst.texts:,} test texts), the teacher finds "
             f"{worst.teacher_recall:.1%} and the student {worst.student_recall:.1%}: "
             f"{100 * worst.recall_lost:.2f} points lost ({100 * low:.2f} to {100 * high:.2f}, all "
-            f"classes together at {evaluation.confidence:.0%}); gate.max_class_drop refuses a loss "
+            f"classes together at {evaluation.confidence:.0%}). gate.max_class_drop refuses a loss "
             f"significantly above {100 * config.max_class_drop:.2f}."
         ),
     )
@@ -152,8 +152,8 @@ def uncertain_classes(evaluation: EvaluateFacts, config: GateConfig) -> tuple[st
     rest = len(beyond) - len(largest)
     return (
         f"Classes that lost more than {100 * config.max_class_drop:.2f} points of recall, on "
-        f"too few texts to be sure: {listed}{f' and {rest} more' if rest else ''}. "
-        "Measure on more texts of these classes to know.",
+        f"too few texts for significance: {listed}{f' and {rest} more' if rest else ''}. "
+        "Measure on more texts of these classes.",
     )
 
 

@@ -1,8 +1,8 @@
 """Metrics of entities in texts: strict F1, by type, and closeness of two models; numpy alone.
 
-An entity counts if its first word, its last word and its type are right. So does seqeval in its
-strict mode for IOB2. A word without logits is outside of all entities. No token begins in such a
-word, or it is beyond the model's longest input. Tags behind a text's last word are -100.
+An entity counts if its first word, its last word and its type are right. seqeval counts the same in
+its strict mode for IOB2. A word without logits is outside of all entities. No token begins in such
+a word, or it is beyond the model's longest input. Tags behind a text's last word are -100.
 
 Shapes: N = texts, W = words (or tokens), C = tags, E = types; readings are (N, W, C).
 """

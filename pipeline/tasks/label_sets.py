@@ -113,7 +113,7 @@ def _cutter(columns: Sequence[LabelColumn], config: DataConfig) -> Callable[[str
     ways = [each for each in (None, *used) if _is_known(cells, each, known)]
     if len(ways) > 1:
         raise ValueError(
-            f"the column {config.label!r} can be read in two ways: its cells are names of "
+            f"the column {config.label!r} can be read in two ways. Its cells are names of "
             f"data.labels, and sets of names with {used[0]!r} between. Write lists, in a JSONL or "
             "Parquet file"
         )
@@ -175,9 +175,9 @@ def _are_flags(
         cell = (twice or list(lists))[0]
         column = next(each for each in columns if cell in each.cells)
         raise ValueError(
-            f"the lists of the column {config.label!r} may hold indices, or 0 or 1 for each of the "
-            f"{count} names in data.labels: first {cell[:60]} in {column.source}, "
-            f"{column.place(list(column.cells).index(cell))}. Write the names that apply"
+            f"the lists of the column {config.label!r} may hold indices, or flags (0, 1) of the "
+            f"{count} names in data.labels (first {cell[:60]} in {column.source}, "
+            f"{column.place(list(column.cells).index(cell))}). Write the names that apply"
         )
     return False
 

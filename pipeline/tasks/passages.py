@@ -1,7 +1,7 @@
 """A context in windows beside its question, and the readings of an answer's ends.
 
-The tokens that count are those of the context and the first token of the input. That token stands
-for "no answer". Windows overlap; each is a distribution of its own, as in training.
+The tokens that count are those of the context and the first token of the input. The first token
+stands for "no answer". Windows overlap; each is a distribution of its own, as in training.
 
 Readings have a row for each of these tokens, window after window. A row holds the token's first
 character in the context and the character behind its last. Two logits follow, that the answer

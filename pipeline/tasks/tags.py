@@ -173,7 +173,7 @@ def _gathered(
         if (wrong := _not_iob2(spelled)) is not None:
             before = repr(spelled[wrong - 1]) if wrong else "nothing"
             raise ValueError(
-                f"{column.source}, {column.place(row)}: the tags are no IOB2: {spelled[wrong]!r} "
+                f"{column.source}, {column.place(row)}: the tags are not IOB2. {spelled[wrong]!r} "
                 f"of word {wrong + 1} follows {before}. Begin every entity with B-"
             )
         gathered.append(None if tags is None else indices)
@@ -228,7 +228,7 @@ def join_words(
         odd = [word for word in words if not word or " " in word]
         if odd:
             raise InputError(
-                f"{source}: the column {name!r} holds the word {odd[0]!r} in {place(row)}: a word "
+                f"{source}: the column {name!r} holds the word {odd[0]!r} in {place(row)}. A word "
                 "is not empty, and has no space. Write another character for the space."
             )
         texts.append(" ".join(words))

@@ -226,9 +226,9 @@ TOKEN_CLASSIFICATION = Task(
         intended_use="to find entities of these types in texts like those of its test split "
         "(source below).",
         limits=(
-            "It was measured on words that were parted beforehand; in other texts it parts them by "
-            "white space and punctuation.",
-            "An entity counts where all its words and its type are right.",
+            "It was measured on words that were split beforehand; it splits other texts at white "
+            "space and punctuation.",
+            "An entity counts if all its words and its type are right.",
         ),
         hub_task="token-classification",
         hub_metrics={

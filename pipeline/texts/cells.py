@@ -78,7 +78,7 @@ def read_texts_of(
         if not _is_unicode(text):
             raise InputError(
                 f"{source}: the column {name!r} holds half a character (a surrogate) in "
-                f"{place(row)}: {_shown(cell)}. Remove it, or write the whole character."
+                f"{place(row)}, {_shown(cell)}. Remove it, or write the whole character."
             )
         texts.append(text.strip())
     return texts

@@ -37,7 +37,7 @@ def read_conll(path: Path, wanted: Sequence[str]) -> SourceTable:
         if len(fields) < 2 or len(fields) != fields_of_first:
             raise InputError(
                 f"Cannot read the file {path}: line {number} has {len(fields)} fields, expected "
-                f"{max(2, fields_of_first)}: a word first, and its tag last. Correct the line."
+                f"{max(2, fields_of_first)} with a word first and its tag last. Correct the line."
             )
         if not is_open:
             sentences.append([])

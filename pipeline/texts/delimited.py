@@ -30,11 +30,11 @@ _QUOTED_AFTER_SPACE = re.compile(r' +"(?:[^"]|"")*" *')
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
 _ADVICE = {
     "quotes": (
-        "Close the quote, and double each quotation mark inside a quoted field; or give the rows "
-        "as JSONL, which needs no quotes of that kind."
+        "Close the quote, and double each quotation mark inside a quoted field. Or give the rows "
+        "as JSONL, which needs no such quotes."
     ),
     "fields": (
-        "Put fields that hold the delimiter, quotation marks or line ends in quotation marks; or "
+        "Put fields that hold the delimiter, quotation marks or line ends in quotation marks. Or "
         "give the rows as JSONL."
     ),
 }
@@ -189,7 +189,7 @@ def _check_quoted_lines(
         if rows >= 2:  # one of them is the end, or the start, of the record itself
             raise RecordError(
                 f"the quote that opens in line {record.line} closes in line {record.last_line}, "
-                f"and {rows} lines in between look like rows of their own"
+                f"and {rows} lines between look like rows"
             )
 
 

@@ -20,7 +20,7 @@ from pipeline.texts.squad_files import is_squad, squad_rows
 
 logger = logging.getLogger(__name__)
 
-_ADVICE = 'Give one object a line: {"text": "...", "label": "..."}.'
+_ADVICE = 'Give one object per line, such as {"text": "...", "label": "..."}.'
 # Any: an object of a JSON file may hold anything.
 _Row = dict[str, Any]
 

@@ -70,7 +70,7 @@ def spell_lists(
         values = [_as_json(each) for each in cell]
         if None in values:
             raise InputError(
-                f"{source}: the column {name!r} holds a list with a gap in {place(row)}: "
+                f"{source}: the column {name!r} holds a list with a gap in {place(row)}, "
                 f"{cell!r}. Write the missing value, or leave its place out."
             )
         found = spell_cells(name, values, source, at)

@@ -1,7 +1,7 @@
 """Soft targets: a teacher's outputs on texts, in shards that are mapped into memory.
 
-They are kept under the digest of their text, never under their position. So no shuffling, resuming
-or reordering of the data can give a text another text's targets.
+They are kept under the digest of their text, never under their position. No shuffling, resuming or
+reordering of the data can therefore give a text another text's targets.
 
 Shapes: N = texts, T = tokens, C = outputs per text or token.
 """
@@ -25,7 +25,7 @@ def write_soft_targets(
 ) -> None:
     """Write a teacher's outputs on some texts, (N, C) or (N, T, C), whole or not at all.
 
-    What is NaN behind a text's last token is left out.
+    Values that are NaN behind a text's last token are left out.
     """
     is_ragged = outputs.ndim == 3
     rows = [_without_padding(row) if is_ragged else row for row in outputs]

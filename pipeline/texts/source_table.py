@@ -53,8 +53,8 @@ def find_columns(wanted: Sequence[str], names: Sequence[str], source: str) -> di
         if len(positions) > 1:
             raise InputError(
                 f"{source} has {len(positions)} columns named {name!r} (columns "
-                f"{', '.join(str(position + 1) for position in positions)}), so it cannot be told "
-                "which one is meant. Rename all but one of them."
+                f"{', '.join(str(position + 1) for position in positions)}), and any of them may "
+                "be meant. Rename all but one of them."
             )
     return {name: positions[0] for name, positions in found.items()}
 

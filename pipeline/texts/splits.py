@@ -75,7 +75,7 @@ def hold_out(
     for name in SPLITS:
         if not splits[name]:
             raise InputError(
-                f"The {name} split is empty: every text of it stands in another split. Give a "
+                f"The {name} split is empty: every text of it is in another split. Give a "
                 "source with other texts, or let it be held out of data.train."
             )
     return splits
@@ -90,7 +90,7 @@ def _read_earlier(folder: Path) -> dict[Text, str]:
         return earlier
     except InputError as error:
         raise InputError(
-            f"data.splits_of = {folder} does not hold the splits of an earlier run ({error}) Give "
+            f"data.splits_of = {folder} does not hold the splits of an earlier run ({error}). Give "
             "the folder data of a finished run, such as runs/latest/data, or runs/NAME.data after "
             "run --until data."
         ) from error
@@ -105,7 +105,7 @@ def _take(
 ) -> tuple[list[LabelledText], list[LabelledText]]:
     """Split rows in two: the rows that are kept, and the split of this name.
 
-    Texts of an earlier run keep their split. The same part is taken of the other texts.
+    Texts of an earlier run keep their split. An equal fraction of the other texts is taken.
     """
     count = size if isinstance(size, int) else round(size * len(rows))
     if not 0 < count < len(rows):

@@ -1,7 +1,7 @@
 """Unlabelled texts: one text, one pair or one JSON value per line.
 
-Only line feeds end a line; U+2028, form feeds and the like belong to the text. So does a tab,
-unless pairs were requested: then it separates the two texts.
+Only line feeds end a line; U+2028, form feeds and the like belong to the text. A tab belongs to it
+too, unless pairs were requested: then it separates the two texts.
 """
 
 import json

@@ -112,7 +112,7 @@ def _lines_of(source: str, columns: Sequence[str], size: int) -> Iterator[list[T
     """Yield the lines of a text file that are not blank."""
     if len(columns) > 1:
         raise InputError(
-            f"data.unlabelled: {source} has one text a line, and this run reads pairs. Give a "
+            f"data.unlabelled: {source} has one text per line, and this run reads pairs. Give a "
             f"table with the columns {' and '.join(columns)}."
         )
     path = locate(source)

@@ -1,8 +1,8 @@
 """One block of timed calls, and the line protocol of a measuring process.
 
 The first line of its standard input is a JSON specification. For every further line the process
-makes one block, until its input ends. So its parent can alternate between processes and stop when
-the blocks suffice.
+makes one block, until its input ends. Its parent can therefore alternate between processes and stop
+when the blocks suffice.
 """
 
 import json

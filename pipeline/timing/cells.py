@@ -1,7 +1,7 @@
 """Measuring cells: blocks are added until the noise is small enough or the time is up.
 
-The A/A arm alone, that is, the same file measured twice, decides when to stop. So frequent looks do
-not favour any verdict on the student.
+The A/A arm alone, that is, the same file measured twice, decides when to stop. Frequent looks
+therefore do not favour any verdict on the student.
 """
 
 import time

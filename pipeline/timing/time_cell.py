@@ -1,10 +1,10 @@
 """A process that times onnxruntime sessions, block by block (protocol: `pipeline.timing.blocks`).
 
 Two sessions of the same file differ by several per cent, because each has another place in memory
-(Curtsinger & Berger, 2013, Stabilizer, ASPLOS). So the session, not the call, is the sample. Every
-block makes a fresh session per arm, in random order and after a random heap allocation. The calls
-are interleaved. Thread CPU time is measured beside wall time: it is the same work without the noise
-of other processes.
+(Curtsinger & Berger, 2013, Stabilizer, ASPLOS). The session, not the call, is therefore the sample.
+Every block makes a fresh session per arm, in random order and after a random heap allocation. The
+calls are interleaved. Thread CPU time is measured beside wall time: it is the same work without the
+noise of other processes.
 
 Shapes: B = batch, T = tokens.
 """

@@ -69,9 +69,9 @@ def own_lengths(
 ) -> Workload:
     """Return one call for each of ``count`` texts that represent the lengths of all texts.
 
-    The texts are sorted by length and cut into equal parts, and each part gives its middle text. So
-    the mean length of the sample is that of the data. Token ids above the smallest vocabulary are
-    folded into it; a call takes the same time for any ids.
+    The texts are sorted by length and cut into equal parts, and each part gives its middle text.
+    The mean length of the sample is therefore that of the data. Token ids above the smallest
+    vocabulary are folded into it; a call takes the same time for any ids.
 
     Args:
         bundle: Folder with ``tokenizer.json`` and ``tokenizer_config.json``.

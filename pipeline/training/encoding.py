@@ -32,8 +32,8 @@ Example = dict[str, Any]
 _MOST_UNKNOWN = 0.5
 """Largest share of unknown tokens; above it, the tokenizer does not fit the texts."""
 _OTHER_TOKENS = (
-    "Student and teacher cut the texts into other tokens, so that the teacher's outputs are not "
-    "those of the student's tokens. Give student.model one with the teacher's tokenizer."
+    "Student and teacher make different tokens of the texts, so the teacher's outputs do not fit "
+    "the student's tokens. Set student.model to a model with the teacher's tokenizer."
 )
 _FEWEST_TOKENS = 64
 """Fewest tokens for a verdict on a tokenizer from its unknown tokens."""

@@ -1,6 +1,6 @@
 """The batches of each epoch, in an order that depends on seed and epoch alone.
 
-So a killed training that continues takes the same steps on the same examples. That holds for
+A killed training that continues therefore takes the same steps on the same examples. This holds for
 another number of processes and for smaller batches too.
 """
 

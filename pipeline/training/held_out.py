@@ -1,8 +1,8 @@
 """Texts to fit on and texts held out, in separate batches.
 
-Rows of one text are held out together. So are texts of one group (`Labels.together`), such as
-questions about one context. Otherwise, fitted tokens would choose a ridge strength that is too weak
-for new texts.
+Rows of one text are held out together. Texts of one group (`Labels.together`) are held out together
+too, such as questions about one context. Otherwise, fitted tokens would choose a ridge strength
+that is too weak for new texts.
 
 Rows are stored on disk, and a batch is read from there each time that it is used.
 

@@ -1,7 +1,7 @@
 """Work in batches on a device with limited memory: batches that do not fit become smaller.
 
-A smaller batch is the largest divisor of the size before that is at most its half. So a training
-can gather several smaller batches before each step, and the step stays the same.
+A smaller batch is the largest divisor of the size before that is at most its half. A training can
+therefore gather several smaller batches before each step, and the step stays the same.
 """
 
 import logging

@@ -148,8 +148,8 @@ def _cause(errors: Sequence[Exception], failures: dict[int, ProcessFailure]) -> 
         how = signal.Signals(-first.exitcode).name
     return BuildKilledError(
         f"Process {first.local_rank} of those that share the stage died ({how}), and the others "
-        "were ended. Checkpoints are kept: run again to go on from the last one, with fewer "
-        "compute.processes where memory ran out."
+        "were ended. Checkpoints are kept: run again to continue from the last one. Set fewer "
+        "compute.processes if memory ran out."
     )
 
 

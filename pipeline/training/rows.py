@@ -236,7 +236,6 @@ def _pack(layout: Layout, placed: Sequence[Sequence[int]], targets: np.ndarray) 
 
 def _other_tokens() -> InputError:
     return InputError(
-        "Student and teacher cut the texts into other tokens, so that the teacher's outputs "
-        "are not those of the student's tokens. Give student.model one with the teacher's "
-        "tokenizer."
+        "Student and teacher make different tokens of the texts, so the teacher's outputs do not "
+        "fit the student's tokens. Set student.model to a model with the teacher's tokenizer."
     )

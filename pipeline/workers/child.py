@@ -170,10 +170,10 @@ def _why_killed(name: str, code: int | None) -> str:
     if code is not None and code < 0:
         how = signal.Signals(-code).name
         if -code == signal.SIGKILL:
-            how += "; when nobody sent it, the machine ran out of memory"
+            how += "; if nobody sent it, the machine ran out of memory"
     return (
         f"The process that built the stage {name} died ({how}). Its checkpoints are kept: run "
-        "again to go on from the last one, with a smaller batch_size where memory ran out."
+        "again to continue from the last one. Set a smaller batch_size if memory ran out."
     )
 
 

@@ -96,7 +96,7 @@ def test_name_that_is_taken_is_refused(created):
         (PoolForm(gpus=1, storage="x"), "takes no --storage, --gpus"),
         (PoolForm(kind="docker", image="x"), "a docker pool needs --storage"),
         (PoolForm(kind="kubernetes", gpus=1), "needs --image and --storage"),
-        (dataclasses.replace(DOCKER, gpus=1), "cannot ask for GPUs"),
+        (dataclasses.replace(DOCKER, gpus=1), "cannot request GPUs"),
     ],
 )
 def test_settings_that_do_not_fit_the_type_are_refused(form, said):

@@ -31,7 +31,7 @@ def test_challenger_is_held_against_the_champion_and_the_page_says_how(smoke_run
     assert (paired.texts, paired.p_value) == (24, 1.0)
     assert choice.replaces
     assert "takes the champion's place" in page
-    assert "| texts on which it is the better one | 0 | 0 | sign test, p = 1 |" in page
+    assert "| texts on which it is better | 0 | 0 | sign test, p = 1 |" in page
     held = "| accuracy lost against the champion | 0.00% (0.00% to 0.00%) | significantly at most"
     assert held in page
 

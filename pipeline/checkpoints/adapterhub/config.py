@@ -76,7 +76,7 @@ def hub_settings(folder: Path, config: Mapping[str, Any], hidden_size: int) -> A
     """Return what a configuration with every key means for a backbone of that hidden size."""
     after_norm = not config["original_ln_after"]
     if unsupported := _unsupported(config):
-        raise InputError(f"{folder}: this adapter has {', '.join(unsupported)}: not supported.")
+        raise InputError(f"{folder}: this adapter has {', '.join(unsupported)}. Not supported.")
     sizes = _sizes_of(folder, config["reduction_factor"], hidden_size)
     form = _form_of(config, sizes.pop("default"))
     residuals: dict[bool | str, Residual] = {True: "output", False: "seen", "post_add": "sum"}
@@ -152,7 +152,7 @@ def _sizes_of(
     """Return bottleneck sizes by layer, and the one of all others as ``default``."""
     factors = dict(factor) if isinstance(factor, Mapping) else {"default": factor}
     if "default" not in factors:
-        raise InputError(f"{folder}: reduction_factor has no default: {factors}.")
+        raise InputError(f"{folder}: reduction_factor has no default, found {factors}.")
     return {layer: max(1, int(hidden_size // each)) for layer, each in factors.items()}
 
 
@@ -169,8 +169,8 @@ def config_of(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     architecture = given.get("architecture")
     if architecture is not None:
         raise InputError(
-            f"{folder} holds {architecture!r}, which is not a bottleneck adapter. Bottleneck "
-            "adapters alone are imported: seq_bn, double_seq_bn, par_bn and their kin."
+            f"{folder} holds {architecture!r}, which is not a bottleneck adapter. Only bottleneck "
+            "adapters are imported, such as seq_bn, double_seq_bn and par_bn."
         )
     missing = [key for key in _REQUIRED if key not in given]
     if missing:

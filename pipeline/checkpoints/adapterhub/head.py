@@ -208,8 +208,8 @@ def _flexible_head(folder: Path, meta: HeadFile, model: PreTrainedModel) -> dict
         if own != activation:
             raise InputError(
                 f"{folder}: this head's activation is {own!r}, and a stock "
-                f"{model.config.model_type} classifier's is {activation!r}: they do not compute "
-                f"the same. Save the adapter with a head whose activation is {activation!r}."
+                f"{model.config.model_type} classifier's is {activation!r}. Their outputs would "
+                f"differ. Save the adapter with a head whose activation is {activation!r}."
             )
         places = {1: dense, 4: last}
     else:

@@ -73,7 +73,7 @@ def fusion_parameters(
 def with_present_names(tensors: Mapping[str, Tensor], model: PreTrainedModel) -> dict[str, Tensor]:
     """Return a checkpoint's tensors under the names that the library writes now.
 
-    Those of its first version, and of models without a head, are others.
+    Its first version, and models without a head, have other names.
     """
     prefix = f"{model.base_model_prefix}."
     renamed = {}

@@ -1,10 +1,10 @@
 """AdapterHub checkpoints: the folders that the ``adapters`` library reads and writes.
 
 One folder an adapter: ``adapter_config.json`` and the tensors, ``pytorch_adapter.bin`` or
-``adapter.safetensors``. What the library loads without a word (missing layers, tensors that it does
-not know, an adapter of another architecture) is refused here. A ``.bin`` is unpickled as weights
-only: nothing in it is executed. Format: https://docs.adapterhub.ml and what the library's version
-1.3.0 writes.
+``adapter.safetensors``. Missing layers, unknown tensors and adapters of another architecture are
+refused here, while the library loads them silently. A ``.bin`` is unpickled as weights only:
+nothing in it is executed. Format: https://docs.adapterhub.ml and what the library's version 1.3.0
+writes.
 """
 
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """The JSON files of an AdapterHub folder: the keys that are read, and the types of their values.
 
-Other keys are passed over. What the values mean is in config.py, head.py and setup.py.
+Other keys are passed over. The meaning of the values is in config.py, head.py and setup.py.
 """
 
 from typing import Annotated, Any, Literal, NotRequired

@@ -82,8 +82,8 @@ def setup_tree(composition: Composition) -> dict[str, Any]:
     if wrong:
         raise InputError(
             f"AdapterHub's format has no {kind.lower()} of "
-            f"{', '.join(type(child).__name__.lower() for child in wrong)}: it knows stacks of "
-            "adapters, fusions and averages, averages of adapters and stacks, fusions of adapters."
+            f"{', '.join(type(child).__name__.lower() for child in wrong)}. It has stacks of "
+            "adapters, fusions and averages; averages of adapters and stacks; fusions of adapters."
         )
     tree: dict[str, Any] = {
         "type": kind,
@@ -112,8 +112,8 @@ def _composition(folder: Path, tree: Any) -> Composition:
         return Fuse(names)
     raise InputError(
         f"{folder / SETUP}: a composition of the type {kind!r} with "
-        f"{'adapters' if len(names) == len(parts) else 'compositions'} in it is not supported; "
-        "supported are Stack, Average, and Fuse of adapters."
+        f"{'adapters' if len(names) == len(parts) else 'compositions'} in it is not "
+        "supported. Supported are Stack, Average, and Fuse of adapters."
     )
 
 
@@ -134,8 +134,8 @@ def _weights(folder: Path, given: Any, children: int) -> tuple[float, ...]:
             as_they_are = isclose(total, 1.0) or not normalise
             return weights if as_they_are else tuple(each / total for each in weights)
     raise InputError(
-        f"{folder / SETUP}: expected the weights of an average of {children} as so many numbers "
-        f"whose sum is not 0, found {found!r}. Save the setup again."
+        f"{folder / SETUP}: expected {children} weights for an average of {children}, with a sum "
+        f"that is not 0, found {found!r}. Save the setup again."
     )
 
 

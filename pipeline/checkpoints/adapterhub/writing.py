@@ -64,9 +64,9 @@ def write_adapter(
         model.config.model_type == "albert" and settings.attention
     ):
         raise InputError(
-            f"AdapterHub's format has no adapter like {name!r} in a {model.config.model_type}: "
-            "there its parallel adapters see the residual, not the input of the FFN, and in ALBERT "
-            "those after attention see its input."
+            f"AdapterHub's format has no adapter like {name!r} in a {model.config.model_type}. "
+            "There its parallel adapters read the residual, not the input of the FFN. In ALBERT, "
+            "adapters after attention read the input of attention."
         )
     config = hub_config(name, settings, int(model.config.hidden_size))
     hub_name = hub_name or name

@@ -75,7 +75,7 @@ def test_limits_that_no_completion_can_keep_are_refused(language, limits):
     model = load(language)
 
     for ask in (lambda: model.stream("the film", **limits), lambda: model.answer(["a"], **limits)):
-        with pytest.raises(InputError, match="A completion needs tokens of at least 1"):
+        with pytest.raises(InputError, match="A completion needs at least 1 token"):
             ask()
 
 

@@ -97,7 +97,7 @@ def test_bad_input_and_an_interrupt_leave_no_log(ended, tmp_path):
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.ENOSPC, "free the disk"),
+        (errno.ENOSPC, "Free the disk"),
         (errno.EROFS, "give another folder"),
         (errno.EACCES, "give another folder"),
         (errno.ENOENT, "Give another path"),

@@ -219,7 +219,7 @@ def test_full_disk_exits_2_and_leaves_the_last_result(
     )
 
     assert done.returncode == 2
-    assert "Nothing half-written was left" in without_line_breaks(done.stderr)
+    assert "No finished result was replaced" in without_line_breaks(done.stderr)
     assert "Traceback" not in done.stderr
     assert before == {path.name for path in root.iterdir()} | {(root / "latest").readlink()}
 

@@ -42,7 +42,7 @@ def test_dry_run_lists_what_would_go_with_sizes_and_changes_nothing(gc, tmp_path
     assert f"kept: run {runs}/20200102-000000-tiny (one of the newest 1 of tiny)" in said
     assert f"unknown, kept: {runs}/notes" in said
     assert f"would cut: log {tmp_path}/logs/server.log (1.5 MB)" in said
-    assert "would remove 2, which frees 3.5 MB. Nothing was changed: --remove removes" in said
+    assert "would remove 2, which frees 3.5 MB. Nothing was removed. Give --remove" in said
     assert (runs / "20200101-000000-tiny").is_dir()
     assert (tmp_path / "logs" / "server.log").stat().st_size == 1_500_000
 

@@ -249,7 +249,7 @@ def test_sequential_adapter_that_is_not_linear_is_refused(
     plan = plan_of(teacher)
 
     assert plan.obstacles == (
-        "A sequential adapter folds into the dense layer before it only if it is linear, and this "
+        "A sequential adapter folds into the dense layer before it only if it is linear. This "
         f"one's activation is {activation!r}.",
     )
     assert (plan.possible, plan.free, plan.extra_units) == (False, False, 0)

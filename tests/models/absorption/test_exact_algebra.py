@@ -195,5 +195,5 @@ def test_sequential_adapter_that_is_not_linear_is_refused(activation):
     adapter = random_adapter(3, activation)
 
     assert f"activation is {activation!r}" in sequential_obstacle(adapter)
-    with pytest.raises(ValueError, match=f"only if it is linear, .* is '{activation}'"):
+    with pytest.raises(ValueError, match=f"only if it is linear. .* is '{activation}'"):
         fold_sequential(FFN[1], [adapter])

@@ -35,7 +35,7 @@ CASES = {
     "tags that are no IOB2": (
         "token-classification",
         ("tags.conll", conll("fine\tO\ngood\tI-praise")),
-        r"tags\.conll, line 10: the tags are no IOB2: 'I-praise' of word 2",
+        r"tags\.conll, line 10: the tags are not IOB2. 'I-praise' of word 2",
     ),
     "a tag of no type": (
         "token-classification",

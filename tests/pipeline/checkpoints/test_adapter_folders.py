@@ -64,7 +64,7 @@ def test_head_is_the_one_with_the_labels_that_are_meant(hub_adapter, tmp_path):
 
     assert find_head([first, second], LABELS) == first
     assert find_head([first, second], ("bad", "good")) == second
-    with pytest.raises(InputError, match=r"found 2 among .*let a run train one for all"):
+    with pytest.raises(InputError, match=r"found 2 among .*let a run train one head"):
         find_head([first, second], None)
 
 

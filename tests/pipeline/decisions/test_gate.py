@@ -26,9 +26,9 @@ def test_every_reason_is_given_with_number_and_limit():
     assert "accuracy is -4.00 points from" in drop
     assert "gate.max_metric_drop accepts a loss of 1.00" in drop
     assert "agrees with the teacher on 90.00%" in agreement
-    assert "gate.min_agreement asks for 95.00%" in agreement
+    assert "gate.min_agreement requires 95.00%" in agreement
     class_lost, calibration, size, slow = others
-    assert "Of the class negative (400 test texts), the teacher finds 90.0%" in class_lost
+    assert "In the class negative (400 test texts), the teacher finds 90.0%" in class_lost
     assert "30.00 points lost (20.00 to 40.00" in class_lost
     assert "calibration error is +0.0500 from the teacher's (+0.0400 to +0.0600)" in calibration
     assert "has 120.0 MB, 1.200 times the teacher's 100.0 MB" in size

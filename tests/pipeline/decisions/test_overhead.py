@@ -169,7 +169,7 @@ def test_twin_of_the_backbone_that_seems_faster_is_a_wrong_measurement():
     found = decide_overhead(EQUAL, [exact(student=0.95)])
 
     assert found.outcome == "inconclusive"
-    assert "that is the measurement's doing" in found.reasons[0]
+    assert "The measurement is at fault" in found.reasons[0]
 
 
 def test_remaining_overhead_is_told_with_its_numbers():

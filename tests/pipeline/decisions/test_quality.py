@@ -54,7 +54,7 @@ def test_loss_of_a_class_with_few_texts_warns_and_does_not_refuse():
 
     assert found.passed
     (warning,) = found.warnings
-    assert "Of the class rare (5 test texts)" in warning
+    assert "In the class rare (5 test texts)" in warning
     assert find(found, "worst class").result == "passed, uncertain"
 
 
@@ -66,7 +66,7 @@ def test_every_class_that_may_have_lost_much_is_named_in_one_warning():
 
     assert found.passed
     (warning,) = found.warnings
-    assert "more than 10.00 points of recall, on too few texts to be sure" in warning
+    assert "more than 10.00 points of recall, on too few texts for significance" in warning
     assert "0.6 (60 points on 5), 0.4 (40 points on 5), 0.2 (20 points on 5)." in warning
 
 
@@ -147,7 +147,7 @@ def test_reason_against_the_champion_has_every_number():
     )
 
     assert "-5.00 points from the champion's (-6.00 to -4.00, 95%) on 800 texts" in check.reason
-    assert "of which 50 tell the two apart (sign test p = 0.2); limit:" in check.reason
+    assert "One of the two is better on 50 of them (sign test p = 0.2). limit:" in check.reason
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_least_quality_just_met_and_just_missed(change, passed):
     check = find(decision(evaluation(change=change), config=config), "accuracy of the student")
 
     assert check.passed is passed
-    assert "gate.min_quality asks for 90.00%" in check.reason
+    assert "gate.min_quality requires 90.00%" in check.reason
 
 
 def test_class_that_surely_lost_most_is_the_first():
@@ -186,7 +186,7 @@ def test_gain_over_what_knows_little_just_met_and_just_missed(facts, task, name,
     found = decision(facts(gain=gain), task=task)
 
     assert find(found, name).passed is passed
-    assert "gate.min_gain asks for 1.00 more" in find(found, name).reason
+    assert "gate.min_gain requires 1.00 more" in find(found, name).reason
 
 
 def test_student_no_better_than_the_head_alone_does_not_pass_silently():

@@ -219,4 +219,4 @@ def test_of_two_promotions_at_once_one_wins(registry, add, tmp_path):
     winner = 2 if rivals[0].returncode == 0 else 3
     assert aliases(registry)["champion"] == winner
     assert aliases(registry)["previous"] == 1
-    assert "another one was faster" in "".join(errors)
+    assert "Another promotion was faster" in "".join(errors)

@@ -209,7 +209,7 @@ def test_a_name_without_champion_does_not_keep_the_server_from_being_ready(servi
     (unknown, ready), index = asyncio.run(run())
 
     assert unknown.status_code == 503
-    assert "Of 2 models, 1 are loaded and 0 have no champion" in unknown.json()["error"]
+    assert "1 of 2 models are loaded, and 0 have no champion" in unknown.json()["error"]
     assert ready.json() == {"ready": True, "models": 2, "loaded": 1, "without_champion": 1}
     assert [(each["name"], each["state"], each["reason"]) for each in index] == [
         ("tiny", "READY", ""),

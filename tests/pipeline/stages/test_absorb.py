@@ -230,7 +230,7 @@ def test_alone_it_refuses_another_backbone(
     tiny_classifier("bert", num_labels=2, seed=5).save_pretrained(other)
     out = tmp_path / "student"
 
-    with pytest.raises(InputError, match="trained on another backbone"):
+    with pytest.raises(InputError, match="was not trained on the backbone"):
         absorb_alone(tiny_teacher.folder, texts, out, AbsorbConfig(), backbone=str(other))
 
     assert not out.exists()

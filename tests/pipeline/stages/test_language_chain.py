@@ -136,7 +136,7 @@ def test_student_of_another_tokenizer_is_refused(run_until, config, tiny_languag
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:-5]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
 
-    with pytest.raises(InputError, match="cut the texts into other tokens"):
+    with pytest.raises(InputError, match="make different tokens of the texts"):
         run_until("distill", changed(config, "student", model={"model": str(other)}))
 
 

@@ -89,7 +89,7 @@ def test_precision_that_is_to_ship_ships(tiny_quantize, precision):
 def test_refused_precision_cannot_be_made_to_ship(tiny_quantize, monkeypatch, tmp_path):
     monkeypatch.setattr("pipeline.stages.quantize.write_int8", write_contrary)
 
-    with pytest.raises(InputError, match=r"quantize\.ship asks for int8, which is refused"):
+    with pytest.raises(InputError, match=r"quantize\.ship is int8, which is refused"):
         tiny_quantize(ship="int8", store=Store(root=tmp_path))
 
 

@@ -92,7 +92,7 @@ def test_the_longest_input_holds_nearly_all_texts_that_the_model_can_read(tokens
 def test_texts_that_are_cut_are_counted():
     said = Lengths(tokens=[10] * 90 + [900] * 10, longest=512).said()
 
-    assert "half of the texts have at most 10 tokens" in said
+    assert "(half of them up to 10)" in said
     assert "max_length = 512 cuts 10 of 100" in said
 
 

@@ -202,5 +202,5 @@ def test_parallel_adapter_of_a_decoder_that_sees_the_ffns_input_is_refused(
     settings = dataclasses.replace(PLAIN, sees="input")
     add_adapter(model.base_model, architecture, "mine", settings)
 
-    with pytest.raises(InputError, match="parallel adapters see the residual"):
+    with pytest.raises(InputError, match="parallel adapters read the residual"):
         write_adapter(tmp_path, model, architecture, "mine", settings, model_name="x")

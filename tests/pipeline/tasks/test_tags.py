@@ -78,7 +78,9 @@ def test_indices_of_a_data_set_are_matched_by_its_own_names():
     ],
 )
 def test_tags_that_are_no_iob2_are_refused_with_their_word(tags, wrong, before):
-    with pytest.raises(ValueError, match=f"line 1: the tags are no IOB2: {wrong} follows {before}"):
+    with pytest.raises(
+        ValueError, match=f"line 1: the tags are not IOB2. {wrong} follows {before}"
+    ):
         read(["O"], tags)
 
 

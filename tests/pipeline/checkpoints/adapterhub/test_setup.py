@@ -105,7 +105,7 @@ def test_weights_that_are_not_to_be_normalised_stay(tmp_path):
     "given", [(1.0,), (1.0, -1.0), (0.0, 0.0), ("1", "2"), (float("nan"), 1.0), (1, 2, 3)]
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, given):
-    with pytest.raises(InputError, match="expected the weights of an average of 2"):
+    with pytest.raises(InputError, match="expected 2 weights for an average of 2"):
         read_setup(write(tmp_path, average(*given)))
 
 

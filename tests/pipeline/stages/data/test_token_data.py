@@ -49,7 +49,7 @@ def test_tags_and_words_of_unlike_length_are_refused_with_their_line(prepare_tag
 def test_tags_that_are_no_iob2_are_refused_with_their_line(prepare_tags, tmp_path):
     rows = [*ROWS, (["Yes", "!"], ["O", "I-place"])]
 
-    with pytest.raises(InputError, match=r"line 31: the tags are no IOB2: 'I-place' of word 2"):
+    with pytest.raises(InputError, match=r"line 31: the tags are not IOB2. 'I-place' of word 2"):
         prepare_tags(jsonl(tmp_path / "train.jsonl", rows))
 
 
