@@ -1,6 +1,6 @@
-"""Docstrings are plain English: a noun or a verb first, short sentences, one colon in each.
+"""Docstrings, pages and messages are plain English: short sentences, one colon in each.
 
-Examples, tables and formulas are left out, and so are lists of arguments.
+Examples, tables and formulas of docstrings are left out, and so are lists of arguments.
 """
 
 import ast
@@ -9,42 +9,67 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.english import (
+    comment_paragraphs,
+    faults,
+    message_paragraphs,
+    page_paragraphs,
+)
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapter_distill", "flows", "pipeline", "models")
-MOST_WORDS = 20
-FIRST = re.compile(r"(Of|What|The same|Those|That|So|Who)\b")
-LEFT_OUT = re.compile(r"``.*?``|`[^`]*`|https?://\S+|\([^()]*\)", re.DOTALL)
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+COMMENTED = [
+    *sorted((ROOT / "configs").glob("*.toml")),
+    *sorted(ROOT.glob("docker-compose*.yml")),
+    *(ROOT / name for name in ("Dockerfile", ".env.example", "prefect.yaml")),
+    *sorted(path for path in (ROOT / "scripts").iterdir() if not path.suffix),
+]
+NOT_YET = ("docs/absorption.md", "docs/sweep.md")
 
 
-def docstrings(path):
-    """Yield (line, text) of every docstring, those below fields included."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def docstring_paragraphs(tree):
+    """Yield (line, text) of the prose of every docstring, those below fields included."""
+    for node in ast.walk(tree):
         text = getattr(node.value, "value", None) if isinstance(node, ast.Expr) else None
         if isinstance(text, str):
-            yield node.lineno, text
+            prose = re.split(r"\n\s*(?:Args|Returns|Raises|Yields|Shapes):", text)[0]
+            for paragraph in re.split(r"\n\s*\n", prose):
+                if not re.search(r"^\s*(>>>|\||- |\d\. |\+--)|::$|^ {8}", paragraph, re.MULTILINE):
+                    yield node.lineno, paragraph
 
 
-def sentences(text):
-    """Yield the sentences of the paragraphs of prose."""
-    prose = re.split(r"\n\s*(?:Args|Returns|Raises|Yields|Shapes):", text)[0]
-    for paragraph in re.split(r"\n\s*\n", prose):
-        if not re.search(r"^\s*(>>>|\||- |\d\. |\+--)|::$|^ {8}", paragraph, re.MULTILINE):
-            words = LEFT_OUT.sub("X", " ".join(paragraph.split()))
-            yield from re.split(r"(?<=[.?!])\s+(?=[A-Z`])", words)
+def faults_of(path, paragraphs):
+    return [f"{named(path)}:{line}: {fault}" for line, text in paragraphs for fault in faults(text)]
 
 
-def faults(path):
-    for line, text in docstrings(path):
-        if FIRST.match(text):
-            yield f"{path.relative_to(ROOT)}:{line}: begins with {text.split()[0]}"
-        for sentence in sentences(text):
-            if len(sentence.split()) > MOST_WORDS:
-                yield f"{path.relative_to(ROOT)}:{line}: too long: {sentence}"
-            if sentence.count(": ") > 1:
-                yield f"{path.relative_to(ROOT)}:{line}: two colons: {sentence}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_docstrings_are_plain_english(path):
-    assert list(faults(path)) == []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    assert faults_of(path, docstring_paragraphs(tree)) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_messages_are_plain_english(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    assert faults_of(path, message_paragraphs(tree)) == []
+
+
+@pytest.mark.parametrize("path", [each for each in PAGES if named(each) not in NOT_YET], ids=named)
+def test_pages_are_plain_english(path):
+    assert faults_of(path, page_paragraphs(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", COMMENTED, ids=named)
+def test_comments_are_plain_english(path):
+    assert faults_of(path, comment_paragraphs(path.read_text(encoding="utf-8"))) == []
