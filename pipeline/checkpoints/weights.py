@@ -234,7 +234,7 @@ def _strangers(model: PreTrainedModel, names: list[str]) -> list[str]:
         else:
             aside.append(name)
     if aside:
-        logger.warning("left aside, because no part of the backbone: %s", first_of(aside))
+        logger.warning("ignored, because they are no part of the backbone: %s", first_of(aside))
     return problems
 
 

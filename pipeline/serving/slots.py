@@ -159,6 +159,6 @@ def _keep_old(slot: Slot, reason: str, metrics: ServerMetrics) -> None:
     metrics.reloads.labels(slot.name, "failed").inc()
     slot.missing = "the champion could not be loaded"
     logger.error(
-        "the champion could not be loaded; what was served before is served on",
+        "the champion could not be loaded; the previous model is still served",
         extra={"facts": {"model": slot.name, "reason": reason}},
     )

@@ -222,8 +222,7 @@ def _drop_shared(
     kept = [row for row in rows if labels.together(row[0]) not in held]
     if len(kept) < len(rows):
         logger.info(
-            "data: %s texts are left out, because they share with another split what one split "
-            "alone may have: their context",
+            "data: %s texts are left out, because their context is in another split",
             f"{len(rows) - len(kept):,}",
         )
     tally["duplicates"] += len(rows) - len(kept)

@@ -85,6 +85,10 @@ def _smaller(what: str, size: int, said: str) -> int:
         )
     fewer = max(part for part in range(1, size // 2 + 1) if size % part == 0)
     logger.warning(
-        "%s: memory ran out with %d texts per batch (%s); going on with %d", what, size, said, fewer
+        "%s: memory ran out with %d texts per batch (%s); continuing with %d",
+        what,
+        size,
+        said,
+        fewer,
     )
     return fewer

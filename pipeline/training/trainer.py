@@ -113,7 +113,7 @@ class _Attempt:
         trainer, precision = self._trainer(batch_size)
         resume_from = exchange(_last_whole_checkpoint(self.scratch) if is_first() else None)[0]
         if resume_from is not None:
-            logger.info("%s: going on from %s", self.title, resume_from.name)
+            logger.info("%s: continuing from %s", self.title, resume_from.name)
         with warnings.catch_warnings():
             # torch warns once that this scheduler and that loader were built before a resume.
             warnings.simplefilter("ignore", UserWarning)

@@ -35,6 +35,6 @@ def measure_truncation(
                 f"{len(splits[name]):,}",
                 100 * count / len(splits[name]),
                 context.max_length,
-                "read in windows" if in_windows else "cut",
+                "read in windows" if in_windows else "truncated",
             )
     return Truncation(max_length=context.max_length, texts=found, reads_windows=in_windows)

@@ -57,7 +57,7 @@ def test_killed_trainer_is_replaced_and_goes_on_from_its_checkpoint(
 
     assert installation.wait(run)["type"] == "COMPLETED"
     assert "SIGKILL" in installation.logs(run)
-    assert "going on from checkpoint-" in installation.logs(run)
+    assert "continuing from checkpoint-" in installation.logs(run)
     assert digests(runs) == undisturbed
 
 
@@ -76,7 +76,7 @@ def test_killed_run_is_crashed_leaves_no_process_and_its_retry_goes_on(
     installation.retry(run)
 
     assert installation.wait(run, until=("COMPLETED",))["type"] == "COMPLETED"
-    assert "going on from checkpoint-" in installation.logs(run)
+    assert "continuing from checkpoint-" in installation.logs(run)
     assert digests(runs) == undisturbed
 
 

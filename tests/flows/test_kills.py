@@ -164,7 +164,7 @@ def test_killed_run_goes_on_to_the_same_files(make_run, undisturbed, stage, wher
     assert set(killed) == {*before, *([stage] if where == "end" else [])}
     assert run.results() == undisturbed.results()
     if where == "middle" and stage in TRAINED:
-        assert "going on from checkpoint-" in said
+        assert "continuing from checkpoint-" in said
     for name, record in killed.items():  # nothing is done twice
         assert run.records()[name] == record
     assert not list(run.runs.glob("**/*.partial"))

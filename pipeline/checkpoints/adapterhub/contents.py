@@ -76,7 +76,7 @@ def without_strangers(
     strangers = sorted({owner for owner in owners.values() if owner is not None} - {name})
     if strangers:
         logger.warning(
-            "%s: left aside the tensors of %s, which are in the file of the %s %s as well.",
+            "%s: ignored the tensors of %s, which are in the file of the %s %s as well.",
             folder,
             " and ".join(strangers),
             kind,

@@ -68,7 +68,7 @@ def test_a_server_follows_the_champion_without_a_lost_request(registry, write_ru
         (folder / "onnx" / "model.onnx").write_bytes(b"damaged")
         registry.point("tiny", "champion", 2)
         failed = server.wait_for(
-            "the champion could not be loaded; what was served before is served on"
+            "the champion could not be loaded; the previous model is still served"
         )
         time.sleep(0.2)
 

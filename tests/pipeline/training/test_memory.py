@@ -38,7 +38,7 @@ def test_smaller_batches_are_told(caplog):
         in_smaller_batches("soft targets", 8, Device(4))
 
     assert "soft targets: memory ran out with 8 texts per batch (CUDA out of memory" in caplog.text
-    assert "going on with 4" in caplog.text
+    assert "continuing with 4" in caplog.text
 
 
 def test_single_text_that_does_not_fit_is_refused():

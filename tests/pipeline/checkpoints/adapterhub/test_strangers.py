@@ -76,7 +76,7 @@ def test_head_file_with_another_head_gives_the_wanted_one(tiny_classifier, tmp_p
 
     assert torch.equal(model.classifier.weight, tensors["heads.sst.4.weight"])
     assert torch.equal(model.bert.pooler.dense.weight, tensors["heads.sst.1.weight"])
-    assert "left aside the tensors of sst2, which" in only_warning(caplog)
+    assert "ignored the tensors of sst2, which" in only_warning(caplog)
 
 
 def test_fusion_file_with_a_larger_fusion_gives_the_wanted_one(tiny_classifier, tmp_path, caplog):
@@ -93,7 +93,7 @@ def test_fusion_file_with_a_larger_fusion_gives_the_wanted_one(tiny_classifier, 
     site = model.bert.encoder.layer[1].output.dense.adapter
     place = "bert.encoder.layer.1.output.adapter_fusion_layer.a,b"
     assert torch.equal(site.fusions["a,b"].value.weight, tensors[f"{place}.value.weight"])
-    assert "left aside the tensors of a,b,c, which" in only_warning(caplog)
+    assert "ignored the tensors of a,b,c, which" in only_warning(caplog)
 
 
 def test_adapter_file_with_other_adapters_gives_the_wanted_one(tiny_classifier, tmp_path, caplog):
@@ -108,7 +108,7 @@ def test_adapter_file_with_other_adapters_gives_the_wanted_one(tiny_classifier, 
     adapter = model.bert.encoder.layer[1].output.dense.adapter.adapters["sst"]
     place = "bert.encoder.layer.1.output.adapters.sst"
     assert torch.equal(adapter.up.weight, tensors[f"{place}.adapter_up.weight"])
-    assert "left aside the tensors of other and sst2, which" in only_warning(caplog)
+    assert "ignored the tensors of other and sst2, which" in only_warning(caplog)
 
 
 def test_file_of_strangers_alone_is_refused(tiny_classifier, tmp_path):
