@@ -35,11 +35,10 @@ class Model:
     def predict(self, texts: Sequence[GivenText]) -> list[dict[str, Any]]:
         """Return the answer to each text, as plain JSON; log which texts are cut.
 
-        A classification answers with ``label``, ``score`` and ``scores``, the score of every
-        label. A multi-label task answers with ``labels`` and ``scores``, a regression with
-        ``value``, and a token classification with ``entities``. A language model answers with its
-        ``completion``, what that was ``ended_by``, and the number of ``tokens``; `stream` gives it
-        piece by piece.
+        A classification answers with ``label``, ``score`` and ``scores``, the score of every label.
+        A multi-label task answers with ``labels`` and ``scores``, a regression with ``value``, and
+        a token classification with ``entities``. A language model answers with its ``completion``,
+        its end (``ended_by``) and the number of ``tokens``. `stream` gives it piece by piece.
 
         Args:
             texts: Texts, or pairs as tuples.

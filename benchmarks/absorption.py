@@ -1,9 +1,10 @@
-"""How close absorption brings a student to its teacher, how fast, and against what.
+"""Closeness of absorbed and of distilled students to their teacher, with the seconds of each.
 
-Trains the config's teacher, then makes students of it: absorbed from several numbers of unlabelled
-texts, distilled from the plain backbone, absorbed and then distilled, with and without half of the
-layers. All are stages of the store in ``runs_dir``, so that a second run only measures. Each is
-compared with the teacher on the test split; rows go to a JSON file and to pictures beside it.
+Trains the config's teacher, then makes students of it. They are absorbed from several numbers of
+unlabelled texts, distilled from the plain backbone, or absorbed and then distilled. Each is made
+with and without half of the layers. All are stages of the store in ``runs_dir``, so that a second
+run only measures. Each is compared with the teacher on the test split. Rows go to a JSON file and
+to pictures beside it.
 
     python -m benchmarks.absorption configs/demo.toml --out docs/absorption/rotten-tomatoes
 """

@@ -2,9 +2,9 @@ r"""Variants of absorption, side by side: which brings the student closer, by ho
 
 For each config and seed, a teacher is trained once. Each variant then absorbs it with some settings
 changed. All are compared with their teacher on the same test texts, so that variants are paired by
-text: what one adds is the mean difference of its KL to the first variant's, with its interval.
-Where the KL arises is told by models with the student's layers up to one and the teacher's after.
-Everything is a stage of the store in ``runs_dir``: a second run only measures.
+text. The gain of a variant is the mean difference of its KL to the first variant's, with its
+interval. Models with the student's layers up to one and the teacher's after show where the KL
+arises. Everything is a stage of the store in ``runs_dir``: a second run only measures.
 
     python -m benchmarks.absorption_variants configs/demo.toml --seeds 0,1,2 \
         --variant "alike absorb.weigh_tokens=false" --variant "weighed"

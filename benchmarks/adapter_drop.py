@@ -1,10 +1,10 @@
-"""What AdapterDrop saves and costs: latency and quality with adapters dropped from 0 to n layers.
+"""Latency and quality of AdapterDrop, with adapters dropped from 0 to n layers.
 
-Two teachers are trained by the config: as it says, and with a random number of lower layers dropped
-at each training step (Rücklé et al., 2021, https://arxiv.org/abs/2010.11918, section 3.2). Of each,
-the adapters of the lowest 0, 1, 2, ... layers are then left out, and the model is measured on the
-test split and, as an ONNX file in onnxruntime, against the plain backbone. Trainings are stages of
-the store in ``runs_dir``: a second run only measures.
+Two teachers are trained by the config. The second drops a random number of lower layers at each
+training step (Rücklé et al., 2021, https://arxiv.org/abs/2010.11918, section 3.2). Each is measured
+without the adapters of the lowest 0, 1, 2, ... layers. Quality is on the test split, and latency is
+that of an ONNX file in onnxruntime against the plain backbone. Trainings are stages of the store in
+``runs_dir``: a second run only measures.
 
     python -m benchmarks.adapter_drop configs/demo.toml --out docs/images/adapter-drop.png
 """

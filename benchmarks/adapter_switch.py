@@ -1,8 +1,8 @@
-"""How long it takes to import an adapter of BERT-base's size, and to switch between adapters.
+"""Time to import an adapter of BERT-base's size, and to switch between adapters.
 
-Makes a random BERT-base and Houlsby adapters (reduction factor 16) in a temporary folder, and
-prints seconds of `load_teacher`, of the command line with all its imports, and milliseconds of
-`set_active`; the backbone's tensors must stay where they are.
+Makes a random BERT-base and Houlsby adapters (reduction factor 16) in a temporary folder. Prints
+seconds of `load_teacher`, of the command line with all its imports, and milliseconds of
+`set_active`. The backbone's tensors must stay where they are.
 
     python -m benchmarks.adapter_switch
 
@@ -12,7 +12,7 @@ Last result, on two idle cores of a 2017 AMD EPYC (AVX2):
     the command line         10.93 s
     set_active               0.211 ms, 99th percentile 0.309 ms; tensors that moved: 0
 
-What the command line adds are the imports of torch and transformers: 7 s of CPU time.
+The command line adds the imports of torch and transformers: 7 s of CPU time.
 """
 
 import subprocess

@@ -1,13 +1,13 @@
 """Golden cases of the AdapterHub format: how far our outputs are from the library's own.
 
-Each case is a folder with a tiny backbone, what the ``adapters`` library 1.3.0 saved of an adapter
-in it, and the output that the library computed. Prints the largest difference of each, and what is
-not equal once the case was written by us and read again: tensors, output, keys of configurations.
+Each case is a folder with a tiny backbone, an adapter of the ``adapters`` library 1.3.0, and the
+library's output. Prints the largest difference of each. The case is then written by us and read
+again. Prints the differences of tensors, output and keys of configurations.
 
     python -m benchmarks.adapterhub FOLDER_OF_CASES
 
 Last result, of 42 cases: the largest difference is 2.1e-06 (for averages, to the output whose
-weights are applied once), all are equal after writing and reading, all 7 damaged ones are refused.
+weights are applied once). All are equal after writing and reading. All 7 damaged ones are refused.
 """
 
 import json

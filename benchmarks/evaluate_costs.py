@@ -1,12 +1,13 @@
-"""What the intervals of `evaluate` cost beside its inference, and how often they hold.
+"""Cost of the intervals of `evaluate` beside its inference, and how often they hold.
 
     python -m benchmarks.evaluate_costs [costs] [inference] [coverage]
 
-``costs``: CPU seconds of everything that `evaluate` computes from the outputs of four files: three
-qualities and one more after quantisation, two closenesses, two changes, all classes; by the numbers
-of classes and texts. ``inference``: CPU seconds of the same four files on the same texts, of
-MiniLM-L6's shape with random weights, 16 tokens each. ``coverage``: how often 95 % intervals of
-macro-F1 hold the mean over test splits of the same size, and macro-F1 of infinitely many texts.
+``costs``: CPU seconds of everything that `evaluate` computes from the outputs of four files, by
+classes and texts. (These are three qualities and one more after quantisation, two
+closenesses, two changes, all classes.) ``inference``: CPU seconds of these four files on the same
+texts. They have MiniLM-L6's shape with random weights, and 16 tokens per text. ``coverage``: how
+often 95 % intervals of macro-F1 hold two values. One is the mean over test splits of the same size.
+The other is the macro-F1 of infinitely many texts.
 
 Results go to docs/evaluate-costs.json, with the machine. Bar at 150 classes, 4,500 texts: inference
 and statistics together take at most 1.3 times the inference. It was 1.01: 207 and 1.9 CPU seconds.

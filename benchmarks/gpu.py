@@ -1,11 +1,11 @@
-"""What a device does per second, and how near its results are to the CPU's.
+"""Speed of a device, and the difference of its results from the CPU's.
 
     python -m benchmarks.gpu [device]
 
-A backbone of MiniLM-L6's shape with random weights, Houlsby adapters of 48 units, texts of about 30
-random words: speed and memory carry over to real ones, quality does not. Measured are absorption of
-20,000 texts, soft targets of 100,000, and fine-tuning in the precision that the trial chooses; then
-the same absorption of a few texts on the device and on the CPU. The last lines are a table in
+The backbone has MiniLM-L6's shape with random weights, Houlsby adapters of 48 units, and texts of
+about 30 random words. Speed and memory carry over to real ones, quality does not. It measures
+absorption of 20,000 texts, soft targets of 100,000, and fine-tuning in the precision that the trial
+chooses. Then it absorbs a few texts on the device and on the CPU. The last lines are a table in
 Markdown. `scripts/gpu` runs it after the tests.
 """
 

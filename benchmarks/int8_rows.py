@@ -2,9 +2,9 @@
 
     python -m benchmarks.int8_rows [--out docs/int8-rows.json]
 
-An int8 file takes one scale of its activations for a whole call, so that the server runs its texts
-one by one (`serve --mix-rows` does not). This measures one thread's time per text: alone, and in
-calls of several texts of the same length, in turn. The file has MiniLM-L6's shape, and random
+An int8 file takes one scale of its activations for a whole call. The server therefore runs its
+texts one by one (`serve --mix-rows` does not). This measures one thread's time per text: alone, and
+in calls of several texts of the same length, in turn. The file has MiniLM-L6's shape, and random
 weights.
 """
 

@@ -1,10 +1,10 @@
-"""The memory that absorption and export of a decoder take, as multiples of its weights.
+"""Memory of the absorption and the export of a decoder, as multiples of its weights.
 
     python -m benchmarks.large [layers] [hidden]
 
 A Llama of random weights in bf16, in several files as large checkpoints are, with Houlsby adapters.
-Absorption of 24 short texts and the export of the student each run in a process of their own; its
-peak, less what Python and the libraries take, is divided by the weights in float32. The bar is 3.
+Absorption of 24 short texts and the export of the student each run in a process of their own. Its
+peak, without Python and the libraries, is divided by the weights in float32. The bar is 3.
 """
 
 import multiprocessing

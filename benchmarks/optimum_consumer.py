@@ -4,8 +4,8 @@
     python -m venv venv && venv/bin/pip install 'optimum-onnx[onnxruntime]' torch
     venv/bin/python benchmarks/optimum_consumer.py hub
 
-Optimum needs transformers 4, so that it runs in an environment of its own; nothing of this project
-is imported here. Each text is asked alone, by every ONNX file of the bundle.
+Optimum needs transformers 4, so it runs in an environment of its own. Nothing of this project is
+imported here. Each text is read alone, by every ONNX file of the bundle.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What Prefect costs: the chain as a flow, against a run without it.
+"""Cost of Prefect: the chain as a flow, against a run without it.
 
     python -m benchmarks.orchestration --pairs 3 --demo-seconds 412
 
-Both are processes of their own, from the start of Python to the published run, on the preset
-first-run of prefect.yaml. They run in turn. The flow is `adapter-distill run` without a server: a
-temporary Prefect server, a task a stage, a child process that builds, and artifacts. The direct
-run is `adapter-distill run --without-prefect`. The cost of a flow hardly depends on how long the
-stages take, so it is told in seconds, and as a part of a longer run. The first flow, in which
-Prefect creates its database, is told apart.
+Both run the preset first-run of prefect.yaml in processes of their own. They are timed from the
+start of Python to the published run. They run in turn. The flow is `adapter-distill run` without a
+server. It has a temporary Prefect server, a task per stage, a child process that builds, and
+artifacts. The direct run is `adapter-distill run --without-prefect`. The cost of a flow hardly
+depends on the length of the stages. It is printed in seconds, and as a fraction of a longer run.
+The first flow, in which Prefect creates its database, is printed separately.
 
 Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 412 s:
 
@@ -15,7 +15,7 @@ Last result, on two idle cores of a 2017 AMD EPYC (AVX2), where a demo takes 412
     direct        100.1, 104.0, 110.0 s
     flow          119.8, 115.9, 114.8 s       11.8 s, 2.9 % of a demo
 
-Another time, one pair: new database 130.8 s, direct 114.6 s, flow 117.3 s: 3.9 % and 0.7 %.
+Another time, one pair: new database 130.8 s, direct 114.6 s, flow 117.3 s (3.9 % and 0.7 %).
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What rounding a student to 8 bits costs, where the error comes from, and what takes it back.
+"""Error of a student in 8 bits, its origin, and the recipes that remove it.
 
-Reads a finished run's data and ONNX files, makes int8 copies of the student by different recipes,
-and compares their logits with the fp32 student's and the teacher's on training texts that the
+Reads a finished run's data and ONNX files, and makes int8 copies of the student by different
+recipes. Compares their logits with the fp32 student's and the teacher's, on training texts that the
 calibration has not seen. Then times some of them, interleaved, one text at a time. Rows go to a
 JSON file and to the terminal.
 

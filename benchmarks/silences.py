@@ -2,7 +2,7 @@
 
     python -m benchmarks.silences [--terminal] -- adapter-distill run configs/smoke.toml
 
-Runs the command with its output into a pipe, or into a terminal of its own, where it may show bars.
+Runs the command with its output into a pipe, or into a terminal of its own with bars.
 Prints the longest times between two outputs, from the start to the end, each with the line before
 it. Bar: none above ten seconds.
 """

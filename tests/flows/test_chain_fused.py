@@ -23,7 +23,7 @@ def load_smoke(smoke_run, smoke_overrides):
 
 @pytest.fixture(scope="module")
 def fused_overrides(load_smoke, smoke_run):
-    """What a run is given that fuses the first run's adapters with others, trained for it."""
+    """Overrides of a run that fuses the first run's adapters with others, trained for it."""
     second = load_smoke("name=second", "teacher.adapter.kind=parallel", "finetune.epochs=1")
     other = run_stage(second, "finetune")
     first = smoke_run / "finetune"

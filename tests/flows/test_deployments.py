@@ -1,4 +1,4 @@
-"""What the deployments offer: forms, refusals, presets, schedules, limits, approval."""
+"""The deployments: forms, refusals, presets, schedules, limits, approval."""
 
 import json
 import tomllib

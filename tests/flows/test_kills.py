@@ -1,7 +1,7 @@
-"""kill -9 in the middle of every stage and at its end: the same command goes on to the same files.
+"""kill -9 in the middle of every stage and at its end: a second call makes the same files.
 
-Each point is a run of its own, of configs/smoke.toml by `adapter-distill run`: the stages before
-the point are finished already, the run is killed there and given once more.
+Each point is a run of its own, of configs/smoke.toml by `adapter-distill run`. The stages before
+the point are finished already. The run is killed there and given once more.
 """
 
 import json
@@ -29,7 +29,7 @@ TRAINED = {"finetune", "distill"}
 TIMED = {"quantize", "benchmark"}
 """Their facts hold times, which no two runs share; the files of the first are compared."""
 ABOUT_TIME = {"README.md", "manifest.json"}
-"""Of the bundle: the card shows times, and the manifest has the card's digest."""
+"""Files of the bundle: the card shows times, and the manifest has the card's digest."""
 SETTINGS = (
     "finetune.epochs=6",
     "finetune.patience=99",

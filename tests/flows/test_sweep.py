@@ -18,7 +18,7 @@ SMOKE = Path("configs/smoke.toml")
 
 @pytest.fixture(scope="module")
 def settings(smoke_run, smoke_overrides):
-    """What ``--set`` gives configs/smoke.toml for a sweep beside the smoke run."""
+    """Values of ``--set`` with configs/smoke.toml for a sweep beside the smoke run."""
     return [
         *smoke_overrides,
         f"runs_dir={smoke_run.parent}",

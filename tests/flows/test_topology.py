@@ -1,4 +1,4 @@
-"""What docker-compose.yml says, started as processes: to a served prediction, and through faults.
+"""Services of docker-compose.yml as processes: to a served prediction, and through faults.
 
 Needs PostgreSQL, MLflow and, for the scaled file, Redis with prefect-redis: scripts/faults.
 """
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("topology")]
 
 CHAIN = "adapter-to-student/on-demand"
 ODD = "%40 @:/?#[]$&+='\"\\"
-"""What would end or change a URL, a file of settings or YAML, were a password pasted into one."""
+"""Characters that would end or change a URL, a file of settings or YAML."""
 SECRETS = {
     "PREFECT_AUTH": f"somebody:a{ODD}secret",
     "POSTGRES_PASSWORD": f"another{ODD}secret",

@@ -61,7 +61,7 @@ class Browser:
 
     @property
     def text(self) -> str:
-        """What the page says."""
+        """Text of the page."""
         return self._chrome.find_element(By.TAG_NAME, "body").text
 
     def show(self, page: str, text: str) -> None:

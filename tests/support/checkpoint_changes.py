@@ -13,7 +13,7 @@ from support.weight_file_changes import WEIGHT_FILE_CHANGES
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """What was done to a folder."""
+    """A change of a folder."""
 
     name: str
     verdict: str

@@ -23,7 +23,7 @@ COMMANDS = {
     "worker": "prefect worker start",
     "student": "flows.cli.main serve",
 }
-"""What a service's command line holds."""
+"""Part of each service's command line."""
 
 
 def is_gone(process: psutil.Process) -> bool:

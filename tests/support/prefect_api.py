@@ -1,4 +1,4 @@
-"""What the UI asks of a Prefect server, for tests; and waiting for what comes."""
+"""Requests of the UI to a Prefect server, for tests, and waiting for their results."""
 
 import socket
 import time

@@ -1,7 +1,7 @@
 """Random tables: known rows as some program would write them, and then perhaps damaged.
 
-What a damage may change is known too: a quotation mark in one row may change that row's text, and
-no other row.
+The allowed effect of a damage is known too. A quotation mark in one row may change that row's text,
+and no other row.
 """
 
 import csv

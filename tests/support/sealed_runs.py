@@ -93,8 +93,8 @@ def write_words_bundle() -> Callable[..., Path]:
 def write_run(write_words_bundle: Callable[..., Path]) -> Callable[..., Path]:
     """``write_run(folder, ...)``: a finished run with a sealed bundle and a report.
 
-    ``accuracy`` is that of its 400 test texts; ``checks`` are (value, limit) of upper bounds,
-    passed ``by_verdict`` whatever their numbers are where that is set. The report is of the newest
+    ``accuracy`` is that of its 400 test texts. ``checks`` are (value, limit) of upper bounds. With
+    ``by_verdict`` they count as passed, whatever their numbers are. The report is of the newest
     schema, or of the third one.
     """
 

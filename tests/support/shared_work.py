@@ -40,7 +40,7 @@ class Shared:
     """Batch at which the last process is killed."""
     seconds_per_batch: float = 0.0
     problem: str | None = None
-    """What the last process refuses its input for."""
+    """Reason for which the last process refuses its input."""
 
 
 def stage_of(name: str, folder: Path, facts: object) -> Stage:

@@ -18,7 +18,7 @@ SMOKE = Path("configs/smoke.toml")
 
 @pytest.fixture(scope="session")
 def smoke_overrides(tiny_checkpoint: Path, tiny_csv: Path) -> list[str]:
-    """What ``--set`` gives configs/smoke.toml, beside ``runs_dir``."""
+    """Values of ``--set`` with configs/smoke.toml, beside ``runs_dir``."""
     return [f"teacher.model={tiny_checkpoint}", f"data.train={tiny_csv}"]
 
 

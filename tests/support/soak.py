@@ -1,6 +1,6 @@
 """An installation that is killed, restarted, promoted, rolled back, retrained and asked, at random.
 
-`Soak` holds what must be true after each step. What it does itself it remembers, such as a schedule
+`Soak` holds what must be true after each step. It remembers its own changes, such as a schedule
 that it switched on. Everything else it reads from the installation.
 """
 
@@ -76,7 +76,7 @@ class Soak:
 
     @property
     def steps(self) -> tuple[tuple[Callable[[], None], int], ...]:
-        """What may happen, each with how often."""
+        """Possible steps, each with its weight."""
         return (
             (self.kill_a_service, 4),
             (self.restart, 2),

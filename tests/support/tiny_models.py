@@ -136,7 +136,7 @@ def _write_reviews(path: Path) -> None:
 def tiny_scores_csv(tiny_store: Store) -> Path:
     """A CSV with the columns first, second and score: 160 pairs of texts, and a number of each.
 
-    The score is 200 and 25 more for each good word of the pair, and 25 less for each bad one.
+    The score is 200, plus 25 for each good word of the pair, minus 25 for each bad one.
     """
     return make_once(tiny_store.root / "scores.csv", _write_scores)
 

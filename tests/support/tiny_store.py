@@ -1,6 +1,6 @@
 """Fixture: one store of finished tiny stages, shared by all test processes and runs.
 
-Its root is named by the sources that build stages: an unchanged tree finds all of them again, and a
+Its root is named by the sources that build stages. An unchanged tree finds all of them again, and a
 changed one builds its own. Nothing in it is ever written to by a test: copy first.
 """
 

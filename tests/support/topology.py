@@ -1,7 +1,7 @@
 """A compose file as processes: the same commands, environment, health checks and order.
 
-Only what a container would give is mapped: ports are moved, host names become 127.0.0.1, volumes
-become folders, and an image's programs are those that are installed here.
+Only the parts of a container are mapped. Ports are moved, host names become 127.0.0.1, and volumes
+become folders. An image's programs are those that are installed here.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ class Topology:
 
     services: dict[str, dict[str, Any]]
     folder: Path
-    """Of all that they write; PostgreSQL's own user must be able to enter it."""
+    """Folder of all their files; PostgreSQL's own user must be able to enter it."""
     ports: dict[int, int] = field(default_factory=dict)
     """From a container's port to the one here."""
     processes: dict[str, list[psutil.Popen]] = field(default_factory=dict)

@@ -75,7 +75,7 @@ def empty(path):
 
 
 def loop(path):
-    """What nobody can open, not even root."""
+    """A loop of links, which nobody can open, not even root."""
     path.symlink_to(path)
 
 

@@ -1,4 +1,4 @@
-"""What a start changes on a server that people have changed, and that knows an older project."""
+"""Changes by a start on a server that people have changed, and that knows an older project."""
 
 import contextlib
 import copy
@@ -127,7 +127,7 @@ def client(prefect_server):
 
 @pytest.fixture(scope="module")
 def provisioned(client):
-    """What the first start said; tests before these may have brought everything up."""
+    """Lines of the first start; tests before these may have brought everything up."""
     remove_all(client)
     said = []
     bootstrap(said.append)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("upgrade")]
 
 mlflow_utils = pytest.importorskip("mlflow.store.db.utils")
 OLDER = 10
-"""So many of MLflow's schemas before this one."""
+"""Number of MLflow's schemas before this one."""
 
 
 def write_older_registries(folder):

@@ -1,7 +1,7 @@
 """Every setting that shapes a result is in a key: all fields of the config are changed in turn.
 
-A program is driven without building anything: what is done of a step is a finished stage whose
-digest is the step's key. So a key that changes changes those of all stages that depend on it.
+A program is driven without building anything. The result of a step is a finished stage whose digest
+is the step's key. A changed key therefore changes the keys of all stages that depend on it.
 """
 
 from functools import partial

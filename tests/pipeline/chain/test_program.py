@@ -36,7 +36,7 @@ def program():
 
 
 class Do:
-    """What `perform` does with a store; it remembers what was asked for."""
+    """The work of `perform` with a store; it remembers the names of the items."""
 
     def __init__(self, root):
         self.store, self.asked = Store(root=root), []

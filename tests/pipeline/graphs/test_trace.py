@@ -34,7 +34,7 @@ COMPOSITIONS = {
     "fusion in a stack": Stack(("a", Fuse(("a", "b")))),
 }
 QUICK = ("llama", "fuse")
-"""What is not slow: a decoder, and the composition with most operators."""
+"""Cases that are not slow: a decoder, and the composition with most operators."""
 
 
 def cases(names):

@@ -2,7 +2,7 @@
 
 A model of a few lines keeps the champion, the ones before it and the marks. Any call may break off
 between two of its writes, as a killed process does. Then the alias ``champion`` says which of the
-two states holds, and everything else must agree with it from then on.
+two states holds. Everything else must agree with it from then on.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class DyingClient:
 
 @dataclasses.dataclass
 class Expected:
-    """Who is champion, who was before, and who proved bad."""
+    """The champion, the champions before it, and the bad versions."""
 
     champion: int | None = None
     past: list[int] = dataclasses.field(default_factory=list)

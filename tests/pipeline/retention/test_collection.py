@@ -1,4 +1,4 @@
-"""What is removed of generated runs folders, against an oracle that built them."""
+"""Removal from generated runs folders, against an oracle that built them."""
 
 import json
 import os

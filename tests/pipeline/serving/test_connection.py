@@ -1,4 +1,4 @@
-"""What a client may send over a connection, and for how long: raw sockets to a real listener."""
+"""Limits of a connection, in bytes and seconds: raw sockets to a real listener."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What stands before every request: size, token, log line, metrics, and faults hidden."""
+"""The guard before every request: size, token, log line, metrics, and faults hidden."""
 
 import asyncio
 import dataclasses

@@ -46,7 +46,7 @@ def make(*inputs, name="demo", settings=None, build=None, **options):
 
 @pytest.fixture
 def settings():
-    """Those of a finetune stage."""
+    """Settings of a finetune stage."""
     context = ModelContext(
         backbone=Checkpoint(folder=Path("one"), digest="1" * 64, reference="one"),
         task=TASKS["classification"],

@@ -10,7 +10,7 @@ LOGS = {"loss": 0.51234, "grad_norm": 3.0, "eval_pearson": 0.81234, "eval_rmse":
 
 
 class Bar:
-    """What a callback does with its bar."""
+    """A bar that records the calls of a callback."""
 
     def __init__(self):
         self.moved, self.shown = 0, ""

@@ -29,7 +29,7 @@ FLEXIBLE = {
     "label2id": {"maybe": 1, "no": 0, "yes": 2},
 }
 SPAN_HEAD = {"head_type": "question_answering", "layers": 1, "label2id": None}
-"""Of the library's own for question answering, which names no labels."""
+"""Config of the library's own head for question answering, which names no labels."""
 FLEXIBLE_TENSORS = {
     "heads.task.1.weight": random(32, 32, seed=1),
     "heads.task.1.bias": random(32, seed=2),
