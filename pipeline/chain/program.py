@@ -7,10 +7,12 @@ flows make each item a task of Prefect.
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from pipeline.chain.stage_names import STAGES
 from pipeline.config import RunConfig
+from pipeline.errors import InputError
 from pipeline.store.shared import SharedStages
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step
@@ -75,15 +77,23 @@ def perform(store: Store, item: Item) -> Any:
 
 
 def progress(program: Program[Value], perform: Perform) -> Generator[Stage[Any], None, Value]:
-    """Drive a program; yield each stage as it is finished, and return what the program does."""
-    answer: Any = None
+    """Drive a program; yield each stage as it is finished, and return what the program does.
+
+    An `InputError` of an item is raised in the program, which may go on without that item.
+    """
+    advance: Callable[[], Item] = partial(next, program)
     while True:
         try:
-            item = program.send(answer)
+            item = advance()
         except StopIteration as end:
             value: Value = end.value
             return value
-        answer = perform(item)
+        try:
+            answer = perform(item)
+        except InputError as error:
+            advance = partial(program.throw, error)
+            continue
+        advance = partial(program.send, answer)
         if isinstance(item, Step):
             yield answer
         elif isinstance(item, Independent):

@@ -9,6 +9,7 @@ from pipeline.chain.chain import chain
 from pipeline.chain.decide import decide_run
 from pipeline.chain.program import Lookup, built, drive, found, perform, progress
 from pipeline.config.load import load_config
+from pipeline.errors import InputError
 from pipeline.store.digests import sha256_file
 from pipeline.store.stage import Stage
 from pipeline.store.step import step
@@ -111,6 +112,42 @@ def test_error_of_an_item_ends_the_program(do):
         drive(failing(), do)
 
     assert do.asked == ["missing"]
+
+
+def test_program_may_go_on_without_an_item_that_is_refused(do):
+    def refuse():
+        raise InputError("The item is refused.")
+
+    def careful():
+        try:
+            yield from found(Lookup(name="refused", find=refuse))
+        except InputError as error:
+            said = str(error)
+        stage = yield from built(make("next", said))
+        return stage.facts
+
+    assert drive(careful(), do) == 4
+    assert do.asked == ["refused", "next"]
+
+
+@pytest.mark.parametrize("error", [InputError, RuntimeError, KeyboardInterrupt])
+def test_only_a_refusal_is_raised_in_the_program(do, error):
+    seen = []
+
+    def fail():
+        raise error("no")
+
+    def watching():
+        try:
+            yield from found(Lookup(name="failing", find=fail))
+        except Exception as raised:
+            seen.append(type(raised))
+            raise
+
+    with pytest.raises(error):
+        drive(watching(), do)
+
+    assert seen == ([InputError] if error is InputError else [])
 
 
 def test_finished_stages_are_used_again(tmp_path):
