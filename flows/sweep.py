@@ -40,8 +40,8 @@ def sweep_students(config: RunConfig, time_again: bool = False) -> Path:
     the gate's limits is a completed run that says what comes nearest.
 
     Args:
-        config: What to run; the table sweep says which students, and gate.min_quality and
-            gate.max_latency_ms which of them is picked.
+        config: What to run; the table sweep says which students, or how many trials choose them.
+            gate.min_quality and gate.max_latency_ms say which of them is picked.
         time_again: Measure the latency anew, where it was measured on a busy machine.
     """
     check_sweep(config)
@@ -54,6 +54,7 @@ def sweep_students(config: RunConfig, time_again: bool = False) -> Path:
             measured.quality.facts,
             measured.times.facts,
             metric=find_task(config.task).main_metric,
+            study=measured.study,
         )
         folder = publish_sweep(config.runs_dir, decided)
         show_rows(

@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import adapter_distill  # noqa: E402 - found by ROOT
 from flows.cli.main import app  # noqa: E402 - found by ROOT
 from pipeline.config import AdapterConfig, AdapterSource, RunConfig  # noqa: E402 - found by ROOT
+from pipeline.config.sweep import VariedRange  # noqa: E402 - found by ROOT
 from pipeline.release.challenge import ChallengeConfig  # noqa: E402 - found by ROOT
 
 MADE = "<!-- Made by scripts/reference.py. Change the docstrings in the code instead. -->\n"
@@ -151,6 +152,8 @@ def _sections(name: str, table: type[BaseModel], description: str) -> Iterator[s
         yield _section(
             "`[teacher.adapter]`, existing", AdapterSource, list(AdapterSource.model_fields)
         )
+    if name == "sweep":
+        yield _section("A range in `sweep.over`", VariedRange, list(VariedRange.model_fields))
     for key, inner in nested.items():
         yield from _sections(f"{name}.{key}", inner, table.model_fields[key].description or "")
 
@@ -210,6 +213,8 @@ def _name_of(kind: Any) -> str:
         return f"list of {_name_of(arguments[0])}"
     if origin is dict:
         return f"table of {_name_of(arguments[1])}"
+    if inspect.isclass(kind) and issubclass(kind, BaseModel):
+        return f"`{{ {', '.join(kind.model_fields)} }}`"
     named = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
     name = getattr(kind, "__name__", str(kind))
     return {**named, "Path": "path"}.get(name, name)

@@ -32,7 +32,8 @@ def sweep_command(
 
     With gate.min_quality, the fastest student that reaches it is picked. With gate.max_latency_ms,
     the best student that is as fast is picked. It becomes a run like any other. A killed sweep
-    continues where it stopped when the same command is given again.
+    continues where it stopped when the same command is given again. With sweep.trials, Optuna
+    proposes that many combinations of the varied settings, in place of all of them.
 
     Exit code 3 means that no student meets the limits, or that the gate refused the picked one.
     """
@@ -54,6 +55,8 @@ def sweep_command(
     rows = [{name: row[name] for name in row if name not in hidden} for row in table]
     console.print(rows_table(f"{settings.name}: smaller students, slowest first", rows))
     found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    if found["study"] is not None:
+        console.print(found["study"]["summary"], markup=False, soft_wrap=True)
     console.print(found["pick"]["reason"], markup=False, style="bold", soft_wrap=True)
     console.print(f"sweep: {folder / 'sweep.html'}", markup=False, soft_wrap=True)
     if found["pick"]["name"] is None:

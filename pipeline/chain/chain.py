@@ -3,7 +3,7 @@
 from typing import Literal
 
 from pipeline.chain.finished import FinishedStages
-from pipeline.chain.parts import StudentStages, TeacherStages
+from pipeline.chain.parts import StudentStages, StudentStart, TeacherStages
 from pipeline.chain.program import Program, built, found
 from pipeline.chain.proof_steps import benchmark_step, evaluate_step, export_step, quantize_step
 from pipeline.chain.stage_names import StageName
@@ -18,6 +18,8 @@ from pipeline.chain.teacher_steps import (
     unlabelled_step,
 )
 from pipeline.config import AdapterSource, RunConfig
+from pipeline.facts.training import SoftTargetFacts, StudentFacts
+from pipeline.store.stage import Stage
 
 
 def chain(config: RunConfig) -> Program[FinishedStages]:
@@ -55,6 +57,24 @@ def teacher_stages(config: RunConfig) -> Program[TeacherStages]:
 
 def student_stages(config: RunConfig, teacher: TeacherStages) -> Program[StudentStages]:
     """Yield the steps from the teacher to the student's files."""
+    start = yield from student_start(config, teacher)
+    targets, student = yield from distilled(config, teacher, start)
+    exported = yield from built(export_step(config, teacher, student))
+    quantized = None
+    if config.quantize.enabled:
+        quantized = yield from built(quantize_step(config, teacher.context, teacher.data, exported))
+    return StudentStages(
+        unlabelled=start.unlabelled,
+        absorbed=start.absorbed,
+        targets=targets,
+        student=student,
+        exported=exported,
+        quantized=quantized,
+    )
+
+
+def student_start(config: RunConfig, teacher: TeacherStages) -> Program[StudentStart]:
+    """Yield the steps from the teacher to the student before any gradient step."""
     context, data = teacher.context, teacher.data
     own = context
     if config.student.model is not None:
@@ -65,22 +85,19 @@ def student_stages(config: RunConfig, teacher: TeacherStages) -> Program[Student
     absorbed = None
     if absorbs(config):
         absorbed = yield from built(absorb_step(config, context, data, teacher.teacher, unlabelled))
-    targets = yield from soft_targets(config, context, data, teacher.teacher, unlabelled)
+    return StudentStart(context=own, unlabelled=unlabelled, absorbed=absorbed)
+
+
+def distilled(
+    config: RunConfig, teacher: TeacherStages, start: StudentStart
+) -> Program[tuple[Stage[SoftTargetFacts], Stage[StudentFacts]]]:
+    """Yield the steps from a student's start to the distilled student."""
+    data, adapted, more = teacher.data, teacher.teacher, start.unlabelled
+    targets = yield from soft_targets(config, teacher.context, data, adapted, more)
     student = yield from built(
-        distill_step(config, own, data, teacher.teacher, targets, absorbed, unlabelled)
+        distill_step(config, start.context, data, adapted, targets, start.absorbed, more)
     )
-    exported = yield from built(export_step(config, teacher, student))
-    quantized = None
-    if config.quantize.enabled:
-        quantized = yield from built(quantize_step(config, context, data, exported))
-    return StudentStages(
-        unlabelled=unlabelled,
-        absorbed=absorbed,
-        targets=targets,
-        student=student,
-        exported=exported,
-        quantized=quantized,
-    )
+    return targets, student
 
 
 def absorbs(config: RunConfig) -> bool:

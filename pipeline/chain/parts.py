@@ -1,4 +1,4 @@
-"""The finished stages of two parts of the chain: up to the teacher, and of one student."""
+"""The finished stages of the chain's parts: up to the teacher, a student's start, and all of it."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,16 @@ class TeacherStages:
     data: Stage[DataFacts]
     head_only: Stage[TeacherFacts]
     teacher: Stage[TeacherFacts]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentStart:
+    """The stages of a student before any gradient step."""
+
+    context: ModelContext
+    """Context of the student, with its own pretrained model as backbone."""
+    unlabelled: Stage[UnlabelledFacts] | None
+    absorbed: Stage[AbsorbFacts] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,10 @@ from pipeline.chain.parts import StudentStages, TeacherStages
 from pipeline.chain.program import Program, built
 from pipeline.chain.sweep_files import list_files
 from pipeline.chain.sweep_plan import PlannedStudent, plan_students
+from pipeline.chain.sweep_study import study_students
 from pipeline.checkpoints.pretrained import count_layers
 from pipeline.config import RunConfig
-from pipeline.facts.sweep import StudentFile, SweepQuality, SweepTimes
+from pipeline.facts.sweep import StudentFile, SweepQuality, SweepStudy, SweepTimes
 from pipeline.facts.variants import QuantizeFacts
 from pipeline.stages.sweep_latency import SweepLatencySettings, measure_latency
 from pipeline.stages.sweep_quality import SweepQualitySettings, measure_quality
@@ -34,6 +35,8 @@ class MeasuredSweep:
     """Refused ones too."""
     quality: Stage[SweepQuality]
     times: Stage[SweepTimes]
+    study: SweepStudy | None
+    """Trials that chose the combinations; None where every combination is made."""
 
 
 def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
@@ -43,7 +46,11 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
         time_again: Measure the latency anew, where it was measured on a busy machine.
     """
     teacher = yield from teacher_stages(config)
-    planned = plan_students(config, count_layers(teacher.context.backbone))
+    depth, study = count_layers(teacher.context.backbone), None
+    if config.sweep.trials is None:
+        planned = plan_students(config, depth)
+    else:
+        study, planned = yield from study_students(config, depth)
     students, own = {}, teacher
     for number, student in enumerate(planned, 1):
         logger.info("student %d of %d: %s", number, len(planned), student.name)
@@ -60,6 +67,7 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
         files=files,
         quality=quality,
         times=times,
+        study=study,
     )
 
 

@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.chain.sweep_grid import list_combinations, name_settings
+from pipeline.chain.sweep_grid import (
+    Combination,
+    check_space,
+    list_combinations,
+    name_settings,
+)
+from pipeline.chain.sweep_optuna import check_installed
 from pipeline.config import DistillConfig, RunConfig, StudentConfig
 from pipeline.config.sweep import Varied
 from pipeline.errors import InputError
@@ -37,24 +43,34 @@ def plan_students(config: RunConfig, depth: int) -> tuple[PlannedStudent, ...]:
         InputError: where the config chooses its student already, or a layer does not exist.
     """
     check_sweep(config)
-    combinations = list_combinations(config)
+    return tuple(
+        student
+        for combination in list_combinations(config)
+        for student in students_of(combination, depth)
+    )
+
+
+def students_of(combination: Combination, depth: int) -> tuple[PlannedStudent, ...]:
+    """Return the students of one combination, the one of all layers first.
+
+    Raises:
+        InputError: where a layer does not exist.
+    """
+    config, settings = combination.config, combination.settings
     return tuple(
         PlannedStudent(
-            name=", ".join(
-                [name, *([name_settings(combination.settings)] * bool(combination.settings))]
-            ),
+            name=", ".join([name, *([name_settings(settings)] * bool(settings))]),
             layers=layers,
-            config=combination.config
+            config=config
             if len(layers) == depth
-            else combination.config.model_copy(
+            else config.model_copy(
                 update={
                     "student": StudentConfig(layers=layers),
-                    "distill": DistillConfig(**combination.config.sweep.distill.model_dump()),
+                    "distill": DistillConfig(**config.sweep.distill.model_dump()),
                 }
             ),
-            settings=combination.settings,
+            settings=settings,
         )
-        for combination in combinations
         for layers, name in _layers_by_name(config, depth).items()
     )
 
@@ -89,10 +105,10 @@ def shipped_as(config: RunConfig, precision: Precision, quantized: QuantizeFacts
 
 
 def check_sweep(config: RunConfig) -> None:
-    """Refuse a config that chooses its student already.
+    """Refuse a config that chooses its student already, or varies what a sweep cannot.
 
     Raises:
-        InputError: saying by which settings.
+        InputError: saying by which settings; or that sweep.trials lacks its package.
     """
     problems = [
         f"{setting} must be left out, because a sweep chooses it"
@@ -106,6 +122,11 @@ def check_sweep(config: RunConfig) -> None:
         problems.append("quantize.enabled must be on, because it makes the int8 files")
     if problems:
         raise InputError(f"A sweep of {config.name}: {'; '.join(problems)}.")
+    if config.sweep.trials is None:
+        list_combinations(config)
+    else:
+        check_space(config)
+        check_installed()
 
 
 def _check_layers(layers: Sequence[int], depth: int) -> None:

@@ -26,6 +26,11 @@ class Section(BaseModel):
     )
 
 
+def offer_choice(schema: dict[str, Any]) -> None:
+    """Let a form offer the choice: forms know anyOf, and not pydantic's oneOf."""
+    schema["anyOf"] = schema.pop("oneOf")
+
+
 def accept_old_name(old: str, new: str) -> Callable[[object], object]:
     """Return a validator, to run before all others, that reads a setting under its old name too."""
 

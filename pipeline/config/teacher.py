@@ -1,10 +1,10 @@
 """A backbone and its adapters, which are trained by the run or exist already."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import Section, offer_choice
 
 
 class AdapterConfig(Section):
@@ -97,11 +97,6 @@ def _adapter_kind(value: object) -> str:
     return "imported" if imported else "trained"
 
 
-def _any_of(schema: dict[str, Any]) -> None:
-    """Let a form offer the choice: forms know anyOf, and not pydantic's oneOf."""
-    schema["anyOf"] = schema.pop("oneOf")
-
-
 AdapterChoice = Annotated[
     Annotated[AdapterConfig, Tag("trained")] | Annotated[AdapterSource, Tag("imported")],
     Discriminator(_adapter_kind),
@@ -122,7 +117,7 @@ class ModelConfig(Section):
 class TeacherConfig(ModelConfig):
     """The backbone and its adapters."""
 
-    adapter: AdapterChoice = Field(default=AdapterConfig(), json_schema_extra=_any_of)
+    adapter: AdapterChoice = Field(default=AdapterConfig(), json_schema_extra=offer_choice)
     """Adapters: trained by this run, or with ``from`` existing ones."""
 
     start: str | None = None

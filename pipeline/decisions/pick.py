@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.config import GateConfig, RunConfig
 from pipeline.facts.arms import Arm
-from pipeline.facts.sweep import Pick, StudentFile, Sweep, SweepQuality, SweepTimes
+from pipeline.facts.sweep import Pick, StudentFile, Sweep, SweepQuality, SweepStudy, SweepTimes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +26,17 @@ def decide_sweep(
     times: SweepTimes,
     *,
     metric: str,
+    study: SweepStudy | None = None,
 ) -> Sweep:
     """Return a sweep with its front and its pick.
 
     Args:
+        config: Config of the sweep, with the gate's limits.
+        files: Every student in every precision, refused ones too.
+        quality: Quality of the files that may ship.
+        times: Times of the same files.
         metric: The task's main metric.
+        study: Trials that chose the combinations, if they did.
     """
     contenders = candidates(files, quality, times, metric=metric)
     return Sweep(
@@ -45,6 +51,7 @@ def decide_sweep(
         pick=pick(contenders, config.gate),
         min_quality=config.gate.min_quality,
         max_latency_ms=config.gate.max_latency_ms,
+        study=study,
     )
 
 

@@ -1,8 +1,10 @@
 """Facts of a sweep, as plain as those of the chain's stages."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipeline.config.sweep import Varied
 from pipeline.config.task import TaskName
@@ -10,6 +12,8 @@ from pipeline.facts.arms import Arm
 from pipeline.facts.latency import Conditions, Rung
 from pipeline.facts.quality import Measured
 from pipeline.facts.variants import Precision, Runtime
+
+TrialEnd = Literal["finished", "pruned", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +85,48 @@ class Pick:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SweepTrial:
+    """One combination of settings that a study tried, with students at every number of layers."""
+
+    settings: Mapping[str, Varied]
+    distance: float | None
+    """Distance to the teacher after absorption, on held-out texts: the mean over its students. None
+    where nothing was absorbed."""
+    start_value: float | None
+    """Main metric after absorption, on the same texts: the mean over its students. None where
+    nothing was absorbed."""
+    value: float | None
+    """Main metric after distillation, on the validation split: the mean over its students. None
+    where the trial ended before."""
+    ended: TrialEnd
+    reason: str = ""
+    """Why it ended early; empty where it finished."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepStudy:
+    """The trials of a sweep, in the order in which they were made."""
+
+    wanted: int
+    """Trials that `sweep.trials` asks for, beside the config's own combination."""
+    own: SweepTrial
+    """The config's own combination, which is always finished."""
+    trials: tuple[SweepTrial, ...]
+    """Fewer than were wanted where no new combination was proposed."""
+
+    @property
+    def summary(self) -> str:
+        """Return a sentence with the number of trials, and how they ended."""
+        ends = Counter(trial.ended for trial in self.trials)
+        parts = [f"{ends['finished']} finished", f"{ends['pruned']} pruned after absorption"]
+        parts += [f"{ends['failed']} failed"] * bool(ends["failed"])
+        made = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
+        if len(self.trials) < self.wanted:
+            made += f" of {self.wanted}, because no other combination was proposed"
+        return f"{made}: {', '.join(parts)}."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
     """All that a sweep found."""
 
@@ -100,3 +146,5 @@ class Sweep:
     min_quality: float | None
     max_latency_ms: float | None
     """Limits of the gate that picked the student."""
+    study: SweepStudy | None = None
+    """Trials that chose the combinations; None where every combination was made."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from pipeline.config.sweep import Varied
 from pipeline.facts.arms import PLAIN, TEACHER, Arm
 from pipeline.facts.latency import Rung
 from pipeline.facts.sweep import StudentFile, Sweep, SweepQuality, SweepTimes
@@ -50,6 +51,7 @@ def publish_sweep(runs_dir: Path, sweep: Sweep) -> Path:
             picture=data_uri(picture),
             settings=settings and data_uri(settings),
             varied=varied,
+            trials=trial_rows(sweep),
             picked=f"{PICKED}/report.html",
         ),
     )
@@ -62,6 +64,29 @@ def sweep_rows(sweep: Sweep) -> list[dict[str, str]]:
     rows = [_row(rung, files.get(rung.arm), sweep) for rung in sweep.times.rungs]
     refused = [_refused_row(file, rows[0]) for file in sweep.files if file.refused is not None]
     return rows + refused
+
+
+def trial_rows(sweep: Sweep) -> list[dict[str, str]]:
+    """Return a row for the config's own combination and each trial, in the order of their making.
+
+    It is empty for a sweep of every combination.
+    """
+    if sweep.study is None:
+        return []
+    task = find_task(sweep.task)
+    named = [("the config's own", sweep.study.own)]
+    named += [(str(number), trial) for number, trial in enumerate(sweep.study.trials, 1)]
+    return [
+        {
+            "trial": name,
+            **{setting: _setting_text(value) for setting, value in trial.settings.items()},
+            f"{task.words.distance}, absorbed": _number_text(trial.distance, ".4g"),
+            f"validation {spaced(sweep.metric)}, absorbed": _number_text(trial.start_value),
+            f"validation {spaced(sweep.metric)}, distilled": _number_text(trial.value),
+            "": f"{trial.ended}: {trial.reason}" if trial.reason else trial.ended,
+        }
+        for name, trial in named
+    ]
 
 
 def fastest_by_loss(sweep: Sweep) -> list[dict[str, str]]:
@@ -134,6 +159,14 @@ def _note(arm: Arm, sweep: Sweep) -> str:
     return "on the front" if arm in sweep.front else ""
 
 
+def _number_text(value: float | None, form: str = ".4f") -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _setting_text(value: Varied) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _as_json(sweep: Sweep) -> str:
     """Return all of it but where the files lie, which is this machine's business."""
     files = [
@@ -148,6 +181,7 @@ def _as_json(sweep: Sweep) -> str:
         "asked": {"min_quality": sweep.min_quality, "max_latency_ms": sweep.max_latency_ms},
         "pick": asdict(sweep.pick),
         "front": sweep.front,
+        "study": sweep.study and {"summary": sweep.study.summary, **asdict(sweep.study)},
         "files": files,
         "quality": TypeAdapter(SweepQuality).dump_python(sweep.quality, mode="json"),
         "times": TypeAdapter(SweepTimes).dump_python(sweep.times, mode="json"),

@@ -44,7 +44,9 @@ SHAPES_NOTHING = {
 
 
 def sections_of(annotation):
-    """Return the config sections that a field may hold."""
+    """Return the config sections that a field may hold; a mapping of names is no table."""
+    if get_origin(annotation) is dict:
+        return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [section for part in get_args(annotation) for section in sections_of(part)]
@@ -72,6 +74,8 @@ def variant_of(section, path):
         return "fused before" if path.endswith(".fusion") else "stack"
     if path.startswith("data.unlabelled"):
         return "unlabelled"
+    if path in ("sweep.trials", "sweep.prune"):
+        return "trials"
     return "another student" if path.startswith("student.model.") else "finetune"
 
 
@@ -98,6 +102,7 @@ def files(tiny_csv, tiny_teacher, tmp_path_factory):
         "teacher.adapter.fusion": str(root / "d"),
         "student.model.model": "another",
         "sweep.over": {"absorb.texts": [9]},
+        "sweep.prune": 0.0,
         "root": root,
     }
 
@@ -118,11 +123,13 @@ def trees(tiny_csv, files):
         for name, adapter in adapters.items()
     }
     another = common | {"student": {"model": {"model": "two"}}}
+    trials = {"layers": [1], "over": {"absorb.texts": {"low": 8, "high": 999}}, "trials": 12}
     unlabelled = common | {"data": data | {"unlabelled": [str(tiny_csv)]}}
     return {
         "finetune": common,
         "another student": another,
         "unlabelled": unlabelled,
+        "trials": common | {"sweep": trials},
         **composed,
     }
 
@@ -177,6 +184,8 @@ def facts_of(item):
             method=getattr(item.settings, "method", None),
             trainable_parameters=1,
             total_parameters=1,
+            held_out={"mean_kl": int(item.key[:4], 16), "accuracy": 0.5},
+            validation={"accuracy": 0.5},
         )
     nothing = Measured(values={}, intervals={})
     return QuantizeFacts(
@@ -305,9 +314,10 @@ def test_field_changes_a_key_of_a_comparison(trees, files, keys_of, path):
 
 @pytest.mark.parametrize("path", [path for _, path in LEAVES if path.startswith("sweep.")])
 def test_field_changes_a_key_of_a_sweep(trees, files, keys_of, path):
-    before = keys_of(plain_sweep, trees["finetune"])
+    tree = trees["trials" if path in ("sweep.trials", "sweep.prune") else "finetune"]
+    before = keys_of(plain_sweep, tree)
 
-    after = keys_of(plain_sweep, changed(trees["finetune"], path, files))
+    after = keys_of(plain_sweep, changed(tree, path, files))
 
     assert before != after
 

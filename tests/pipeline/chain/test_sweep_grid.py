@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.chain.sweep_grid import list_combinations, name_settings
+from pipeline.chain.sweep_grid import check_space, list_combinations, name_settings
 from pipeline.chain.sweep_plan import plan_students
 from pipeline.config import AdapterConfig, RunConfig
 from pipeline.errors import InputError
@@ -8,12 +8,20 @@ from pipeline.errors import InputError
 SIZE, EPOCHS = "teacher.adapter.bottleneck_size", "distill.epochs"
 
 
-def config(over, **tables):
+def config(over, trials=None, **tables):
     needed = {
         "data": {"train": "texts.csv", "labels": ["a", "b"]},
         "teacher": {"model": "some/model"},
     }
-    return RunConfig.model_validate(needed | tables | {"sweep": {"over": over, "layers": [3]}})
+    sweep = {"over": over, "layers": [3], "trials": trials}
+    return RunConfig.model_validate(needed | tables | {"sweep": sweep})
+
+
+@pytest.fixture
+def config_of_trials():
+    """``config_of_trials(over)``: a config whose sweep makes trials."""
+    usual = {SIZE: {"low": 8, "high": 64, "log": True}, EPOCHS: {"low": 0.5, "high": 4}}
+    return lambda over=usual: config(over, trials=4)
 
 
 def test_nothing_varied_is_the_config_alone():
@@ -77,6 +85,30 @@ def test_setting_that_changes_what_is_measured_on_is_refused(name):
 def test_unknown_setting_or_value_is_refused_with_its_name(name, value):
     with pytest.raises(InputError, match=r"sweep\.over"):
         list_combinations(config({name: [value]}))
+
+
+def test_values_and_ranges_of_trials_are_checked_before_the_first(config_of_trials):
+    check_space(config_of_trials())
+    check_space(config_of_trials({SIZE: [16, 32, 64], EPOCHS: {"low": 1, "high": 4}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "problem"),
+    [
+        (SIZE, [16, 32, -1], "bottleneck_size"),
+        (SIZE, {"low": -4, "high": 16}, "bottleneck_size"),
+        (SIZE, {"low": 8.0, "high": 64.0}, r"takes whole numbers, found the range 8\.0 to 64\.0"),
+        ("absorb.exact", {"low": 1, "high": 2}, "exact"),
+        ("absorb.enabled", {"low": 0, "high": 1}, "is no number and has no range"),
+        ("distill.epoch", {"low": 1, "high": 2}, "distill.epoch: unknown key"),
+        ("absorb", [1], "absorb cannot be varied"),
+        ("data.train_size", [1], "data.train_size cannot be varied"),
+        ("quantize.ship", ["fp32"], "cannot be varied by trials"),
+    ],
+)
+def test_what_trials_cannot_vary_is_refused_with_its_name(config_of_trials, name, values, problem):
+    with pytest.raises(InputError, match=rf"sweep\.over.*{problem}|{problem}"):
+        check_space(config_of_trials({EPOCHS: [1, 2], name: values}))
 
 
 def test_settings_are_named_by_their_last_part_where_it_is_enough():

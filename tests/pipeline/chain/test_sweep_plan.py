@@ -1,6 +1,8 @@
+import sys
+
 import pytest
 
-from pipeline.chain.sweep_plan import even_layers, plan_students, shipped_as
+from pipeline.chain.sweep_plan import check_sweep, even_layers, plan_students, shipped_as
 from pipeline.config import DistillConfig, RunConfig
 from pipeline.errors import InputError
 from pipeline.facts.variants import QuantizeFacts
@@ -84,6 +86,22 @@ def test_config_that_chooses_its_student_is_refused_with_every_reason():
 
     with pytest.raises(InputError, match=r"student\.layers.*quantize\.enabled"):
         plan_students(chosen, 6)
+
+
+def test_trials_without_their_package_are_refused(monkeypatch):
+    trials = config(sweep={"over": {"distill.epochs": [1]}, "trials": 2})
+    check_sweep(trials)
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"adapter-distill\[optuna\]"):
+        check_sweep(trials)
+    check_sweep(config(sweep={"over": {"distill.epochs": [1]}}))
+
+
+def test_setting_that_no_sweep_varies_is_refused_before_anything_runs():
+    for trials in (None, 2):
+        with pytest.raises(InputError, match=r"sweep\.over: data\.train_size cannot be varied"):
+            check_sweep(config(sweep={"over": {"data.train_size": [1]}, "trials": trials}))
 
 
 def test_run_of_the_precision_that_ships_anyway_is_not_made_anew():

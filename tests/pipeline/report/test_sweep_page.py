@@ -7,9 +7,24 @@ from PIL import Image
 
 from pipeline.facts.latency import Conditions, Estimate, Rung
 from pipeline.facts.quality import Measured
-from pipeline.facts.sweep import FileQuality, Pick, StudentFile, Sweep, SweepQuality, SweepTimes
+from pipeline.facts.sweep import (
+    FileQuality,
+    Pick,
+    StudentFile,
+    Sweep,
+    SweepQuality,
+    SweepStudy,
+    SweepTimes,
+    SweepTrial,
+)
 from pipeline.facts.variants import Runtime
-from pipeline.report.sweep_page import PICKED, fastest_by_loss, publish_sweep, sweep_rows
+from pipeline.report.sweep_page import (
+    PICKED,
+    fastest_by_loss,
+    publish_sweep,
+    sweep_rows,
+    trial_rows,
+)
 
 # By arm: ms a text, test accuracy. The teacher in PyTorch has its ONNX file's.
 ARMS = {
@@ -189,3 +204,63 @@ def test_varied_settings_are_drawn_and_named_on_the_page(sweep, tmp_path):
         "distill.temperature": 2.0,
         "teacher.adapter.kind": "b",
     }
+
+
+def trial(rate, *, distance=0.0123456, value=None, ended="finished", reason=""):
+    settings = {"finetune.learning_rate": rate, "absorb.exact": "free"}
+    return SweepTrial(
+        settings=settings,
+        distance=distance,
+        start_value=None if distance is None else 0.79,
+        value=value,
+        ended=ended,
+        reason=reason,
+    )
+
+
+@pytest.fixture
+def study():
+    return SweepStudy(
+        wanted=3,
+        own=trial(0.002, value=0.80),
+        trials=(
+            trial(0.004, value=0.81),
+            trial(0.1, distance=0.9, ended="pruned", reason="KL 0.9, <too far>"),
+            trial(1e30, distance=None, ended="failed", reason="The loss is not finite"),
+        ),
+    )
+
+
+def test_every_trial_has_a_row_and_says_how_it_ended(sweep, study):
+    rows = trial_rows(replace(sweep, study=study))
+
+    assert [row["trial"] for row in rows] == ["the config's own", "1", "2", "3"]
+    assert rows[1] == {
+        "trial": "1",
+        "finetune.learning_rate": "0.004",
+        "absorb.exact": "free",
+        "KL to the teacher (nats), absorbed": "0.01235",
+        "validation accuracy, absorbed": "0.7900",
+        "validation accuracy, distilled": "0.8100",
+        "": "finished",
+    }
+    assert [row[""] for row in rows[2:]] == [
+        "pruned: KL 0.9, <too far>",
+        "failed: The loss is not finite",
+    ]
+    assert trial_rows(sweep) == []
+
+
+def test_page_and_numbers_hold_the_trials(sweep, study, tmp_path):
+    summary = "3 trials: 1 finished, 1 pruned after absorption, 1 failed."
+    plain = publish_sweep(tmp_path / "plain", sweep)
+    folder = publish_sweep(tmp_path / "trials", replace(sweep, study=study))
+
+    page = (folder / "sweep.html").read_text(encoding="utf-8")
+    found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["study"]
+    assert summary in page
+    assert "pruned: KL 0.9, &lt;too far&gt;" in page
+    assert found["summary"] == summary
+    assert [each["ended"] for each in found["trials"]] == ["finished", "pruned", "failed"]
+    assert 'id="trials"' not in (plain / "sweep.html").read_text(encoding="utf-8")
+    assert json.loads((plain / "sweep.json").read_text(encoding="utf-8"))["study"] is None
