@@ -158,8 +158,9 @@ class TextEncoder:
                 found = f"{len(first)}{' or more' if first.overflowing else ''}"
                 raise InputError(
                     f"The text {text[0][:40]!r} ... has {found} tokens, and at most {most} fit "
-                    f"beside a window of its second text. Both have {self.settings.max_length} "
-                    "tokens at most. Shorten it, or train with a larger data.max_length."
+                    f"beside a window of its second text. Together they have at most "
+                    f"{self.settings.max_length}. Shorten it, or train with a larger "
+                    "data.max_length."
                 )
 
     def _check_room(self, *, is_pair: bool) -> None:
