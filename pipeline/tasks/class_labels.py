@@ -186,7 +186,7 @@ def _two_readings(names: Mapping[str, int], indices: Mapping[str, int], config: 
     cell = next(cell for cell in indices if names.get(cell, indices[cell]) != indices[cell])
     return (
         f"the column {config.label!r} holds {', '.join(map(repr, sorted({*names, *indices})[:10]))}"
-        f". They have two readings with data.labels {list(config.labels)}: {cell!r} is the "
+        f", and data.labels is {list(config.labels)}. It can be read in two ways: {cell!r} is the "
         f"name of class {names[cell]}, and the index of {config.labels[indices[cell]]!r}. As names "
         f"they fit {len(names)} of {len({*names, *indices})} values, as indices {len(indices)}. "
         "Write names that are no numbers into the data, and into data.labels"

@@ -115,7 +115,7 @@ def test_one_of_several_has_the_head(hub_adapter, tiny_backbone, tmp_path):
 def test_several_adapters_without_a_word_on_how_are_refused(hub_adapter, tiny_backbone, tmp_path):
     folders = [hub_adapter(tmp_path / "a", "a"), hub_adapter(tmp_path / "b", "b", head=False)]
 
-    with pytest.raises(InputError, match="2 adapters: say how they work together"):
+    with pytest.raises(InputError, match="2 adapters need a composition"):
         import_adapter(folders, tmp_path / "teacher", backbone=tiny_backbone.reference)
 
 

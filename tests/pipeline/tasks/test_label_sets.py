@@ -67,7 +67,7 @@ def test_two_flags_are_certain_where_one_list_repeats_a_value():
     ],
 )
 def test_lists_that_may_be_indices_or_flags_are_refused(cells, labels):
-    with pytest.raises(ValueError, match=r"may hold indices, or 0 or 1 .* in t\.csv, line 0"):
+    with pytest.raises(ValueError, match=r"may hold indices, or flags .* in t\.csv, line 0"):
         read(*cells, labels=labels)
 
 
