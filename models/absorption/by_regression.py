@@ -218,7 +218,7 @@ def _fit_ffn(
     if not walk.plan.extra_units:
         return fit_site(dense, gram, number, "ffn", before, rank=walk.plan.rank)
     missing = gram[True].sums(transposed(dense)).ee
-    if _fit_extra_units(layer, dense, gram, walk):
+    if _fit_extra_units(layer, dense, gram, walk, weigh):
         gram = walk.ffn_gram(layer, weigh)
     left = gram[True].sums(transposed(dense)).ee
     fit = fit_site(dense, gram, number, "ffn", before)
@@ -226,7 +226,7 @@ def _fit_ffn(
 
 
 def _fit_extra_units(
-    layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: Walk
+    layer: nn.Module, dense: nn.Module, gram: dict[bool, Gram], walk: Walk, weigh: Weigh
 ) -> bool:
     """Fit the extra units to the error of a regression without the held-out tokens.
 
@@ -237,7 +237,7 @@ def _fit_extra_units(
     if solution is not None:
         set_dense(dense, unchanged + solution.without_held_out)
     units = fit_units(
-        *_left_over(dense, walk),
+        *_left_over(dense, walk, weigh),
         activation=walk.activation,
         units=walk.plan.extra_units,
         seed=walk.plan.seed,
@@ -249,22 +249,25 @@ def _fit_extra_units(
     return True
 
 
-def _left_over(dense: nn.Module, walk: Walk) -> tuple[Tensor, Tensor]:
-    """Return FFN inputs and errors of the output, for a sample of tokens that are not held out."""
+def _left_over(dense: nn.Module, walk: Walk, weigh: Weigh) -> tuple[Tensor, ...]:
+    """Return FFN inputs, errors of the output and weights, of some tokens not held out."""
     per_batch = -(-_SAMPLE // sum(exchange(len(walk.batches))))
     found = {}
     for index, held_out in enumerate(walk.plan.held_out):
         if not held_out:
-            middle = walk.middle.read(index)
+            middle, weights = walk.middle.read(index), weigh(index)
             number = own_number() + index * count_processes()  # among the batches of all processes
             rng = torch.Generator().manual_seed(walk.plan.seed + number)
             rows = torch.randperm(len(middle), generator=rng)[:per_batch]
             total = dense(walk.inputs.read(index)[rows]) + middle[rows]
-            found[number] = (middle[rows], walk.sums.read(index)[rows] - total)
+            found[number] = (
+                middle[rows],
+                walk.sums.read(index)[rows] - total,
+                middle.new_ones(len(rows)) if weights is None else weights[rows],
+            )
     device = walk.student.model.device
-    of_all = {number: pair for part in exchange(found) for number, pair in part.items()}
-    hidden, missing = zip(*(of_all[number] for number in sorted(of_all)), strict=True)
-    return (
-        torch.cat([each.to(device) for each in hidden]),
-        torch.cat([each.to(device) for each in missing]),
+    of_all = {number: batch for part in exchange(found) for number, batch in part.items()}
+    in_order = (of_all[number] for number in sorted(of_all))
+    return tuple(
+        torch.cat([each.to(device) for each in kind]) for kind in zip(*in_order, strict=True)
     )

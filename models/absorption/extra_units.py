@@ -33,10 +33,13 @@ def widen_ffn(student: PreTrainedModel, architecture: Architecture, units: int) 
     Precision, device and ``requires_grad`` stay.
 
     Raises:
-        ValueError: for less than one unit, or an FFN whose units are products (GLU).
+        ValueError: for less than one unit, an FFN whose units are products (GLU), or layers that
+            are run several times.
     """
     if architecture.gated:
         raise ValueError("the FFN's units are products of two dense layers: they can't be fitted")
+    if architecture.shared_layers:
+        raise ValueError("one layer is run several times: its units can't be fitted to each run")
     if units < 1:
         raise ValueError(f"expected at least one unit to widen by, found {units}")
     for layer in architecture.layers(student.base_model):
@@ -55,13 +58,14 @@ def widen_ffn(student: PreTrainedModel, architecture: Architecture, units: int) 
 def fit_units(
     hidden: Tensor,
     error: Tensor,
+    weights: Tensor | None = None,
     *,
     activation: Callable[[Tensor], Tensor],
     units: int,
     seed: int,
     steps: int = 400,
 ) -> tuple[Dense, Dense] | None:
-    """Return units with the least mean ``|error - W_out f(W_in h + b_in) - b_out|**2``.
+    """Return units with the least weighted mean ``|error - W_out f(W_in h + b_in) - b_out|**2``.
 
     Adam trains ``W_in`` (U, D) and ``b_in``. Then ``W_out`` (D, U) and ``b_out`` are a ridge
     regression in float64. Returns None where the units explain nothing of held-out tokens. Both
@@ -70,6 +74,8 @@ def fit_units(
     Args:
         hidden: Inputs of the FFN, (N, D).
         error: Errors at the FFN's output, (N, D).
+        weights: Weight of each token, (N,), with a mean of about one; by default, all weigh the
+            same.
         activation: Activation function of the FFN.
         units: Number of units, U.
         seed: Seed of the first input weights, the batches and the choice of held-out tokens.
@@ -83,12 +89,14 @@ def fit_units(
     if not (hidden.isfinite().all() and error.isfinite().all()):
         raise ValueError("expected finite hidden states and errors to fit units to")
     hidden, error = hidden.float(), error.float()
+    weights = hidden.new_ones(len(hidden)) if weights is None else weights.float()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(hidden), generator=generator)
     held_out, training = order.tensor_split([max(1, round(_HELD_OUT * len(order)))])
     ffn_input = _train_inputs(
         hidden[training],
         error[training],
+        weights[training],
         activation=activation,
         units=units,
         steps=steps,
@@ -98,7 +106,8 @@ def fit_units(
     for rows in (training, held_out):
         gram = Gram()
         for some in rows.split(8192):
-            gram.add(activation(hidden[some] @ ffn_input.weight.T + ffn_input.bias), error[some])
+            given = activation(hidden[some] @ ffn_input.weight.T + ffn_input.bias)
+            gram.add(given, error[some], weights[some])
         grams.append(gram.sums())
     solution = solve(*grams, first=FIRST_STRENGTH)
     if solution is None:
@@ -134,6 +143,7 @@ def set_units(
 def _train_inputs(
     hidden: Tensor,
     error: Tensor,
+    weights: Tensor,
     *,
     activation: Callable[[Tensor], Tensor],
     units: int,
@@ -153,7 +163,8 @@ def _train_inputs(
     for _ in range(steps):
         rows = torch.randint(len(hidden), (min(_BATCH, len(hidden)),), generator=generator)
         given = activation(hidden[rows] @ weight.T + bias) @ output.T  # (B, D)
-        loss = (given - error[rows] / scale).square().mean()
+        gap = (given - error[rows] / scale).square().mean(dim=1)  # (B,)
+        loss = (gap * weights[rows]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -10,7 +10,10 @@ from models.architectures.dense import Dense, weight_of
 from models.architectures.table import ARCHITECTURES, architecture_of
 
 ALL_ARCHITECTURES = pytest.mark.parametrize(
-    "model_type", sorted(name for name, entry in ARCHITECTURES.items() if not entry.gated)
+    "model_type",
+    sorted(
+        name for name, entry in ARCHITECTURES.items() if not (entry.gated or entry.shared_layers)
+    ),
 )
 
 
@@ -117,11 +120,15 @@ def test_set_units_add_their_sum_to_the_ffns_output(tiny_classifier, model_type)
     torch.testing.assert_close(ffn(), before + added, rtol=1e-4, atol=1e-4)
 
 
-def test_units_that_are_products_can_not_be_added(tiny_classifier):
-    student = tiny_classifier("llama")
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [("llama", "products of two dense layers"), ("albert", "one layer is run several times")],
+)
+def test_units_that_can_not_be_fitted_are_not_added(tiny_classifier, model_type, why):
+    student = tiny_classifier(model_type)
 
-    with pytest.raises(ValueError, match="products of two dense layers"):
-        widen_ffn(student, architecture_of("llama"), 8)
+    with pytest.raises(ValueError, match=why):
+        widen_ffn(student, architecture_of(model_type), 8)
 
     assert student.config.intermediate_size == 64
 
@@ -132,6 +139,22 @@ def test_planted_units_are_found_where_a_linear_fit_finds_nothing():
     fitted = fit_units(hidden[:5000], error[:5000], activation=F.gelu, units=12, seed=0)
 
     assert r2(fitted, hidden[5000:], error[5000:]) > 0.8
+
+
+def test_units_are_fitted_to_tokens_that_weigh_most():
+    hidden, error = planted()
+    other = planted(seed=1)[1]
+    weights = torch.ones(6000)
+    weights[3000:] = 0.01
+    mixed = torch.cat([error[:3000], other[3000:]])
+
+    weighted, alike = (
+        fit_units(hidden, mixed, each, activation=F.gelu, units=6, seed=0)
+        for each in (weights, None)
+    )
+
+    heavy = hidden[:3000], error[:3000]
+    assert r2(weighted, *heavy) > r2(alike, *heavy) + 0.1
 
 
 def test_more_units_come_closer():
