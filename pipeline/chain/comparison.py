@@ -15,6 +15,7 @@ from pipeline.chain.teacher_steps import (
     make_context,
     teacher_step,
 )
+from pipeline.chain.turns import Turns
 from pipeline.checkpoints.context import ModelContext
 from pipeline.checkpoints.pretrained import Checkpoint
 from pipeline.checkpoints.teachers import load_teacher
@@ -48,17 +49,7 @@ def comparison(config: RunConfig) -> Program[Stage[ComparisonFacts]]:
     context = make_context(config, (yield from found(find_model(config.teacher))))
     data = yield from built(data_step(config))
     head = yield from built(head_only_step(config, context, data))
-    stages: list[Stage[Any]] = [head]
-    candidates = [_teacher("head only", head, context)]
-    for name, own, is_distilled in _adapted(config):
-        new = yield from _adapters(name, own, context, data, head, is_distilled=is_distilled)
-        stages += new[0]
-        candidates += new[1]
-    for method in METHODS:
-        if method in config.compare.methods:
-            trained = yield from built(_baseline_step(config, context, data, head, method))
-            stages.append(trained)
-            candidates += _baselines(trained, config, context, data)
+    stages, candidates = yield from _every_method(config, context, data, head)
     settings = CompareSettings(
         context=context,
         candidates=tuple(candidates),
@@ -79,6 +70,28 @@ def comparison(config: RunConfig) -> Program[Stage[ComparisonFacts]]:
             )
         )
     )
+
+
+def _every_method(
+    config: RunConfig, context: ModelContext, data: Stage[DataFacts], head: Stage[TeacherFacts]
+) -> Program[Trained]:
+    """Yield the steps of every method, one after the other; the trained head comes first."""
+    stages: list[Stage[Any]] = [head]
+    candidates = [_teacher("head only", head, context)]
+    adapted = _adapted(config)
+    methods = [method for method in METHODS if method in config.compare.methods]
+    turns = Turns("method", len(adapted) + len(methods), title="methods")
+    for name, own, is_distilled in adapted:
+        turns.begin(name)
+        new = yield from _adapters(name, own, context, data, head, is_distilled=is_distilled)
+        stages += new[0]
+        candidates += new[1]
+    for method in methods:
+        turns.begin(method)
+        trained = yield from built(_baseline_step(config, context, data, head, method))
+        stages.append(trained)
+        candidates += _baselines(trained, config, context, data)
+    return stages, candidates
 
 
 def own_adapter(config: RunConfig) -> AdapterConfig:

@@ -64,8 +64,13 @@ class Outlook:
         line = f"stage {self.number} of {self.stages}, usually {usual} of a run"
         if self.seconds_left is None:
             return line
-        minutes = round(self.seconds_left / 60)
-        return f"{line}; about {f'{minutes} min' if minutes else 'a minute'} left"
+        return f"{line}; {say_left(self.seconds_left)}"
+
+
+def say_left(seconds: float) -> str:
+    """Return a time left in words, such as ``about 5 min left``."""
+    minutes = round(seconds / 60)
+    return f"about {f'{minutes} min' if minutes else 'a minute'} left"
 
 
 def stages_of(config: RunConfig) -> tuple[StageName, ...]:

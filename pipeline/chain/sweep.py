@@ -1,6 +1,5 @@
 """Students of a sweep: made, and measured side by side, as one program."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from pipeline.chain.program import Program, built
 from pipeline.chain.sweep_files import list_files
 from pipeline.chain.sweep_plan import PlannedStudent, plan_students
 from pipeline.chain.sweep_study import study_students
+from pipeline.chain.turns import Turns
 from pipeline.checkpoints.pretrained import count_layers
 from pipeline.config import RunConfig
 from pipeline.facts.sweep import StudentFile, SweepQuality, SweepStudy, SweepTimes
@@ -19,8 +19,6 @@ from pipeline.stages.sweep_quality import SweepQualitySettings, measure_quality
 from pipeline.store.stage import Stage
 from pipeline.store.step import Step, step
 from pipeline.timing.machine import describe_machine
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +49,12 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
         planned = plan_students(config, depth)
     else:
         study, planned = yield from study_students(config, depth)
-    students, own = {}, teacher
-    for number, student in enumerate(planned, 1):
-        logger.info("student %d of %d: %s", number, len(planned), student.name)
-        if number > 1 and student.settings != planned[number - 2].settings:
-            own = yield from teacher_stages(student.config)
+    students, own, settings = {}, teacher, planned[0].settings
+    turns = Turns("student", len(planned), title="students")
+    for student in planned:
+        turns.begin(student.name)
+        if student.settings != settings:
+            own, settings = (yield from teacher_stages(student.config)), student.settings
         students[student.name] = yield from student_stages(student.config, own)
     files = _list_files(config, planned, students)
     quality = yield from built(_quality_step(config, teacher, students, files))

@@ -26,6 +26,7 @@ from pipeline.chain.sweep_optuna import (
     start_study,
 )
 from pipeline.chain.sweep_plan import PlannedStudent, check_sweep, students_of
+from pipeline.chain.turns import Turns
 from pipeline.config import RunConfig
 from pipeline.errors import InputError, UnreachableError, first_line
 from pipeline.facts.sweep import SweepStudy, SweepTrial
@@ -61,15 +62,16 @@ def study_students(
     add_known(study, over, first)
     trials: list[SweepTrial] = []
     known, made = [own], [own]
+    turns = Turns("trial", wanted, title="trials")
     while len(trials) < wanted and (found := _next(study, config, known)):
         proposed, combination = found
-        said = f"trial {len(trials) + 1} of {wanted}"
-        logger.info("%s: %s", said, name_settings(combination.settings))
+        turns.begin(name_settings(combination.settings))
         limit = partial(longest_distance, study, prune=config.sweep.prune)
         outcome = yield from _attempt(combination, depth, limit)
         end_trial(study, proposed.trial, outcome)
-        logger.info("%s: %s", said, outcome.reason or f"finished with {outcome.value:.4f}")
         trials.append(outcome)
+        said = outcome.reason or f"finished with {outcome.value:.4f}"
+        logger.info("trial %d: %s", len(trials), said)
         known.append(combination)
         made += [combination] * (outcome.ended == "finished")
     students = (student for each in made for student in students_of(each, depth))
