@@ -30,7 +30,6 @@ COMMENTED = [
     *(ROOT / name for name in ("Dockerfile", ".env.example", "prefect.yaml")),
     *sorted(path for path in (ROOT / "scripts").iterdir() if not path.suffix),
 ]
-NOT_YET = ("docs/absorption.md",)
 
 
 def named(path):
@@ -67,7 +66,7 @@ def test_messages_are_plain_english(path):
     assert faults_of(path, message_paragraphs(tree)) == []
 
 
-@pytest.mark.parametrize("path", [each for each in PAGES if named(each) not in NOT_YET], ids=named)
+@pytest.mark.parametrize("path", PAGES, ids=named)
 def test_pages_are_plain_english(path):
     assert faults_of(path, page_paragraphs(path.read_text(encoding="utf-8"))) == []
 
