@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("adapter_distill", "flows", "models", "pipeline")
 PARTS = (*PACKAGES, "pyproject.toml", "setup.py", "prefect.yaml", "README.md", "LICENSE")
 
-pytestmark = [pytest.mark.slow, pytest.mark.system]
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,7 @@ def test_command_answers(environment, tmp_path):
     assert json.loads(printed)["title"] == "RunConfig"
 
 
+@pytest.mark.slow
 def test_up_starts_from_there_with_every_deployment(environment, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     state, folder = tmp_path / "state", tmp_path / "empty"
@@ -94,6 +95,7 @@ def test_up_starts_from_there_with_every_deployment(environment, tmp_path, monke
     assert {each["name"] for each in found} == {each["name"] for each in written}
 
 
+@pytest.mark.slow
 def test_smallest_config_runs_from_there(environment, tmp_path, smoke_overrides):
     shutil.copy(ROOT / "configs" / "smoke.toml", tmp_path)
     code = (
