@@ -53,12 +53,12 @@ def test_fused_teacher_is_absorbed(load_smoke, fused_overrides):
 @pytest.mark.parametrize(
     ("overrides", "stage", "reason"),
     [
-        (['teacher.adapter={from = "a"}'], "finetune", "the stage import makes the teacher"),
-        ([], "fuse", "the stage finetune makes the teacher"),
+        (['teacher.adapter={from = "a"}'], "finetune", "the stage import makes its teacher"),
+        ([], "fuse", "the stage finetune makes its teacher"),
         (["absorb.enabled=false"], "absorb", "absorb.enabled is off"),
         (["quantize.enabled=false"], "quantize", "quantize.enabled is off"),
     ],
 )
 def test_stage_that_a_config_does_not_have_is_told_at_once(load_smoke, overrides, stage, reason):
-    with pytest.raises(InputError, match=f"no stage {stage}: .*{reason}"):
+    with pytest.raises(InputError, match=f"no stage {stage}, because .*{reason}"):
         run_stage(load_smoke(*overrides), stage)

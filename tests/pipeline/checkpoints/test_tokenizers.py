@@ -115,7 +115,7 @@ def test_two_readings_of_a_tokenizer_are_refused_with_both(broken):
 def test_padding_from_which_no_position_is_counted_is_refused(broken):
     change(broken / "config.json", model_type="roberta", pad_token_id=1)
 
-    with pytest.raises(InputError, match=r"pads with the id 0, and .* the padding id 1"):
+    with pytest.raises(InputError, match=r"pads with the id 0\. .* the padding id 1"):
         load(broken)
 
 
