@@ -8,18 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-
-from tests.support.english import (
-    comment_paragraphs,
-    faults,
-    message_paragraphs,
-    page_paragraphs,
-)
+from support.english import comment_paragraphs, faults, message_paragraphs, page_paragraphs
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapter_distill", "flows", "pipeline", "models", "benchmarks", "scripts", "tests")
-FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-PRODUCT = [path for path in FILES if path.relative_to(ROOT).parts[0] != "tests"]
+ROOMS = sorted({path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")})
+PRODUCT = [room for room in ROOMS if room.relative_to(ROOT).parts[0] != "tests"]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -52,18 +46,20 @@ def faults_of(path, paragraphs):
     return [f"{named(path)}:{line}: {fault}" for line, text in paragraphs for fault in faults(text)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_docstrings_are_plain_english(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def faults_in(room, paragraphs_of):
+    """Return the faults in the Python files of a folder."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in room.glob("*.py")}
+    return [fault for path, tree in trees.items() for fault in faults_of(path, paragraphs_of(tree))]
 
-    assert faults_of(path, docstring_paragraphs(tree)) == []
+
+@pytest.mark.parametrize("room", ROOMS, ids=named)
+def test_docstrings_are_plain_english(room):
+    assert faults_in(room, docstring_paragraphs) == []
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=named)
-def test_messages_are_plain_english(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-
-    assert faults_of(path, message_paragraphs(tree)) == []
+@pytest.mark.parametrize("room", PRODUCT, ids=named)
+def test_messages_are_plain_english(room):
+    assert faults_in(room, message_paragraphs) == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
