@@ -82,15 +82,16 @@ def _every_method(
     methods = [method for method in METHODS if method in config.compare.methods]
     turns = Turns("method", len(adapted) + len(methods), title="methods")
     for name, own, is_distilled in adapted:
-        turns.begin(name)
-        new = yield from _adapters(name, own, context, data, head, is_distilled=is_distilled)
+        adapters = _adapters(name, own, context, data, head, is_distilled=is_distilled)
+        new = yield from turns.take(name, adapters)
         stages += new[0]
         candidates += new[1]
     for method in methods:
-        turns.begin(method)
-        trained = yield from built(_baseline_step(config, context, data, head, method))
+        baseline = built(_baseline_step(config, context, data, head, method))
+        trained = yield from turns.take(method, baseline)
         stages.append(trained)
         candidates += _baselines(trained, config, context, data)
+    turns.end()
     return stages, candidates
 
 

@@ -52,10 +52,10 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
     students, own, settings = {}, teacher, planned[0].settings
     turns = Turns("student", len(planned), title="students")
     for student in planned:
-        turns.begin(student.name)
-        if student.settings != settings:
-            own, settings = (yield from teacher_stages(student.config)), student.settings
-        students[student.name] = yield from student_stages(student.config, own)
+        known = own if student.settings == settings else None
+        made = yield from turns.take(student.name, _student(student, known))
+        (own, students[student.name]), settings = made, student.settings
+    turns.end()
     files = _list_files(config, planned, students)
     quality = yield from built(_quality_step(config, teacher, students, files))
     times = yield from built(_latency_step(config, teacher, students, files, again=time_again))
@@ -68,6 +68,14 @@ def sweep(config: RunConfig, *, time_again: bool) -> Program[MeasuredSweep]:
         times=times,
         study=study,
     )
+
+
+def _student(
+    student: PlannedStudent, teacher: TeacherStages | None
+) -> Program[tuple[TeacherStages, StudentStages]]:
+    """Yield the steps of a student, and of its own teacher where none is given; return both."""
+    own = (yield from teacher_stages(student.config)) if teacher is None else teacher
+    return own, (yield from student_stages(student.config, own))
 
 
 def quantized_stage(student: StudentStages) -> Stage[QuantizeFacts]:

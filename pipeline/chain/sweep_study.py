@@ -65,15 +65,16 @@ def study_students(
     turns = Turns("trial", wanted, title="trials")
     while len(trials) < wanted and (found := _next(study, config, known)):
         proposed, combination = found
-        turns.begin(name_settings(combination.settings))
         limit = partial(longest_distance, study, prune=config.sweep.prune)
-        outcome = yield from _attempt(combination, depth, limit)
+        name = name_settings(combination.settings)
+        outcome = yield from turns.take(name, _attempt(combination, depth, limit))
         end_trial(study, proposed.trial, outcome)
         trials.append(outcome)
         said = outcome.reason or f"finished with {outcome.value:.4f}"
         logger.info("trial %d: %s", len(trials), said)
         known.append(combination)
         made += [combination] * (outcome.ended == "finished")
+    turns.end()
     students = (student for each in made for student in students_of(each, depth))
     return SweepStudy(wanted=wanted, own=first, trials=tuple(trials)), tuple(students)
 
